@@ -1,0 +1,182 @@
+package activities
+
+import (
+	"context"
+
+	"justlogistics/internal/checkout"
+	"justlogistics/internal/money"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/postgres"
+)
+
+// Checkouts are the database steps of a checkout: short, idempotent, run as
+// local activities.
+type Checkouts struct {
+	DB    *postgres.DB
+	Route Route
+}
+
+// Route lists the gateways that `auto` may use for a tenant now, in the
+// tenant's order: with credentials, for the currency, circuit closed.
+type Route func(ctx context.Context, tenant string, currency money.Currency) ([]payment.Name, error)
+
+// CheckoutRef names a checkout.
+type CheckoutRef struct {
+	Tenant     string `json:"tenant"`
+	CheckoutID string `json:"checkout_id"`
+}
+
+// Start holds stock and writes the first attempt's intent: checkout.Start.
+func (a *Checkouts) Start(ctx context.Context, in CheckoutRef) (checkout.View, error) {
+	v, err := checkout.Load(ctx, a.DB, in.Tenant, in.CheckoutID)
+	if err != nil {
+		return v, classify(err)
+	}
+	if v.Status != checkout.Reserving || v.HoldID != "" {
+		return v, nil
+	}
+	gateway := payment.Name(v.Requested)
+	if v.Requested == "auto" {
+		if gateway, err = a.untried(ctx, in.Tenant, v); err != nil {
+			return v, classify(err)
+		}
+	}
+	if gateway == "" {
+		v, err = checkout.GiveUp(ctx, a.DB, in.Tenant, in.CheckoutID, checkout.FailGatewayUnavailable, "no gateway can be used now")
+		return v, classify(err)
+	}
+	v, err = checkout.Start(ctx, a.DB, in.Tenant, in.CheckoutID, gateway)
+	return v, classify(err)
+}
+
+// untried is the first gateway of the route that has not failed to begin;
+// empty means none is left.
+func (a *Checkouts) untried(ctx context.Context, tenant string, v checkout.View) (payment.Name, error) {
+	route, err := a.Route(ctx, tenant, v.Currency)
+	if err != nil {
+		return "", err
+	}
+	tried := map[payment.Name]bool{}
+	for _, at := range v.Attempts {
+		if !at.Begun {
+			tried[at.Gateway] = true
+		}
+	}
+	for _, g := range route {
+		if !tried[g] {
+			return g, nil
+		}
+	}
+	return "", nil
+}
+
+// NextAttempt is the answer of Next and Try.
+type NextAttempt struct {
+	View checkout.View `json:"view"`
+	// OK: an attempt was added (or stands already).
+	OK bool `json:"ok"`
+}
+
+// Next writes the intent of an attempt with the next gateway of `auto`, as
+// attempt Number. OK is false when none is left or the hold is over.
+func (a *Checkouts) Next(ctx context.Context, in CheckoutRef, number int) (NextAttempt, error) {
+	v, err := checkout.Load(ctx, a.DB, in.Tenant, in.CheckoutID)
+	if err != nil {
+		return NextAttempt{}, classify(err)
+	}
+	gateway, err := a.untried(ctx, in.Tenant, v)
+	if err != nil || gateway == "" {
+		return NextAttempt{View: v}, classify(err)
+	}
+	v, ok, err := checkout.AddAttempt(ctx, a.DB, in.Tenant, in.CheckoutID, "", gateway, number)
+	return NextAttempt{View: v, OK: ok}, classify(err)
+}
+
+// Try writes the intent of an attempt that the buyer asked for. With `auto`
+// the first gateway of the route is taken that did not fail to begin.
+func (a *Checkouts) Try(ctx context.Context, in CheckoutRef, paymentID, gateway string) (NextAttempt, error) {
+	if gateway == "auto" {
+		v, err := checkout.Load(ctx, a.DB, in.Tenant, in.CheckoutID)
+		if err != nil {
+			return NextAttempt{}, classify(err)
+		}
+		g, err := a.untried(ctx, in.Tenant, v)
+		if err != nil || g == "" {
+			return NextAttempt{View: v}, classify(err)
+		}
+		gateway = string(g)
+	}
+	v, ok, err := checkout.AddAttempt(ctx, a.DB, in.Tenant, in.CheckoutID, paymentID, payment.Name(gateway), 0)
+	return NextAttempt{View: v, OK: ok}, classify(err)
+}
+
+// Load reads the checkout.
+func (a *Checkouts) Load(ctx context.Context, in CheckoutRef) (checkout.View, error) {
+	v, err := checkout.Load(ctx, a.DB, in.Tenant, in.CheckoutID)
+	return v, classify(err)
+}
+
+// GiveUp ends a checkout that could not be offered.
+func (a *Checkouts) GiveUp(ctx context.Context, in CheckoutRef, code, message string) (checkout.View, error) {
+	v, err := checkout.GiveUp(ctx, a.DB, in.Tenant, in.CheckoutID, code, message)
+	return v, classify(err)
+}
+
+// Grace keeps the stock a little longer while a payment is in doubt.
+func (a *Checkouts) Grace(ctx context.Context, in CheckoutRef, seconds int) (checkout.View, error) {
+	v, err := checkout.Grace(ctx, a.DB, in.Tenant, in.CheckoutID, seconds)
+	return v, classify(err)
+}
+
+// EndUnpaid frees the stock and ends the checkout.
+func (a *Checkouts) EndUnpaid(ctx context.Context, in CheckoutRef, to checkout.Status) (checkout.View, error) {
+	v, err := checkout.EndUnpaid(ctx, a.DB, in.Tenant, in.CheckoutID, to)
+	return v, classify(err)
+}
+
+// Settled marks the end of the run.
+func (a *Checkouts) Settled(ctx context.Context, in CheckoutRef) error {
+	return classify(checkout.Settled(ctx, a.DB, in.Tenant, in.CheckoutID))
+}
+
+// Record stores a gateway's answer and rules on it.
+func (a *Checkouts) Record(ctx context.Context, in CheckoutRef, n checkout.News) (checkout.Ruling, error) {
+	r, err := checkout.Record(ctx, a.DB, in.Tenant, in.CheckoutID, n)
+	return r, classify(err)
+}
+
+// HeldAgain is the answer of HoldAgain.
+type HeldAgain struct {
+	View checkout.View `json:"view"`
+	OK   bool          `json:"ok"`
+}
+
+// HoldAgain holds stock for a late return before it is committed.
+func (a *Checkouts) HoldAgain(ctx context.Context, in CheckoutRef) (HeldAgain, error) {
+	v, ok, err := checkout.HoldAgain(ctx, a.DB, in.Tenant, in.CheckoutID)
+	return HeldAgain{v, ok}, classify(err)
+}
+
+// LetGo frees what HoldAgain held.
+func (a *Checkouts) LetGo(ctx context.Context, in CheckoutRef) (checkout.View, error) {
+	v, err := checkout.LetGo(ctx, a.DB, in.Tenant, in.CheckoutID)
+	return v, classify(err)
+}
+
+// NotCommitted settles a return that is not committed.
+func (a *Checkouts) NotCommitted(ctx context.Context, in CheckoutRef, paymentID, why string) (checkout.View, error) {
+	v, err := checkout.NotCommitted(ctx, a.DB, in.Tenant, in.CheckoutID, paymentID, why)
+	return v, classify(err)
+}
+
+// RefundStray books the refund of money that a person ruled out.
+func (a *Checkouts) RefundStray(ctx context.Context, in CheckoutRef, paymentID string) (string, error) {
+	refundID, err := checkout.RefundStray(ctx, a.DB, in.Tenant, in.CheckoutID, paymentID)
+	return refundID, classify(err)
+}
+
+// CureShort holds elsewhere what a hold lost to a count.
+func (a *Checkouts) CureShort(ctx context.Context, tenant, holdID string) (bool, error) {
+	ok, err := checkout.CureShort(ctx, a.DB, tenant, holdID)
+	return ok, classify(err)
+}

@@ -1,0 +1,77 @@
+// Package activities is the border where workflows meet the world: one struct
+// a subject, its methods the steps. Each step may run more than once and does
+// its effect once; each error leaves with its class, decided here.
+package activities
+
+import (
+	"context"
+	"errors"
+
+	"go.temporal.io/sdk/temporal"
+
+	"justlogistics/internal/gateways"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/postgres"
+)
+
+// Types of application errors. TypeBug, which is everything
+// that has no class of its own, is not tried again but parked.
+const (
+	TypeUnavailable = "unavailable" // the provider: again, with back-off
+	TypeDatabase    = "database_unavailable"
+	TypeRateLimited = "rate_limited" // again when the provider says
+	TypeInvalid     = "invalid"      // the provider refuses what we ask
+	TypeCredentials = "credentials"  // the tenant's credentials are wrong or missing
+	TypeUnknown     = "unknown"      // nobody knows whether it happened: ask first
+	TypeBug         = "bug"
+)
+
+// classify gives an error its class. It is the only place that decides which
+// failures are tried again.
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		return app
+	}
+	var f *payment.Failure
+	if errors.As(err, &f) {
+		opts := temporal.ApplicationErrorOptions{Cause: nil, Details: []any{f.Code}}
+		switch f.Class {
+		case payment.ClassRateLimited:
+			opts.NextRetryDelay = f.RetryAfter
+			return temporal.NewApplicationErrorWithOptions(f.Error(), TypeRateLimited, opts)
+		case payment.ClassUnavailable:
+			return temporal.NewApplicationErrorWithOptions(f.Error(), TypeUnavailable, opts)
+		case payment.ClassCredentials:
+			opts.NonRetryable = true
+			return temporal.NewApplicationErrorWithOptions(f.Error(), TypeCredentials, opts)
+		case payment.ClassInvalid:
+			opts.NonRetryable = true
+			return temporal.NewApplicationErrorWithOptions(f.Error(), TypeInvalid, opts)
+		}
+	}
+	switch {
+	case errors.Is(err, gateways.ErrNotConfigured):
+		return temporal.NewNonRetryableApplicationError(err.Error(), TypeCredentials, nil)
+	case postgres.Unavailable(err), errors.Is(err, context.Canceled):
+		return temporal.NewApplicationError(err.Error(), TypeDatabase)
+	}
+	return temporal.NewNonRetryableApplicationError(err.Error(), TypeBug, nil)
+}
+
+// ErrorType is the class of an error that reached a workflow, "" for none.
+func ErrorType(err error) string {
+	var app *temporal.ApplicationError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &app):
+		return app.Type()
+	case temporal.IsTimeoutError(err):
+		return TypeUnavailable
+	}
+	return TypeBug
+}

@@ -1,0 +1,352 @@
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.temporal.io/sdk/temporal"
+
+	"justlogistics/internal/checkout"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/postgres"
+	"justlogistics/internal/timeline"
+)
+
+// Payments are the calls to gateways. Each is a regular activity with a
+// summary, so that a person can see, pause and reset it; each writes its
+// intent before the call and asks the gateway first when the intent was there
+// already.
+type Payments struct {
+	DB       *postgres.DB
+	Gateways Gateways
+	// PublicURL is where providers reach us and send browsers back.
+	PublicURL string
+}
+
+// Gateways finds the gateway of a tenant.
+type Gateways interface {
+	Gateway(ctx context.Context, tenant string, name payment.Name) (payment.Gateway, error)
+}
+
+// PaymentRef names an attempt.
+type PaymentRef struct {
+	Tenant     string `json:"tenant"`
+	CheckoutID string `json:"checkout_id"`
+	PaymentID  string `json:"payment_id"`
+	// InboxID is the stored return that asks to be settled; empty for the
+	// payment's newest.
+	InboxID string `json:"inbox_id,omitempty"`
+	// MayCommit allows Settle to move money. Without it a gateway that charges
+	// only when we commit answers NotCommitted.
+	MayCommit bool `json:"may_commit,omitempty"`
+}
+
+// Asked is a gateway's answer and when it was asked, by the database's clock.
+type Asked struct {
+	Answer  payment.Answer `json:"answer"`
+	AskedAt time.Time      `json:"asked_at"`
+	// NotCommitted: the buyer finished, and nothing was charged because
+	// MayCommit was not given.
+	NotCommitted bool `json:"not_committed,omitempty"`
+	// ByUs: of a Close, the provider knows nothing of it; the attempt dies by
+	// our not committing it.
+	ByUs bool `json:"by_us,omitempty"`
+}
+
+// Begin creates the attempt at its gateway and offers the checkout to the
+// buyer. Repeated, it finds the attempt begun. It fails with TypeUnavailable,
+// TypeInvalid or TypeCredentials when the buyer cannot pay there, and with
+// TypeUnknown when the gateway did not answer.
+func (a *Payments) Begin(ctx context.Context, in PaymentRef) error {
+	var p payment.Payment
+	var intent payment.Intent
+	err := a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		var err error
+		if p, _, err = payment.Announce(ctx, tx, in.Tenant, in.PaymentID, payment.EffectBegin); err != nil {
+			return err
+		}
+		intent = payment.Intent{PaymentID: p.ID, Tenant: in.Tenant, Amount: p.Amount, Currency: p.Currency, At: p.CreatedAt.Truncate(time.Second)}
+		return tx.QueryRow(ctx, `SELECT c.number, c.email, h.expires_at FROM checkouts c JOIN holds h ON h.tenant = c.tenant AND h.id = c.hold_id WHERE c.tenant = $1 AND c.id = $2`,
+			in.Tenant, p.CheckoutID).Scan(&intent.Number, &intent.Email, &intent.Deadline)
+	})
+	if err != nil {
+		return classify(fmt.Errorf("begin payment %s: %w", in.PaymentID, err))
+	}
+	if p.BegunAt != nil {
+		return nil
+	}
+	g, err := a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
+	if err != nil {
+		return classify(err)
+	}
+	intent.Description = "Pedido " + intent.Number
+	if intent.ReturnURL, err = url.JoinPath(a.PublicURL, "payments", in.Tenant, string(p.Gateway), p.ID, "return"); err != nil {
+		return classify(err)
+	}
+	before := payment.Untried
+	if p.BeginTriedAt != nil {
+		if before, err = g.Lookup(ctx, p.At()); err != nil {
+			return classify(err)
+		}
+	}
+	answer, err := g.Begin(ctx, intent, before)
+	if err != nil {
+		return classify(err)
+	}
+	switch answer.Outcome {
+	case payment.OutcomePending:
+	case payment.OutcomeUnknown:
+		return temporal.NewApplicationError("the gateway did not say whether the attempt was created", TypeUnknown)
+	default:
+		return temporal.NewNonRetryableApplicationError("the gateway refused the attempt: "+answer.Code, TypeInvalid, nil)
+	}
+	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		if err := payment.Begun(ctx, tx, in.Tenant, p.ID, answer, g.Capabilities(), answer.Account, answer.LiveMode); err != nil {
+			return err
+		}
+		if err := checkout.Offer(ctx, tx, in.Tenant, p.CheckoutID); err != nil {
+			return err
+		}
+		return timeline.Add(ctx, tx, in.Tenant, p.CheckoutID, "payment_begun", "system", map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "attempt": p.Attempt})
+	}))
+}
+
+// NotBegun records that an attempt could not begin and why.
+func (a *Payments) NotBegun(ctx context.Context, in PaymentRef, class string) error {
+	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE payments SET status = 'cancelled', closed = true, code = $3, due_at = NULL, updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'pending' AND begun_at IS NULL`,
+			in.Tenant, in.PaymentID, notBegunCode(class))
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		return timeline.Add(ctx, tx, in.Tenant, in.CheckoutID, "payment_not_begun", "system", map[string]any{"payment_id": in.PaymentID, "class": class})
+	}))
+}
+
+func notBegunCode(class string) string {
+	if class == TypeInvalid {
+		return checkout.FailPaymentRefused
+	}
+	return checkout.FailGatewayUnavailable
+}
+
+// Settle does what a stored return asks for. If it was tried before, the
+// gateway is asked first, so that a commit whose answer was lost is not made
+// twice.
+func (a *Payments) Settle(ctx context.Context, in PaymentRef) (Asked, error) {
+	var p payment.Payment
+	var ret payment.Return
+	var out Asked
+	err := a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		var detail []byte
+		err := tx.QueryRow(ctx, `SELECT detail FROM inbox WHERE tenant = $1 AND payment_id = $2 AND kind = 'return' AND ($3 = '' OR id = $3) ORDER BY received_at DESC LIMIT 1`, in.Tenant, in.PaymentID, in.InboxID).Scan(&detail)
+		if err != nil {
+			return fmt.Errorf("return of payment %s: %w", in.PaymentID, err)
+		}
+		if err := json.Unmarshal(detail, &ret); err != nil {
+			return fmt.Errorf("return of payment %s: %w", in.PaymentID, err)
+		}
+		if ret.Kind != payment.ReturnFinished {
+			p, out.AskedAt, err = loadNow(ctx, tx, in)
+			return err
+		}
+		if !in.MayCommit {
+			p, out.AskedAt, err = loadNow(ctx, tx, in)
+			return err
+		}
+		p, out.AskedAt, err = payment.Announce(ctx, tx, in.Tenant, in.PaymentID, payment.EffectSettle)
+		return err
+	})
+	if err != nil {
+		return out, classify(err)
+	}
+	g, err := a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
+	if err != nil {
+		return out, classify(err)
+	}
+	before := payment.Untried
+	commits := ret.Kind == payment.ReturnFinished && g.Capabilities().SettleMovesMoney
+	if p.SettleTriedAt != nil || p.Status != payment.StatusPending || commits && !in.MayCommit {
+		if before, err = g.Lookup(ctx, p.At()); err != nil {
+			return out, classify(err)
+		}
+		said, _ := before.Answer()
+		if said.Outcome == payment.OutcomeUnknown || commits && !in.MayCommit {
+			out.Answer = said
+			out.NotCommitted = commits && said.Outcome != payment.OutcomeApproved
+			return out, nil
+		}
+	}
+	out.Answer, err = g.Settle(ctx, p.At(), ret, before)
+	return out, classify(err)
+}
+
+// Lookup asks the gateway what became of an attempt.
+func (a *Payments) Lookup(ctx context.Context, in PaymentRef) (Asked, error) {
+	p, g, askedAt, err := a.attempt(ctx, in, "")
+	if err != nil {
+		return Asked{}, classify(err)
+	}
+	looked, err := g.Lookup(ctx, p.At())
+	if err != nil {
+		return Asked{}, classify(err)
+	}
+	answer, _ := looked.Answer()
+	return Asked{Answer: answer, AskedAt: askedAt}, nil
+}
+
+// Close makes an attempt unpayable, or finds that it was paid.
+func (a *Payments) Close(ctx context.Context, in PaymentRef) (Asked, error) {
+	p, g, askedAt, err := a.attempt(ctx, in, payment.EffectClose)
+	if err != nil {
+		return Asked{}, classify(err)
+	}
+	if p.BegunAt == nil && !g.Capabilities().BeginMovesMoney {
+		// The buyer was never given a way to pay it.
+		return Asked{Answer: payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: payment.CodeNoSuchAttempt}, AskedAt: askedAt}, nil
+	}
+	before := payment.Untried
+	if p.CloseTriedAt != nil {
+		if before, err = g.Lookup(ctx, p.At()); err != nil {
+			return Asked{}, classify(err)
+		}
+	}
+	answer, err := g.Close(ctx, p.At(), before)
+	if err != nil {
+		return Asked{}, classify(err)
+	}
+	return Asked{Answer: answer, AskedAt: askedAt, ByUs: g.Capabilities().CloseIsOurs && answer.Code == payment.CodeClosed}, nil
+}
+
+func (a *Payments) attempt(ctx context.Context, in PaymentRef, e payment.Effect) (p payment.Payment, g payment.Gateway, askedAt time.Time, err error) {
+	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		var err error
+		if e != "" {
+			p, askedAt, err = payment.Announce(ctx, tx, in.Tenant, in.PaymentID, e)
+			return err
+		}
+		p, askedAt, err = loadNow(ctx, tx, in)
+		return err
+	})
+	if err != nil {
+		return p, nil, askedAt, err
+	}
+	g, err = a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
+	return p, g, askedAt, err
+}
+
+func loadNow(ctx context.Context, tx pgx.Tx, in PaymentRef) (p payment.Payment, now time.Time, err error) {
+	if p, err = payment.Load(ctx, tx, in.Tenant, in.PaymentID); err != nil {
+		return p, now, err
+	}
+	err = tx.QueryRow(ctx, `SELECT now()`).Scan(&now)
+	return p, now, err
+}
+
+// RefundRef names a refund.
+type RefundRef struct {
+	Tenant   string `json:"tenant"`
+	RefundID string `json:"refund_id"`
+}
+
+// RefundView is a refund as its workflow sees it.
+type RefundView struct {
+	Status     string       `json:"status"`
+	Amount     int64        `json:"amount"`
+	Currency   string       `json:"currency"`
+	Reason     string       `json:"reason"`
+	Gateway    payment.Name `json:"gateway"`
+	PaymentID  string       `json:"payment_id"`
+	CheckoutID string       `json:"checkout_id"`
+}
+
+// LoadRefund reads a refund.
+func (a *Payments) LoadRefund(ctx context.Context, in RefundRef) (v RefundView, err error) {
+	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		r, p, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
+		v = RefundView{r.Status, r.Amount, string(r.Currency), r.Reason, p.Gateway, p.ID, r.CheckoutID}
+		return err
+	})
+	return v, classify(err)
+}
+
+// Refund gives the money back, or finds that it was given back already: a
+// refund that was tried before is looked up first.
+func (a *Payments) Refund(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
+	intent, g, tried, err := a.refund(ctx, in)
+	if err != nil {
+		return payment.RefundAnswer{}, classify(err)
+	}
+	before := payment.UntriedRefund
+	if tried {
+		if before, err = g.LookupRefund(ctx, intent); err != nil {
+			return payment.RefundAnswer{}, classify(err)
+		}
+		if said, _ := before.Answer(); said.Code != payment.CodeNoSuchRefund {
+			return said, nil
+		}
+	}
+	answer, err := g.Refund(ctx, intent, before)
+	return answer, classify(err)
+}
+
+// LookupRefund asks what became of a refund.
+func (a *Payments) LookupRefund(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
+	intent, g, _, err := a.refund(ctx, in)
+	if err != nil {
+		return payment.RefundAnswer{}, classify(err)
+	}
+	looked, err := g.LookupRefund(ctx, intent)
+	if err != nil {
+		return payment.RefundAnswer{}, classify(err)
+	}
+	answer, _ := looked.Answer()
+	return answer, nil
+}
+
+func (a *Payments) refund(ctx context.Context, in RefundRef) (intent payment.RefundIntent, g payment.Gateway, tried bool, err error) {
+	var p payment.Payment
+	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		r, pay, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
+		if err != nil {
+			return err
+		}
+		p = pay
+		intent = payment.RefundIntent{RefundID: r.ID, Attempt: p.At(), Amount: r.Amount, Currency: r.Currency, Reason: r.Reason, RefundedBefore: r.RefundedBefore, Reference: r.Reference}
+		tried, err = payment.AnnounceRefund(ctx, tx, in.Tenant, in.RefundID)
+		return err
+	})
+	if err != nil {
+		return intent, nil, false, err
+	}
+	g, err = a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
+	return intent, g, tried, err
+}
+
+// PutRefund records a refund's status. dueSeconds is when it must have moved.
+func (a *Payments) PutRefund(ctx context.Context, in RefundRef, status string, answer payment.RefundAnswer, dueSeconds int) error {
+	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		r, _, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
+		if err != nil {
+			return err
+		}
+		if r.Status == status && status != "pending" && status != "unknown" {
+			return nil
+		}
+		if err := payment.PutRefund(ctx, tx, in.Tenant, in.RefundID, status, answer, time.Duration(dueSeconds)*time.Second); err != nil {
+			return err
+		}
+		subject := r.CheckoutID
+		if subject == "" {
+			subject = r.OrderID
+		}
+		if r.Status == status || subject == "" {
+			return nil
+		}
+		return timeline.Add(ctx, tx, in.Tenant, subject, "refund_"+status, "system", map[string]any{"refund_id": in.RefundID, "amount": r.Amount, "reason": r.Reason})
+	}))
+}

@@ -1,0 +1,65 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/postgres"
+	"justlogistics/internal/timeline"
+)
+
+// Support are the rows that tell people what waits for them.
+type Support struct {
+	DB *postgres.DB
+}
+
+// ParkedCase is a step that cannot go on by itself.
+type ParkedCase struct {
+	Tenant     string   `json:"tenant"`
+	WorkflowID string   `json:"workflow_id"`
+	Step       string   `json:"step"`
+	Subject    string   `json:"subject"` // the checkout's, order's or reservation's id
+	Reason     string   `json:"reason"`  // a code
+	Message    string   `json:"message"` // plain words
+	Tried      string   `json:"tried"`
+	Verbs      []string `json:"verbs"`
+}
+
+// Park puts a case on the support list. Parking it again refreshes its words
+// and keeps its since.
+func (a *Support) Park(ctx context.Context, c ParkedCase) error {
+	return classify(a.DB.InTenant(ctx, c.Tenant, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO parked (tenant, workflow_id, step, subject, reason, message, tried, verbs, due_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8, now() + interval '1 hour')
+		  ON CONFLICT (tenant, workflow_id, step) DO UPDATE SET reason = excluded.reason, message = excluded.message, tried = excluded.tried, verbs = excluded.verbs,
+		    since = CASE WHEN parked.resolved_at IS NULL THEN parked.since ELSE now() END, due_at = excluded.due_at, resolved_at = NULL, resolution = NULL`,
+			c.Tenant, c.WorkflowID, c.Step, c.Subject, c.Reason, c.Message, c.Tried, c.Verbs)
+		if err != nil {
+			return fmt.Errorf("park %s of %s: %w", c.Step, c.WorkflowID, err)
+		}
+		if _, err := tx.Exec(ctx, `UPDATE orders SET attention = coalesce(attention, $3), updated_at = now() WHERE tenant = $1 AND id = $2`, c.Tenant, c.Subject, c.Reason); err != nil {
+			return fmt.Errorf("attention for %s: %w", c.Subject, err)
+		}
+		return timeline.Add(ctx, tx, c.Tenant, c.Subject, "waits_for_a_person", "system", map[string]any{"step": c.Step, "reason": c.Reason, "workflow_id": c.WorkflowID})
+	}))
+}
+
+// Unpark takes a case off the list, saying how it ended.
+func (a *Support) Unpark(ctx context.Context, c ParkedCase, resolution string) error {
+	return classify(a.DB.InTenant(ctx, c.Tenant, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE parked SET resolved_at = now(), resolution = $4 WHERE tenant = $1 AND workflow_id = $2 AND step = $3 AND resolved_at IS NULL`, c.Tenant, c.WorkflowID, c.Step, resolution)
+		if err != nil {
+			return fmt.Errorf("unpark %s of %s: %w", c.Step, c.WorkflowID, err)
+		}
+		if tag.RowsAffected() == 0 {
+			return nil
+		}
+		_, err = tx.Exec(ctx, `UPDATE orders SET attention = NULL, updated_at = now() WHERE tenant = $1 AND id = $2 AND attention = $3
+		   AND NOT EXISTS (SELECT FROM parked WHERE tenant = $1 AND subject = $2 AND resolved_at IS NULL)`, c.Tenant, c.Subject, c.Reason)
+		if err != nil {
+			return fmt.Errorf("attention of %s: %w", c.Subject, err)
+		}
+		return timeline.Add(ctx, tx, c.Tenant, c.Subject, "person_decided", "support", map[string]any{"step": c.Step, "resolution": resolution, "workflow_id": c.WorkflowID})
+	}))
+}

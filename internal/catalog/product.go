@@ -1,0 +1,233 @@
+// Package catalog knows what a tenant sells, at what prices and discounts, and
+// from which warehouses.
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/money"
+	"justlogistics/internal/problem"
+)
+
+// SKU is the form of every SKU.
+var SKU = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// MaxAmount bounds every amount of money that a caller may name, in minor
+// units, so that sums over the largest order stay far from overflow.
+const MaxAmount = 1_000_000_000_000
+
+// Product is one thing that can be bought: a variant, with a SKU of its own.
+type Product struct {
+	SKU         string            `json:"sku"`
+	Name        string            `json:"name"`
+	Prices      []Price           `json:"prices"`
+	WeightGrams int               `json:"weight_grams"`
+	Dimensions  Dimensions        `json:"dimensions_mm"`
+	Options     map[string]string `json:"options"`
+	// Product groups the variants of one thing.
+	Product     string    `json:"product"`
+	Barcodes    []string  `json:"barcodes"`
+	Images      []string  `json:"images"`
+	Tax         string    `json:"tax"` // iva or exempt
+	Active      bool      `json:"active"`
+	MaxPerOrder *int      `json:"max_per_order"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+}
+
+// Price is what one unit costs, tax included, in minor units.
+type Price struct {
+	Currency string `json:"currency"`
+	Amount   int64  `json:"amount"`
+}
+
+// Dimensions are in millimetres.
+type Dimensions struct {
+	Length int `json:"length"`
+	Width  int `json:"width"`
+	Height int `json:"height"`
+}
+
+// ProductInput is a product as its owner describes it. Only the name and the
+// prices are required.
+type ProductInput struct {
+	Name        string            `json:"name"`
+	Prices      []Price           `json:"prices"`
+	WeightGrams int               `json:"weight_grams"`
+	Dimensions  *Dimensions       `json:"dimensions_mm"`
+	Options     map[string]string `json:"options"`
+	Product     string            `json:"product"`
+	Barcodes    []string          `json:"barcodes"`
+	Images      []string          `json:"images"`
+	Tax         string            `json:"tax"`
+	Active      *bool             `json:"active"`
+	MaxPerOrder *int              `json:"max_per_order"`
+}
+
+// maxCount bounds quantities, weights and lengths to what the database keeps.
+const maxCount = 1_000_000_000
+
+func (in *ProductInput) check(sku string) error {
+	var f problem.Fields
+	if !SKU.MatchString(sku) {
+		f.Add("sku", "invalid", "a SKU is 1 to 64 letters, digits, dots, underscores and hyphens")
+	}
+	text(&f, "name", in.Name, true, 200)
+	text(&f, "product", in.Product, false, 200)
+	if len(in.Prices) == 0 {
+		f.Add("prices", "required", "name at least one price")
+	}
+	seen := map[string]bool{}
+	for i, p := range in.Prices {
+		at := fmt.Sprintf("prices[%d]", i)
+		c, err := money.ParseCurrency(p.Currency)
+		switch {
+		case err != nil:
+			f.Add(at+".currency", "unknown_currency", "not an ISO 4217 currency")
+		case seen[string(c)]:
+			f.Add(at+".currency", "repeated", "one price per currency")
+		}
+		seen[string(c)] = true
+		in.Prices[i].Currency = string(c)
+		if p.Amount < 0 || p.Amount > MaxAmount {
+			f.Add(at+".amount", "out_of_range", "an amount is 0 to %d minor units", int64(MaxAmount))
+		}
+	}
+	count(&f, "weight_grams", in.WeightGrams, 0)
+	if d := in.Dimensions; d != nil {
+		count(&f, "dimensions_mm.length", d.Length, 0)
+		count(&f, "dimensions_mm.width", d.Width, 0)
+		count(&f, "dimensions_mm.height", d.Height, 0)
+	}
+	if len(in.Options) > 20 {
+		f.Add("options", "too_many", "at most 20 options")
+	}
+	list(&f, "barcodes", in.Barcodes, 20, 64)
+	list(&f, "images", in.Images, 50, 2000)
+	if !slices.Contains([]string{"", "iva", "exempt"}, in.Tax) {
+		f.Add("tax", "invalid", "tax is iva or exempt")
+	}
+	if in.MaxPerOrder != nil {
+		count(&f, "max_per_order", *in.MaxPerOrder, 1)
+	}
+	return f.Err()
+}
+
+func text(f *problem.Fields, field, value string, required bool, longest int) {
+	switch {
+	case required && value == "":
+		f.Add(field, "required", "must not be empty")
+	case len(value) > longest:
+		f.Add(field, "too_long", "at most %d bytes", longest)
+	}
+}
+
+func count(f *problem.Fields, field string, n, least int) {
+	if n < least || n > maxCount {
+		f.Add(field, "out_of_range", "%d to %d", least, maxCount)
+	}
+}
+
+func list(f *problem.Fields, field string, values []string, most, longest int) {
+	if len(values) > most {
+		f.Add(field, "too_many", "at most %d", most)
+		return
+	}
+	for i, v := range values {
+		text(f, fmt.Sprintf("%s[%d]", field, i), v, true, longest)
+	}
+}
+
+// PutProduct creates a product or replaces everything about it; created tells
+// which. Prices that are not named any more are gone.
+func PutProduct(ctx context.Context, tx pgx.Tx, tenant, sku string, in ProductInput) (created bool, err error) {
+	if err := in.check(sku); err != nil {
+		return false, err
+	}
+	if in.Product == "" {
+		in.Product = sku
+	}
+	if in.Tax == "" {
+		in.Tax = "iva"
+	}
+	var d Dimensions
+	if in.Dimensions != nil {
+		d = *in.Dimensions
+	}
+	options, err := json.Marshal(in.Options)
+	if err != nil {
+		return false, err
+	}
+	if in.Options == nil {
+		options = []byte(`{}`)
+	}
+	active := in.Active == nil || *in.Active
+	// xmax is zero on a row that this statement inserted.
+	err = tx.QueryRow(ctx, `INSERT INTO products (tenant, sku, name, product, options, weight_grams, length_mm, width_mm, height_mm, barcodes, images, tax, active, max_per_order)
+	  VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)
+	  ON CONFLICT (tenant, sku) DO UPDATE SET name = excluded.name, product = excluded.product, options = excluded.options, weight_grams = excluded.weight_grams,
+	    length_mm = excluded.length_mm, width_mm = excluded.width_mm, height_mm = excluded.height_mm, barcodes = excluded.barcodes, images = excluded.images,
+	    tax = excluded.tax, active = excluded.active, max_per_order = excluded.max_per_order, updated_at = now()
+	  RETURNING xmax = 0`, tenant, sku, in.Name, in.Product, options, in.WeightGrams, d.Length, d.Width, d.Height, nonNil(in.Barcodes), nonNil(in.Images), in.Tax, active, in.MaxPerOrder).Scan(&created)
+	if err != nil {
+		return false, fmt.Errorf("product %s: %w", sku, err)
+	}
+	currencies := make([]string, len(in.Prices))
+	amounts := make([]int64, len(in.Prices))
+	for i, p := range in.Prices {
+		currencies[i], amounts[i] = p.Currency, p.Amount
+	}
+	b := &pgx.Batch{}
+	b.Queue(`DELETE FROM prices WHERE tenant = $1 AND sku = $2 AND NOT currency = ANY($3)`, tenant, sku, currencies)
+	b.Queue(`INSERT INTO prices (tenant, sku, currency, amount) SELECT $1, $2, * FROM unnest($3::text[], $4::bigint[])
+	  ON CONFLICT (tenant, sku, currency) DO UPDATE SET amount = excluded.amount`, tenant, sku, currencies, amounts)
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return false, fmt.Errorf("prices of %s: %w", sku, err)
+	}
+	return created, nil
+}
+
+func nonNil(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// GetProduct reads a product.
+func GetProduct(ctx context.Context, tx pgx.Tx, tenant, sku string) (Product, error) {
+	p := Product{SKU: sku}
+	var options, prices []byte
+	err := tx.QueryRow(ctx, `SELECT name, product, options, weight_grams, length_mm, width_mm, height_mm, barcodes, images, tax, active, max_per_order, created_at, updated_at,
+	    (SELECT coalesce(jsonb_agg(jsonb_build_object('currency', currency, 'amount', amount) ORDER BY currency), '[]') FROM prices WHERE tenant = $1 AND sku = $2)
+	  FROM products WHERE tenant = $1 AND sku = $2`, tenant, sku).
+		Scan(&p.Name, &p.Product, &options, &p.WeightGrams, &p.Dimensions.Length, &p.Dimensions.Width, &p.Dimensions.Height, &p.Barcodes, &p.Images, &p.Tax, &p.Active, &p.MaxPerOrder, &p.CreatedAt, &p.UpdatedAt, &prices)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return p, problem.Missing("product")
+	}
+	if err != nil {
+		return p, fmt.Errorf("product %s: %w", sku, err)
+	}
+	if err := errors.Join(json.Unmarshal(options, &p.Options), json.Unmarshal(prices, &p.Prices)); err != nil {
+		return p, fmt.Errorf("product %s: %w", sku, err)
+	}
+	return p, nil
+}
+
+// Exists reports whether the tenant has a product with this SKU.
+func Exists(ctx context.Context, tx pgx.Tx, tenant, sku string) (bool, error) {
+	var ok bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM products WHERE tenant = $1 AND sku = $2)`, tenant, sku).Scan(&ok)
+	if err != nil {
+		return false, fmt.Errorf("product %s: %w", sku, err)
+	}
+	return ok, nil
+}

@@ -1,0 +1,415 @@
+package checkout
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/order"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/postgres"
+	"justlogistics/internal/stock"
+	"justlogistics/internal/tenant"
+	"justlogistics/internal/timeline"
+)
+
+// News is what a gateway has answered about one attempt.
+type News struct {
+	PaymentID string         `json:"payment_id"`
+	Answer    payment.Answer `json:"answer"`
+	// AskedAt is the database's time before the gateway was asked: stored news
+	// received before it is answered by this answer.
+	AskedAt time.Time `json:"asked_at"`
+	// Lapse is what an attempt becomes that ended without the bank's refusal:
+	// expired (default) or cancelled.
+	Lapse payment.Status `json:"lapse,omitempty"`
+	// Person says that support stated the outcome, or ruled on a mismatch.
+	Person bool `json:"person,omitempty"`
+}
+
+// Ruling is what was decided on News, and the checkout as it stands now.
+type Ruling struct {
+	View View `json:"view"`
+	// Changed: the news moved something.
+	Changed bool `json:"changed,omitempty"`
+	// Paid: the checkout is an order now, by this or an earlier payment.
+	Paid bool `json:"paid,omitempty"`
+	// RefundID is a refund that was booked because the money may not be kept.
+	RefundID string `json:"refund_id,omitempty"`
+	// Mismatch names what differs between the approval and its intent.
+	Mismatch string `json:"mismatch,omitempty"`
+}
+
+// holdAgainSeconds is how long stock is held for an approval that comes after
+// its hold has ended: long enough to commit and record it.
+const holdAgainSeconds = 120
+
+// Record stores what a gateway says, whatever it is, and decides what follows:
+// an approval that counts makes the order, one that may not be kept gets a
+// refund booked, the rest moves the attempt along its table or changes
+// nothing. Inbox rows that the answer settles are marked in the same
+// transaction. Recording the same news again decides the same.
+func Record(ctx context.Context, db *postgres.DB, tenantID, checkoutID string, n News) (out Ruling, err error) {
+	err = db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
+		out = Ruling{}
+		t, err := tenant.Get(ctx, tx, tenantID)
+		if err != nil {
+			return err
+		}
+		r, err := lock(ctx, tx, tenantID, checkoutID)
+		if err != nil {
+			return err
+		}
+		p, err := payment.Lock(ctx, tx, tenantID, n.PaymentID)
+		if err != nil {
+			return err
+		}
+		if p.CheckoutID != checkoutID {
+			return fmt.Errorf("payment %s is not of checkout %s", p.ID, checkoutID)
+		}
+		if err := move(ctx, tx, t, checkoutID, &r, &p, n, &out); err != nil {
+			return err
+		}
+		if err := settleInbox(ctx, tx, tenantID, p, n, out); err != nil {
+			return err
+		}
+		out.View, err = load(ctx, tx, tenantID, checkoutID)
+		out.Paid = out.View.Status == Paid
+		return err
+	})
+	return out, err
+}
+
+func move(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r *row, p *payment.Payment, n News, out *Ruling) error {
+	lapse := n.Lapse
+	if lapse == "" {
+		lapse = payment.StatusExpired
+	}
+	a := n.Answer
+	to := payment.After(p.Status, a, lapse)
+	closed := a.Closed || a.Outcome == payment.OutcomeApproved
+	out.Changed = to != p.Status || closed && !p.Closed
+	if out.Changed || a.Code != p.Code {
+		if err := payment.Put(ctx, tx, t.ID, *p, a, to, closed); err != nil {
+			return err
+		}
+	}
+	if to != p.Status {
+		data := map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "from": p.Status, "amount": a.Amount}
+		if a.Code != "" {
+			data["code"] = a.Code
+		}
+		if n.Person {
+			data["stated_by"] = "support"
+		}
+		if err := timeline.Add(ctx, tx, t.ID, checkoutID, "payment_"+string(to), "system", data); err != nil {
+			return err
+		}
+	}
+	if !to.Approved() || p.Applied {
+		return nil
+	}
+	return rule(ctx, tx, t, checkoutID, r, p, n, out)
+}
+
+// rule decides on money that was taken and is not applied to an order.
+func rule(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r *row, p *payment.Payment, n News, out *Ruling) error {
+	if p.Status.Approved() && p.NotAppliedReason != "" && !n.Person {
+		// Decided before: only the refund's id is repeated.
+		var refundID string
+		err := tx.QueryRow(ctx, `SELECT coalesce((SELECT id FROM refunds WHERE tenant = $1 AND payment_id = $2 AND origin = 'ours' AND status <> 'failed' ORDER BY id LIMIT 1), '')`, t.ID, p.ID).Scan(&refundID)
+		if err != nil {
+			return fmt.Errorf("refund of %s: %w", p.ID, err)
+		}
+		out.RefundID = refundID
+		if refundID == "" {
+			out.Mismatch = p.NotAppliedReason
+		}
+		return nil
+	}
+	if wrong := payment.Mismatch(*p, n.Answer); wrong != "" && !n.Person {
+		out.Mismatch, out.Changed = "mismatch_"+wrong, true
+		return notApplied(ctx, tx, t.ID, checkoutID, p, "mismatch_"+wrong)
+	}
+	refund := func(reason string) error {
+		current, err := payment.Load(ctx, tx, t.ID, p.ID)
+		if err != nil {
+			return err
+		}
+		if err := notApplied(ctx, tx, t.ID, checkoutID, p, reason); err != nil {
+			return err
+		}
+		back := current.Captured - current.Refunded
+		if back <= 0 {
+			return nil // authorized only: the void is the gateway's Cancel
+		}
+		out.RefundID, err = payment.IntendRefund(ctx, tx, t.ID, current, back, reason)
+		if err != nil {
+			return err
+		}
+		out.Changed = true
+		return timeline.Add(ctx, tx, t.ID, checkoutID, "refund_booked", "system", map[string]any{"refund_id": out.RefundID, "payment_id": p.ID, "amount": back, "reason": reason})
+	}
+	switch r.Status {
+	case Paid:
+		return refund(payment.ReasonDuplicate)
+	case Cancelled:
+		return refund(payment.ReasonCancelled)
+	}
+	confirmed := false
+	var err error
+	if r.HoldID != "" {
+		if confirmed, err = stock.Confirm(ctx, tx, t.ID, r.HoldID, checkoutID); err != nil {
+			return err
+		}
+	}
+	if !confirmed {
+		placed, holdID, err := place(ctx, tx, t, checkoutID, r, holdAgainSeconds)
+		if err != nil {
+			return err
+		}
+		if len(placed.Shortages) > 0 {
+			return refund(payment.ReasonLate)
+		}
+		if confirmed, err = stock.Confirm(ctx, tx, t.ID, holdID, checkoutID); err != nil {
+			return err
+		}
+		if !confirmed {
+			return fmt.Errorf("hold %s could not be confirmed right after it was placed", holdID)
+		}
+		r.HoldID = holdID
+		if err := timeline.Add(ctx, tx, t.ID, checkoutID, "held_again", "system", map[string]any{"reservation_id": holdID, "lines": placed.Lines}); err != nil {
+			return err
+		}
+	}
+	out.Changed = true
+	return makeOrder(ctx, tx, t, checkoutID, r, p, n)
+}
+
+func notApplied(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p *payment.Payment, reason string) error {
+	_, err := tx.Exec(ctx, `UPDATE payments SET not_applied_reason = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenantID, p.ID, reason)
+	if err != nil {
+		return fmt.Errorf("payment %s not applied: %w", p.ID, err)
+	}
+	return timeline.Add(ctx, tx, tenantID, checkoutID, "payment_not_applied", "system", map[string]any{"payment_id": p.ID, "reason": reason})
+}
+
+// makeOrder turns the checkout into a paid order.
+func makeOrder(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r *row, p *payment.Payment, n News) error {
+	h, err := stock.Get(ctx, tx, t.ID, r.HoldID)
+	if err != nil {
+		return err
+	}
+	rows, err := tx.Query(ctx, `SELECT sku, name, quantity, unit_price, tax FROM checkout_lines WHERE tenant = $1 AND checkout_id = $2 ORDER BY position`, t.ID, checkoutID)
+	if err != nil {
+		return fmt.Errorf("lines of %s: %w", checkoutID, err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowToStructByPos[order.NewLine])
+	if err != nil {
+		return fmt.Errorf("lines of %s: %w", checkoutID, err)
+	}
+	if r.Status != AwaitingPayment && r.Status != Reserving {
+		if err := takeDiscountAgain(ctx, tx, t.ID, checkoutID); err != nil {
+			return err
+		}
+	}
+	err = order.Create(ctx, tx, t.ID, order.New{ID: checkoutID, Number: r.Number, Channel: r.Channel, Currency: r.Currency, Email: r.Email, Customer: r.Customer, Shipping: r.ShippingTo,
+		Metadata: r.Metadata, HoldID: r.HoldID, Lines: lines, Discount: r.Discount, ShippingTotal: r.Shipping, Tax: r.Tax, DispatchHours: t.Settings.DispatchHours}, h.Lines)
+	if err != nil {
+		return err
+	}
+	b := &pgx.Batch{}
+	b.Queue(`UPDATE payments SET applied = true, applied_at = now(), order_id = $2, not_applied_reason = NULL, updated_at = now() WHERE tenant = $1 AND id = $3`, t.ID, checkoutID, p.ID)
+	b.Queue(`UPDATE checkouts SET status = 'paid', order_id = id, hold_id = $3, failure_code = NULL, failure_message = NULL, updated_at = now(), due_at = now() + interval '10 minutes' WHERE tenant = $1 AND id = $2`, t.ID, checkoutID, r.HoldID)
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return fmt.Errorf("pay checkout %s: %w", checkoutID, err)
+	}
+	if n.Answer.Review {
+		if err := order.RaiseAttention(ctx, tx, t.ID, checkoutID, "payment_under_review"); err != nil {
+			return err
+		}
+	}
+	if h.Status == "short" {
+		if err := order.RaiseAttention(ctx, tx, t.ID, checkoutID, "short_stock"); err != nil {
+			return err
+		}
+	}
+	return timeline.Add(ctx, tx, t.ID, checkoutID, "order_paid", "system", map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "amount": p.Amount, "number": r.Number})
+}
+
+// settleInbox marks the stored news that this answer settles. An answer that
+// knows nothing yet leaves them pending.
+func settleInbox(ctx context.Context, tx pgx.Tx, tenantID string, p payment.Payment, n News, out Ruling) error {
+	if n.Answer.Outcome == payment.OutcomeUnknown {
+		return nil
+	}
+	status, reason := "applied", ""
+	if !out.Changed {
+		status, reason = "ignored", "nothing new: the payment was "+string(p.Status)
+	}
+	// Before the gateway has an answer, an event that claims one stays, and so
+	// does a return that asks to be settled.
+	_, err := tx.Exec(ctx, `UPDATE inbox SET status = $3, reason = $4, settled_at = now(), due_at = NULL
+	  WHERE tenant = $1 AND payment_id = $2 AND status = 'pending' AND received_at <= $5
+	    AND NOT ($6 AND (claim = 'approved' OR kind = 'return' AND event_type = 'finished'))`,
+		tenantID, p.ID, status, reason, n.AskedAt, n.Answer.Outcome == payment.OutcomePending)
+	if err != nil {
+		return fmt.Errorf("settle news of %s: %w", p.ID, err)
+	}
+	return nil
+}
+
+// HoldAgain holds the stock of a checkout whose hold has ended, for a late
+// return of a gateway that charges only when we commit. ok is false when there
+// is not enough: then nothing may be committed.
+func HoldAgain(ctx context.Context, db *postgres.DB, tenantID, checkoutID string) (v View, ok bool, err error) {
+	err = db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
+		ok = false
+		t, err := tenant.Get(ctx, tx, tenantID)
+		if err != nil {
+			return err
+		}
+		r, err := lock(ctx, tx, tenantID, checkoutID)
+		if err != nil {
+			return err
+		}
+		switch r.Status {
+		case Paid, Cancelled:
+			// Paid: a second attempt is not committed. Cancelled never becomes paid.
+		default:
+			h, err := stock.Get(ctx, tx, tenantID, r.HoldID)
+			if err != nil {
+				return err
+			}
+			if h.Live() {
+				ok = true
+				break
+			}
+			placed, holdID, err := place(ctx, tx, t, checkoutID, &r, holdAgainSeconds)
+			if err != nil {
+				return err
+			}
+			if ok = len(placed.Shortages) == 0; ok {
+				if _, err := tx.Exec(ctx, `UPDATE checkouts SET hold_id = $3, updated_at = now(), due_at = now() + interval '20 minutes' WHERE tenant = $1 AND id = $2`, tenantID, checkoutID, holdID); err != nil {
+					return fmt.Errorf("hold %s again: %w", checkoutID, err)
+				}
+				err = timeline.Add(ctx, tx, tenantID, checkoutID, "held_again", "system", map[string]any{"reservation_id": holdID, "lines": placed.Lines})
+				if err != nil {
+					return err
+				}
+			}
+		}
+		v, err = load(ctx, tx, tenantID, checkoutID)
+		return err
+	})
+	return v, ok, err
+}
+
+// LetGo frees the stock that HoldAgain held when the late attempt came to
+// nothing. A confirmed hold stays.
+func LetGo(ctx context.Context, db *postgres.DB, tenantID, checkoutID string) (v View, err error) {
+	err = db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
+		r, err := lock(ctx, tx, tenantID, checkoutID)
+		if err != nil {
+			return err
+		}
+		if !r.Status.Open() && r.HoldID != "" {
+			if _, err := stock.Release(ctx, tx, tenantID, r.HoldID); err != nil {
+				return err
+			}
+		}
+		v, err = load(ctx, tx, tenantID, checkoutID)
+		return err
+	})
+	return v, err
+}
+
+// NotCommitted settles the stored return of an attempt that we do not commit:
+// the buyer was not charged.
+func NotCommitted(ctx context.Context, db *postgres.DB, tenantID, checkoutID, paymentID, why string) (v View, err error) {
+	err = db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE inbox SET status = 'ignored', reason = $3, settled_at = now(), due_at = NULL WHERE tenant = $1 AND payment_id = $2 AND kind = 'return' AND status = 'pending'`, tenantID, paymentID, why)
+		if err != nil {
+			return fmt.Errorf("return of %s: %w", paymentID, err)
+		}
+		if tag.RowsAffected() > 0 {
+			if err := timeline.Add(ctx, tx, tenantID, checkoutID, "late_return_not_committed", "system", map[string]any{"payment_id": paymentID, "why": why, "charged": false}); err != nil {
+				return err
+			}
+		}
+		v, err = load(ctx, tx, tenantID, checkoutID)
+		return err
+	})
+	return v, err
+}
+
+// RefundStray books the refund of a payment that a person has ruled not to be
+// kept (a mismatch).
+func RefundStray(ctx context.Context, db *postgres.DB, tenantID, checkoutID, paymentID string) (refundID string, err error) {
+	err = db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
+		p, err := payment.Lock(ctx, tx, tenantID, paymentID)
+		if err != nil {
+			return err
+		}
+		refundID, err = payment.IntendRefund(ctx, tx, tenantID, p, p.Captured-p.Refunded, payment.ReasonMismatch)
+		if err != nil {
+			return err
+		}
+		return timeline.Add(ctx, tx, tenantID, checkoutID, "refund_booked", "support", map[string]any{"refund_id": refundID, "payment_id": paymentID, "reason": payment.ReasonMismatch})
+	})
+	return refundID, err
+}
+
+// CureShort tries to hold elsewhere what a live hold has lost to a count. ok
+// reports that nothing is missing any more.
+func CureShort(ctx context.Context, db *postgres.DB, tenantID, holdID string) (ok bool, err error) {
+	err = db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
+		ok = false
+		t, err := tenant.Get(ctx, tx, tenantID)
+		if err != nil {
+			return err
+		}
+		h, err := stock.Get(ctx, tx, tenantID, holdID)
+		if err != nil {
+			return err
+		}
+		if h.Status != "short" {
+			ok = true
+			return nil
+		}
+		region := ""
+		if h.CheckoutID != "" {
+			r, err := lock(ctx, tx, tenantID, h.CheckoutID)
+			if err != nil {
+				return err
+			}
+			region = r.Region
+		}
+		warehouses, err := Preference(ctx, tx, t, region)
+		if err != nil {
+			return err
+		}
+		if ok, err = stock.Cure(ctx, tx, tenantID, holdID, warehouses); err != nil || !ok {
+			return err
+		}
+		subject := holdID
+		if h.CheckoutID != "" {
+			subject = h.CheckoutID
+		}
+		if h.OrderID != "" {
+			after, err := stock.Get(ctx, tx, tenantID, holdID)
+			if err != nil {
+				return err
+			}
+			due := time.Now().UTC().Add(time.Duration(t.Settings.DispatchHours) * time.Hour)
+			if err := order.Resplit(ctx, tx, tenantID, h.OrderID, after.Lines, due); err != nil {
+				return err
+			}
+			subject = h.OrderID
+		}
+		return timeline.Add(ctx, tx, tenantID, subject, "held_elsewhere", "system", map[string]any{"reservation_id": holdID})
+	})
+	return ok, err
+}

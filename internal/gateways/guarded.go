@@ -1,0 +1,112 @@
+package gateways
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"justlogistics/internal/payment"
+)
+
+// guarded is a gateway of the registry. What has to do with money that may
+// have moved always passes, circuit open or not: only Begin is refused.
+type guarded struct {
+	registry *Registry
+	entry    *entry
+}
+
+var _ payment.Gateway = (*guarded)(nil)
+
+// call runs do with the current adapter, and once more when the provider
+// refused credentials that have been replaced meanwhile: a refusal of the
+// credentials is certain to have had no effect.
+func call[T any](ctx context.Context, g *guarded, outcome func(T) payment.Outcome, do func(payment.Gateway) (T, error)) (T, error) {
+	var none T
+	used, err := g.registry.current(ctx, g.entry, g.registry.options.Recheck)
+	if err != nil {
+		return none, err
+	}
+	out, err := do(used)
+	var f *payment.Failure
+	if errors.As(err, &f) && f.Class == payment.ClassCredentials {
+		if newer, ok := g.registry.replaced(ctx, g.entry, used); ok {
+			out, err = do(newer)
+		}
+	}
+	g.entry.circuit.count(outcome(out), err)
+	return out, err
+}
+
+func ofAnswer(a payment.Answer) payment.Outcome       { return a.Outcome }
+func ofRefund(a payment.RefundAnswer) payment.Outcome { return a.Outcome }
+
+// A question that is answered "unknown" was answered: the provider is there.
+func ofLooked(payment.Looked) payment.Outcome             { return payment.OutcomePending }
+func ofLookedRefund(payment.LookedRefund) payment.Outcome { return payment.OutcomePending }
+
+// adapter is for what needs no call: the newest adapter built, whatever its age.
+func (g *guarded) adapter() payment.Gateway {
+	g.entry.mu.Lock()
+	defer g.entry.mu.Unlock()
+	return g.entry.gateway
+}
+
+func (g *guarded) Name() payment.Name { return g.entry.name }
+
+func (g *guarded) Capabilities() payment.Capabilities {
+	if a := g.adapter(); a != nil {
+		return a.Capabilities()
+	}
+	return payment.Capabilities{} // the credentials were withdrawn: nothing can be promised
+}
+
+func (g *guarded) Begin(ctx context.Context, in payment.Intent, before payment.Looked) (payment.Answer, error) {
+	if refused := g.entry.circuit.enter(g.entry.name); refused != nil {
+		return payment.Answer{}, refused
+	}
+	return call(ctx, g, ofAnswer, func(a payment.Gateway) (payment.Answer, error) { return a.Begin(ctx, in, before) })
+}
+
+func (g *guarded) Settle(ctx context.Context, at payment.Attempt, ret payment.Return, before payment.Looked) (payment.Answer, error) {
+	return call(ctx, g, ofAnswer, func(a payment.Gateway) (payment.Answer, error) { return a.Settle(ctx, at, ret, before) })
+}
+
+func (g *guarded) Lookup(ctx context.Context, at payment.Attempt) (payment.Looked, error) {
+	return call(ctx, g, ofLooked, func(a payment.Gateway) (payment.Looked, error) { return a.Lookup(ctx, at) })
+}
+
+func (g *guarded) Close(ctx context.Context, at payment.Attempt, before payment.Looked) (payment.Answer, error) {
+	return call(ctx, g, ofAnswer, func(a payment.Gateway) (payment.Answer, error) { return a.Close(ctx, at, before) })
+}
+
+func (g *guarded) Capture(ctx context.Context, at payment.Attempt, amount int64, before payment.Looked) (payment.Answer, error) {
+	return call(ctx, g, ofAnswer, func(a payment.Gateway) (payment.Answer, error) { return a.Capture(ctx, at, amount, before) })
+}
+
+func (g *guarded) Cancel(ctx context.Context, at payment.Attempt, before payment.Looked) (payment.Answer, error) {
+	return call(ctx, g, ofAnswer, func(a payment.Gateway) (payment.Answer, error) { return a.Cancel(ctx, at, before) })
+}
+
+func (g *guarded) Refund(ctx context.Context, in payment.RefundIntent, before payment.LookedRefund) (payment.RefundAnswer, error) {
+	return call(ctx, g, ofRefund, func(a payment.Gateway) (payment.RefundAnswer, error) { return a.Refund(ctx, in, before) })
+}
+
+func (g *guarded) LookupRefund(ctx context.Context, in payment.RefundIntent) (payment.LookedRefund, error) {
+	return call(ctx, g, ofLookedRefund, func(a payment.Gateway) (payment.LookedRefund, error) { return a.LookupRefund(ctx, in) })
+}
+
+func (g *guarded) ParseReturn(at payment.Attempt, params url.Values) (payment.Return, error) {
+	if a := g.adapter(); a != nil {
+		return a.ParseReturn(at, params)
+	}
+	return payment.Return{}, ErrNotConfigured
+}
+
+func (g *guarded) ParseNotification(header http.Header, body []byte, now time.Time) (payment.Notification, error) {
+	if a := g.adapter(); a != nil {
+		return a.ParseNotification(header, body, now)
+	}
+	return payment.Notification{}, ErrNotConfigured
+}

@@ -1,0 +1,111 @@
+// Package lifecycle holds the one table of status moves: what may follow what,
+// for everything that has a status. The database refuses any other move (its
+// copy of the table is written by `justlogistics migrate up`), the diagrams in
+// docs/state-machines.md are drawn from it.
+package lifecycle
+
+import (
+	"slices"
+	"strings"
+)
+
+// Machine names a kind of thing with a status.
+type Machine string
+
+// The machines.
+const (
+	Checkout    Machine = "checkout"
+	Payment     Machine = "payment"
+	Order       Machine = "order"
+	Refund      Machine = "refund"
+	Reservation Machine = "reservation"
+)
+
+// Move is one allowed change of status.
+type Move struct {
+	Machine  Machine
+	From, To string
+}
+
+type row struct {
+	machine Machine
+	from    string
+	to      string // space separated
+}
+
+var rows = []row{
+	{Checkout, "reserving", "awaiting_payment paid expired cancelled payment_failed"},
+	{Checkout, "awaiting_payment", "paid expired cancelled payment_failed"},
+	// A late approval that finds stock.
+	{Checkout, "expired", "paid"},
+	{Checkout, "payment_failed", "paid"},
+
+	// An approval is forward from every unpaid state.
+	{Payment, "pending", "processing authorized captured declined cancelled expired unknown"},
+	{Payment, "processing", "authorized captured declined cancelled expired unknown"},
+	{Payment, "unknown", "pending processing authorized captured declined cancelled expired"},
+	{Payment, "declined", "processing authorized captured unknown"},
+	{Payment, "cancelled", "processing authorized captured unknown"},
+	{Payment, "expired", "processing authorized captured unknown"},
+	{Payment, "authorized", "captured cancelled expired disputed"},
+	{Payment, "captured", "partially_refunded refunded disputed"},
+	// A refund that fails days later counts as not made.
+	{Payment, "partially_refunded", "captured refunded disputed"},
+	{Payment, "refunded", "captured partially_refunded disputed"},
+	{Payment, "disputed", "captured partially_refunded refunded charged_back"},
+
+	{Order, "paid", "in_fulfillment cancelled"},
+	{Order, "in_fulfillment", "shipped cancelled"},
+	{Order, "shipped", "delivered"},
+	{Order, "delivered", "completed"},
+
+	{Refund, "pending", "unknown succeeded failed needs_attention"},
+	{Refund, "unknown", "pending succeeded failed needs_attention"},
+	{Refund, "needs_attention", "pending unknown succeeded failed"},
+	{Refund, "failed", "pending"},
+	{Refund, "succeeded", "failed"},
+
+	{Reservation, "held", "confirmed released expired short"},
+	{Reservation, "short", "held confirmed released expired"},
+	{Reservation, "confirmed", "short released"},
+}
+
+// initial and final statuses, for the diagrams.
+var initial = map[Machine][]string{
+	Checkout: {"reserving"}, Payment: {"pending"}, Order: {"paid", "completed"}, Refund: {"pending"}, Reservation: {"held"},
+}
+
+// Moves returns every allowed move.
+func Moves() []Move {
+	var out []Move
+	for _, r := range rows {
+		for to := range strings.FieldsSeq(r.to) {
+			out = append(out, Move{r.machine, r.from, to})
+		}
+	}
+	return out
+}
+
+// Allowed reports whether m may go from one status to another; staying is
+// always allowed.
+func Allowed(m Machine, from, to string) bool {
+	return from == to || slices.Contains(Moves(), Move{m, from, to})
+}
+
+// Diagram draws a machine as a Mermaid state diagram.
+func Diagram(m Machine) string {
+	var b strings.Builder
+	b.WriteString("stateDiagram-v2\n")
+	for _, s := range initial[m] {
+		b.WriteString("  [*] --> " + s + "\n")
+	}
+	for _, mv := range Moves() {
+		if mv.Machine == m {
+			b.WriteString("  " + mv.From + " --> " + mv.To + "\n")
+		}
+	}
+	return b.String()
+}
+
+// Machines lists the machines in the order they are documented.
+func Machines() []Machine { return []Machine{Checkout, Payment, Order, Refund, Reservation} }

@@ -1,0 +1,247 @@
+package order
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/id"
+	"justlogistics/internal/problem"
+	"justlogistics/internal/timeline"
+)
+
+// Summary is an order as lists show it. Amounts are in minor units.
+type Summary struct {
+	ID        string          `json:"id"`
+	Number    string          `json:"number"`
+	Status    string          `json:"status"`
+	Attention *string         `json:"attention"`
+	Channel   string          `json:"channel"`
+	Totals    Totals          `json:"totals"`
+	Customer  json.RawMessage `json:"customer"`
+	PaidAt    time.Time       `json:"paid_at"`
+	CreatedAt time.Time       `json:"created_at"`
+	UpdatedAt time.Time       `json:"updated_at"`
+}
+
+// Totals add up: total is items less discount plus shipping. Tax is the IVA
+// within it.
+type Totals struct {
+	Items    int64  `json:"items"`
+	Discount int64  `json:"discount"`
+	Shipping int64  `json:"shipping"`
+	Tax      int64  `json:"tax"`
+	Total    int64  `json:"total"`
+	Currency string `json:"currency"`
+}
+
+// Resource is an order with everything that belongs to it.
+type Resource struct {
+	Summary
+	Shipping      json.RawMessage  `json:"shipping"`
+	ReservationID string           `json:"reservation_id"`
+	Metadata      json.RawMessage  `json:"metadata"`
+	Lines         []Line           `json:"lines"`
+	Payments      []Payment        `json:"payments"`
+	Refunds       []Refund         `json:"refunds"`
+	Shipments     []Shipment       `json:"shipments"`
+	Returns       []any            `json:"returns"`
+	Timeline      []timeline.Event `json:"timeline"`
+}
+
+// Line is what was bought, with its share of the order's discount.
+type Line struct {
+	LineID    string `json:"line_id"`
+	SKU       string `json:"sku"`
+	Name      string `json:"name"`
+	Quantity  int    `json:"quantity"`
+	UnitPrice int64  `json:"unit_price"`
+	Discount  int64  `json:"discount"`
+	Total     int64  `json:"total"`
+	Tax       int64  `json:"tax"`
+}
+
+// Payment is an attempt at paying the order, whatever became of it.
+type Payment struct {
+	ID        string    `json:"id"`
+	Gateway   string    `json:"gateway"`
+	Status    string    `json:"status"`
+	Amount    int64     `json:"amount"`
+	Currency  string    `json:"currency"`
+	Method    string    `json:"method,omitempty"`
+	CardLast4 string    `json:"card_last4,omitempty"`
+	Captured  int64     `json:"captured"`
+	Refunded  int64     `json:"refunded"`
+	Applied   bool      `json:"applied"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// Refund is money on its way back.
+type Refund struct {
+	ID        string       `json:"id"`
+	Status    string       `json:"status"`
+	Amount    int64        `json:"amount"`
+	Currency  string       `json:"currency"`
+	Reason    string       `json:"reason"`
+	Lines     []any        `json:"lines"`
+	Parts     []RefundPart `json:"parts"`
+	Failure   *Failure     `json:"failure"`
+	CreatedAt time.Time    `json:"created_at"`
+	UpdatedAt time.Time    `json:"updated_at"`
+}
+
+// RefundPart is what goes back by one payment.
+type RefundPart struct {
+	PaymentID string `json:"payment_id"`
+	Gateway   string `json:"gateway"`
+	Amount    int64  `json:"amount"`
+	Status    string `json:"status"`
+	Reference string `json:"reference"`
+}
+
+// Failure says why something did not come about.
+type Failure struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// Shipment is what leaves one warehouse.
+type Shipment struct {
+	ID        string          `json:"id"`
+	Warehouse string          `json:"warehouse"`
+	Status    string          `json:"status"`
+	Lines     json.RawMessage `json:"lines"`
+	CreatedAt time.Time       `json:"created_at"`
+	UpdatedAt time.Time       `json:"updated_at"`
+}
+
+// Filter narrows a list; empty fields do not.
+type Filter struct {
+	Status, Channel, Warehouse string
+	From, To                   *time.Time // of payment; From included, To not
+	// Search matches the order's number (its beginning, in either case), id, or
+	// the buyer's whole e-mail address.
+	Search string
+	// Before is the id of the last order of the page before.
+	Before string
+	Limit  int
+}
+
+const summaryColumns = `o.id, o.number, o.status, o.attention, o.channel, o.items_total, o.discount_total, o.shipping_total, o.tax_total, o.total, o.currency, o.customer, o.paid_at, o.created_at, o.updated_at`
+
+func (s *Summary) fields() []any {
+	return []any{&s.ID, &s.Number, &s.Status, &s.Attention, &s.Channel, &s.Totals.Items, &s.Totals.Discount, &s.Totals.Shipping, &s.Totals.Tax, &s.Totals.Total, &s.Totals.Currency, &s.Customer, &s.PaidAt, &s.CreatedAt, &s.UpdatedAt}
+}
+
+// List reads a page of orders, the newest checkout first, in one statement.
+func List(ctx context.Context, tx pgx.Tx, tenant string, f Filter) ([]Summary, error) {
+	where := []string{"o.tenant = $1"}
+	args := []any{tenant}
+	arg := func(condition string, value any) {
+		args = append(args, value)
+		where = append(where, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
+	}
+	if f.Status != "" {
+		arg("o.status = ?", f.Status)
+	}
+	if f.Channel != "" {
+		arg("o.channel = ?", f.Channel)
+	}
+	if f.Warehouse != "" {
+		arg("EXISTS (SELECT FROM shipments s WHERE s.tenant = o.tenant AND s.order_id = o.id AND s.warehouse = ?)", f.Warehouse)
+	}
+	if f.From != nil {
+		arg("o.paid_at >= ?", *f.From)
+	}
+	if f.To != nil {
+		arg("o.paid_at < ?", *f.To)
+	}
+	switch {
+	case f.Search == "":
+	case id.Valid(f.Search):
+		arg("o.id = ?", f.Search)
+	case strings.Contains(f.Search, "@"):
+		arg("o.email = lower(?)", f.Search)
+	default:
+		arg("starts_with(o.number, upper(?))", f.Search)
+	}
+	if f.Before != "" {
+		arg("o.id < ?", f.Before)
+	}
+	args = append(args, f.Limit)
+	rows, err := tx.Query(ctx, `SELECT `+summaryColumns+` FROM orders o WHERE `+strings.Join(where, " AND ")+fmt.Sprintf(` ORDER BY o.id DESC LIMIT $%d`, len(args)), args...)
+	if err != nil {
+		return nil, fmt.Errorf("list orders: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s Summary, err error) {
+		err = row.Scan(s.fields()...)
+		return s, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list orders: %w", err)
+	}
+	return list, nil
+}
+
+// Read reads an order with everything that happened to it and to the checkout
+// before it.
+func Read(ctx context.Context, tx pgx.Tx, tenant, orderID string) (Resource, error) {
+	r := Resource{Lines: []Line{}, Payments: []Payment{}, Refunds: []Refund{}, Shipments: []Shipment{}, Returns: []any{}}
+	b := &pgx.Batch{}
+	b.Queue(`SELECT `+summaryColumns+`, o.shipping, o.hold_id, o.metadata FROM orders o WHERE o.tenant = $1 AND o.id = $2`, tenant, orderID).QueryRow(func(row pgx.Row) error {
+		return row.Scan(append(r.fields(), &r.Shipping, &r.ReservationID, &r.Metadata)...)
+	})
+	b.Queue(`SELECT line_id, sku, name, quantity, unit_price, discount, total, tax FROM order_lines WHERE tenant = $1 AND order_id = $2 ORDER BY position`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
+		r.Lines, err = pgx.AppendRows(r.Lines, rows, pgx.RowToStructByPos[Line])
+		return err
+	})
+	// An order has its checkout's id, so a stray payment of the checkout shows too.
+	b.Queue(`SELECT id, gateway, status, amount, currency, method, card_last4, captured_amount, refunded_amount, applied, created_at, updated_at
+	   FROM payments WHERE tenant = $1 AND (checkout_id = $2 OR order_id = $2) ORDER BY id`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
+		r.Payments, err = pgx.AppendRows(r.Payments, rows, pgx.RowToStructByPos[Payment])
+		return err
+	})
+	b.Queue(`SELECT f.id, CASE f.status WHEN 'unknown' THEN 'pending' ELSE f.status END, f.amount, f.currency, f.reason, f.created_at, f.updated_at, p.id, p.gateway, f.reference, f.code, f.message
+	   FROM refunds f JOIN payments p ON p.tenant = f.tenant AND p.id = f.payment_id
+	  WHERE f.tenant = $1 AND (p.checkout_id = $2 OR p.order_id = $2 OR f.order_id = $2) ORDER BY f.id`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
+		r.Refunds, err = pgx.AppendRows(r.Refunds, rows, scanRefund)
+		return err
+	})
+	b.Queue(`SELECT id, warehouse, status, lines, created_at, updated_at FROM shipments WHERE tenant = $1 AND order_id = $2 ORDER BY id`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
+		r.Shipments, err = pgx.AppendRows(r.Shipments, rows, pgx.RowToStructByPos[Shipment])
+		return err
+	})
+	err := tx.SendBatch(ctx, b).Close()
+	if errors.Is(err, pgx.ErrNoRows) {
+		return r, problem.Missing("order")
+	}
+	if err != nil {
+		return r, fmt.Errorf("read order %s: %w", orderID, err)
+	}
+	r.Timeline, err = timeline.Of(ctx, tx, tenant, orderID)
+	if r.Timeline == nil {
+		r.Timeline = []timeline.Event{}
+	}
+	return r, err
+}
+
+func scanRefund(row pgx.CollectableRow) (Refund, error) {
+	f := Refund{Lines: []any{}}
+	var part RefundPart
+	var code, message string
+	if err := row.Scan(&f.ID, &f.Status, &f.Amount, &f.Currency, &f.Reason, &f.CreatedAt, &f.UpdatedAt, &part.PaymentID, &part.Gateway, &part.Reference, &code, &message); err != nil {
+		return f, err
+	}
+	part.Amount, part.Status = f.Amount, f.Status
+	f.Parts = []RefundPart{part}
+	if f.Status == "failed" || f.Status == "needs_attention" {
+		f.Failure = &Failure{Code: code, Message: message}
+	}
+	return f, nil
+}

@@ -1,0 +1,332 @@
+package payment
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/id"
+	"justlogistics/internal/money"
+)
+
+// Status is where an attempt stands. Its moves are in package lifecycle.
+type Status string
+
+// The statuses of the API.
+const (
+	StatusPending           Status = "pending"
+	StatusProcessing        Status = "processing"
+	StatusAuthorized        Status = "authorized"
+	StatusCaptured          Status = "captured"
+	StatusDeclined          Status = "declined"
+	StatusCancelled         Status = "cancelled"
+	StatusExpired           Status = "expired"
+	StatusUnknown           Status = "unknown"
+	StatusPartiallyRefunded Status = "partially_refunded"
+	StatusRefunded          Status = "refunded"
+	StatusDisputed          Status = "disputed"
+	StatusChargedBack       Status = "charged_back"
+)
+
+// Approved reports whether money was taken or authorized, whatever became of
+// it later.
+func (s Status) Approved() bool {
+	switch s {
+	case StatusAuthorized, StatusCaptured, StatusPartiallyRefunded, StatusRefunded, StatusDisputed, StatusChargedBack:
+		return true
+	}
+	return false
+}
+
+// InDoubt reports whether the money may have moved without our knowing.
+func (s Status) InDoubt() bool { return s == StatusUnknown || s == StatusProcessing }
+
+// Payment is an attempt as it is recorded.
+type Payment struct {
+	ID               string
+	CheckoutID       string
+	OrderID          string
+	Attempt          int
+	Gateway          Name
+	Method           string
+	Amount           int64 // minor units
+	Currency         money.Currency
+	Status           Status
+	ReturnURL        string
+	Account          string
+	LiveMode         bool
+	Reference        string
+	CaptureRef       string
+	Redirect         *Redirect
+	ExpiresAt        *time.Time
+	PayableUntil     *time.Time
+	Closed           bool
+	BeginTriedAt     *time.Time
+	SettleTriedAt    *time.Time
+	CloseTriedAt     *time.Time
+	BegunAt          *time.Time
+	Code             string
+	Message          string
+	Review           bool
+	Captured         int64
+	Refunded         int64
+	Applied          bool
+	NotAppliedReason string
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
+}
+
+// At names the attempt for its gateway.
+func (p Payment) At() Attempt {
+	a := Attempt{PaymentID: p.ID, Reference: p.Reference, CaptureRef: p.CaptureRef, Amount: p.Amount, Currency: p.Currency, BegunAt: p.CreatedAt}
+	if p.BegunAt != nil {
+		a.BegunAt = *p.BegunAt
+	}
+	return a
+}
+
+const columns = `id, coalesce(checkout_id,''), coalesce(order_id,''), attempt, gateway, method, amount, currency, status, return_url, account, live_mode,
+  reference, capture_ref, redirect, expires_at, payable_until, closed, begin_tried_at, settle_tried_at, close_tried_at, begun_at, code, message, review,
+  captured_amount, refunded_amount, applied, coalesce(not_applied_reason,''), created_at, updated_at`
+
+func scan(row pgx.CollectableRow) (Payment, error) {
+	var p Payment
+	var redirect []byte
+	err := row.Scan(&p.ID, &p.CheckoutID, &p.OrderID, &p.Attempt, &p.Gateway, &p.Method, &p.Amount, &p.Currency, &p.Status, &p.ReturnURL, &p.Account, &p.LiveMode,
+		&p.Reference, &p.CaptureRef, &redirect, &p.ExpiresAt, &p.PayableUntil, &p.Closed, &p.BeginTriedAt, &p.SettleTriedAt, &p.CloseTriedAt, &p.BegunAt, &p.Code, &p.Message, &p.Review,
+		&p.Captured, &p.Refunded, &p.Applied, &p.NotAppliedReason, &p.CreatedAt, &p.UpdatedAt)
+	if err == nil && redirect != nil {
+		err = json.Unmarshal(redirect, &p.Redirect)
+	}
+	return p, err
+}
+
+// ErrNoPayment is returned for a payment that does not exist.
+var ErrNoPayment = errors.New("no such payment")
+
+// Load reads a payment.
+func Load(ctx context.Context, tx pgx.Tx, tenant, paymentID string) (Payment, error) {
+	return one(ctx, tx, `SELECT `+columns+` FROM payments WHERE tenant = $1 AND id = $2`, tenant, paymentID)
+}
+
+// Lock reads a payment and keeps others from changing it until the
+// transaction ends.
+func Lock(ctx context.Context, tx pgx.Tx, tenant, paymentID string) (Payment, error) {
+	return one(ctx, tx, `SELECT `+columns+` FROM payments WHERE tenant = $1 AND id = $2 FOR UPDATE`, tenant, paymentID)
+}
+
+func one(ctx context.Context, tx pgx.Tx, sql, tenant, paymentID string) (Payment, error) {
+	rows, err := tx.Query(ctx, sql, tenant, paymentID)
+	if err != nil {
+		return Payment{}, fmt.Errorf("payment %s: %w", paymentID, err)
+	}
+	p, err := pgx.CollectExactlyOneRow(rows, scan)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Payment{}, fmt.Errorf("%w: %s", ErrNoPayment, paymentID)
+	}
+	if err != nil {
+		return Payment{}, fmt.Errorf("payment %s: %w", paymentID, err)
+	}
+	return p, nil
+}
+
+// OfCheckout lists a checkout's attempts, the first one first.
+func OfCheckout(ctx context.Context, tx pgx.Tx, tenant, checkoutID string) ([]Payment, error) {
+	rows, err := tx.Query(ctx, `SELECT `+columns+` FROM payments WHERE tenant = $1 AND checkout_id = $2 ORDER BY attempt`, tenant, checkoutID)
+	if err != nil {
+		return nil, fmt.Errorf("payments of %s: %w", checkoutID, err)
+	}
+	return pgx.CollectRows(rows, scan)
+}
+
+// Intend writes the intent of an attempt, before the gateway hears of it. The
+// same intent twice changes nothing.
+func Intend(ctx context.Context, tx pgx.Tx, tenant string, p Payment) error {
+	_, err := tx.Exec(ctx, `INSERT INTO payments (tenant, id, checkout_id, attempt, gateway, amount, currency, status, return_url, due_at)
+	  VALUES ($1,$2,$3,$4,$5,$6,$7,'pending',$8, now() + interval '5 minutes') ON CONFLICT (tenant, id) DO NOTHING`,
+		tenant, p.ID, p.CheckoutID, p.Attempt, p.Gateway, p.Amount, p.Currency, p.ReturnURL)
+	if err != nil {
+		return fmt.Errorf("intend payment %s: %w", p.ID, err)
+	}
+	return nil
+}
+
+// Effect names an outward call whose intent is written before it is made.
+type Effect string
+
+// The effects on an attempt.
+const (
+	EffectBegin  Effect = "begin"
+	EffectSettle Effect = "settle"
+	EffectClose  Effect = "close"
+)
+
+// Announce writes that an effect is about to be tried and returns the payment
+// as it was before: its ...TriedAt says whether somebody has tried already, in
+// which case the gateway must be asked first. askedAt is the database's time.
+func Announce(ctx context.Context, tx pgx.Tx, tenant, paymentID string, e Effect) (before Payment, askedAt time.Time, err error) {
+	before, err = Lock(ctx, tx, tenant, paymentID)
+	if err != nil {
+		return before, askedAt, err
+	}
+	var column string
+	switch e {
+	case EffectBegin:
+		column = "begin_tried_at"
+	case EffectSettle:
+		column = "settle_tried_at"
+	case EffectClose:
+		column = "close_tried_at"
+	default:
+		return before, askedAt, fmt.Errorf("no effect %q", e)
+	}
+	err = tx.QueryRow(ctx, `UPDATE payments SET `+column+` = coalesce(`+column+`, now()), updated_at = now() WHERE tenant = $1 AND id = $2 RETURNING now()`, tenant, paymentID).Scan(&askedAt)
+	if err != nil {
+		return before, askedAt, fmt.Errorf("announce %s of payment %s: %w", e, paymentID, err)
+	}
+	return before, askedAt, nil
+}
+
+// Begun records what Begin answered: where the buyer pays and until when.
+func Begun(ctx context.Context, tx pgx.Tx, tenant, paymentID string, a Answer, c Capabilities, account string, live bool) error {
+	redirect, err := json.Marshal(a.Redirect)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `UPDATE payments SET reference = $3, capture_ref = CASE WHEN $4 = '' THEN capture_ref ELSE $4 END, redirect = $5, expires_at = $6,
+	       begun_at = coalesce(begun_at, now()), payable_until = coalesce(begun_at, now()) + make_interval(secs => $7), account = $8, live_mode = $9, updated_at = now(),
+	       due_at = coalesce(begun_at, now()) + make_interval(secs => $7) + interval '10 minutes'
+	 WHERE tenant = $1 AND id = $2 AND status = 'pending'`,
+		tenant, paymentID, a.Reference, a.CaptureRef, redirect, nullTime(a.ExpiresAt), c.PayableFor.Seconds(), account, live)
+	if err != nil {
+		return fmt.Errorf("payment %s begun: %w", paymentID, err)
+	}
+	return nil
+}
+
+func nullTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// After is the status that an answer leads to. lapse is what an attempt
+// becomes that ended because we let it: expired at its time, cancelled when
+// the buyer or a newer attempt took its place. News that does not lead forward
+// leaves the status as it is.
+func After(current Status, a Answer, lapse Status) Status {
+	if current.Approved() {
+		if current == StatusAuthorized && a.Outcome == OutcomeApproved && a.Captured {
+			return StatusCaptured
+		}
+		return current
+	}
+	switch a.Outcome {
+	case OutcomeApproved:
+		if a.Captured {
+			return StatusCaptured
+		}
+		return StatusAuthorized
+	case OutcomeUnknown:
+		return StatusUnknown
+	case OutcomeDeclined:
+		switch {
+		case current == StatusDeclined || current == StatusCancelled || current == StatusExpired:
+			return current
+		case a.Code == CodeAborted:
+			return StatusCancelled
+		case a.Code == CodeFormTimeout || a.Code == CodeExpired:
+			return StatusExpired
+		case a.Code == CodeClosed || a.Code == CodeNoSuchAttempt:
+			return lapse
+		}
+		return StatusDeclined
+	case OutcomePending:
+		switch {
+		case a.Processing:
+			return StatusProcessing
+		case current == StatusUnknown || current == StatusProcessing:
+			return StatusPending
+		}
+	}
+	return current
+}
+
+// Put records an answer on a locked payment and returns its new status. closed
+// says that nothing can be approved on it any more.
+func Put(ctx context.Context, tx pgx.Tx, tenant string, p Payment, a Answer, to Status, closed bool) error {
+	var due any // only what is not settled has a moment by which it must move
+	switch to {
+	case StatusPending, StatusProcessing, StatusUnknown:
+		due = "10 minutes"
+	}
+	captured := int64(0)
+	if a.Outcome == OutcomeApproved && a.Captured && !p.Status.Approved() || p.Status == StatusAuthorized && to == StatusCaptured {
+		captured = a.Amount
+		if captured <= 0 {
+			captured = p.Amount
+		}
+	}
+	if captured > 0 {
+		ref := a.CaptureRef
+		if ref == "" {
+			ref = a.Reference
+		}
+		at := a.ApprovedAt
+		if at.IsZero() {
+			at = time.Now().UTC()
+		}
+		currency := a.Currency
+		if currency == "" {
+			currency = p.Currency
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO captures (tenant, id, payment_id, amount, currency, reference, captured_at) VALUES ($1,$2,$3,$4,$5,$6,$7)
+		   ON CONFLICT (tenant, payment_id, reference) DO NOTHING`, tenant, id.New(), p.ID, captured, currency, ref, at)
+		if err != nil {
+			return fmt.Errorf("capture of payment %s: %w", p.ID, err)
+		}
+	}
+	_, err := tx.Exec(ctx, `UPDATE payments SET status = $3, updated_at = now(),
+	     due_at = CASE WHEN $4::text IS NULL THEN NULL WHEN status = $3 THEN coalesce(due_at, now() + $4::text::interval) ELSE greatest(payable_until, now()) + $4::text::interval END,
+	     closed = closed OR $5, captured_amount = captured_amount + $6,
+	     reference = CASE WHEN $7 = '' THEN reference ELSE $7 END, capture_ref = CASE WHEN $8 = '' THEN capture_ref ELSE $8 END,
+	     authorization_code = CASE WHEN $9 = '' THEN authorization_code ELSE $9 END, card_last4 = CASE WHEN $10 = '' THEN card_last4 ELSE $10 END,
+	     method = CASE WHEN $11 = '' THEN method ELSE $11 END, installments = greatest(installments, $12), code = $13, message = $14, review = $15,
+	     redirect = CASE WHEN $3 = 'pending' THEN redirect END
+	   WHERE tenant = $1 AND id = $2`,
+		tenant, p.ID, to, due, closed, captured, a.Reference, a.CaptureRef, a.AuthorizationCode, a.CardLast4, a.Method, a.Installments, a.Code, clip(a.Message, 300), a.Review)
+	if err != nil {
+		return fmt.Errorf("record %s on payment %s: %w", to, p.ID, err)
+	}
+	return nil
+}
+
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n]
+}
+
+// Mismatch compares an approval with its intent and says what differs, or
+// nothing. Money that arrives elsewhere, or another sum, does not pay an order.
+func Mismatch(p Payment, a Answer) string {
+	switch {
+	case a.PaymentID != "" && a.PaymentID != p.ID:
+		return "reference"
+	case a.Amount != p.Amount:
+		return "amount"
+	case a.Currency != p.Currency:
+		return "currency"
+	case p.Account != "" && a.Account != "" && a.Account != p.Account:
+		return "account"
+	case a.LiveMode != p.LiveMode:
+		return "live_mode"
+	}
+	return ""
+}

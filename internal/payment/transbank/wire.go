@@ -1,0 +1,368 @@
+package transbank
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"justlogistics/internal/httpclient"
+	"justlogistics/internal/money"
+	"justlogistics/internal/payment"
+)
+
+// transaction is the answer of commit and status
+// (https://www.transbankdevelopers.cl/referencia/webpay). Fields are missing
+// until there is something to say in them.
+type transaction struct {
+	Amount     decimal `json:"amount"`
+	Status     string  `json:"status"`
+	BuyOrder   string  `json:"buy_order"`
+	CardDetail struct {
+		CardNumber string `json:"card_number"`
+	} `json:"card_detail"`
+	TransactionDate    string  `json:"transaction_date"`
+	AuthorizationCode  string  `json:"authorization_code"`
+	PaymentTypeCode    string  `json:"payment_type_code"`
+	ResponseCode       integer `json:"response_code"`
+	InstallmentsNumber integer `json:"installments_number"`
+	Balance            decimal `json:"balance"`
+}
+
+// answer puts a transaction in our terms.
+func (g *Gateway) answer(at payment.Attempt, t transaction) payment.Answer {
+	a := payment.Answer{
+		Reference:         at.Reference,
+		CaptureRef:        at.Reference,
+		PaymentID:         t.BuyOrder,
+		Amount:            t.Amount.minor,
+		Currency:          money.CLP,
+		Account:           g.config.CommerceCode,
+		LiveMode:          g.live,
+		AuthorizationCode: t.AuthorizationCode,
+		CardLast4:         lastFour(t.CardDetail.CardNumber),
+		Method:            t.PaymentTypeCode,
+		Installments:      t.InstallmentsNumber.value,
+	}
+	switch t.Status {
+	case "INITIALIZED":
+		a.Outcome = payment.OutcomePending
+		return a
+	case "FAILED":
+		a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, true, "failed"
+		if t.ResponseCode.set {
+			a.Code = strconv.Itoa(t.ResponseCode.value)
+		}
+		return a
+	case "AUTHORIZED", "CAPTURED", "PARTIALLY_NULLIFIED", "NULLIFIED", "REVERSED":
+	default:
+		a.Outcome, a.Code, a.Message = payment.OutcomeUnknown, CodeUnreadable, "unknown status "+readable(t.Status)
+		return a
+	}
+	refunded, known := t.refunded()
+	switch {
+	case !t.ResponseCode.set || !t.Amount.set || !known:
+		a.Outcome, a.Code = payment.OutcomeUnknown, CodeUnreadable
+		a.Message = t.Status + " without a response code, an amount or a balance"
+	case t.ResponseCode.value != 0:
+		a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, true, strconv.Itoa(t.ResponseCode.value)
+	default:
+		a.Outcome, a.Refunded = payment.OutcomeApproved, refunded
+		a.Captured = t.Status != "AUTHORIZED" || !g.config.DeferredCapture
+		if at, err := time.Parse(time.RFC3339, t.TransactionDate); err == nil {
+			a.ApprovedAt = at.UTC()
+		}
+	}
+	return a
+}
+
+// refunded is how much of the transaction was given back, in pesos; known is
+// false when the transaction says that some was, and not how much.
+func (t transaction) refunded() (amount int64, known bool) {
+	switch t.Status {
+	case "REVERSED":
+		return t.Amount.minor, t.Amount.set
+	case "NULLIFIED":
+		// The balance is what is left of the sale, and is exact where present.
+		return t.Amount.minor - t.Balance.minor, t.Amount.set
+	case "PARTIALLY_NULLIFIED":
+		return t.Amount.minor - t.Balance.minor, t.Amount.set && t.Balance.set
+	default:
+		return 0, true
+	}
+}
+
+func lastFour(card string) string {
+	if len(card) < 4 {
+		return ""
+	}
+	card = card[len(card)-4:]
+	for _, c := range card {
+		if c < '0' || c > '9' {
+			return ""
+		}
+	}
+	return card
+}
+
+// decimal is an amount of whole pesos, which Transbank writes as 1000, as
+// 1000.00, and here and there as a string. Other numbers are an error: a
+// rounded amount would be a wrong one.
+type decimal struct {
+	minor int64
+	set   bool
+}
+
+var pesos = regexp.MustCompile(`^([0-9]{1,17})(?:\.0*)?$`)
+
+func (d *decimal) UnmarshalJSON(raw []byte) error {
+	text := strings.Trim(string(raw), `"`)
+	if text == "null" || text == "" {
+		*d = decimal{}
+		return nil
+	}
+	m := pesos.FindStringSubmatch(text)
+	if m == nil {
+		return fmt.Errorf("amount %s is not a number of whole pesos", readable(text))
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil {
+		return fmt.Errorf("amount: %w", err)
+	}
+	*d = decimal{minor: n, set: true}
+	return nil
+}
+
+// integer is a small number that the reference calls a string in one table and
+// a number in the next.
+type integer struct {
+	value int
+	set   bool
+}
+
+func (i *integer) UnmarshalJSON(raw []byte) error {
+	text := strings.Trim(string(raw), `"`)
+	if text == "null" || text == "" {
+		*i = integer{}
+		return nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return fmt.Errorf("%s is not a whole number", readable(text))
+	}
+	*i = integer{value: n, set: true}
+	return nil
+}
+
+// verdict is how one call ended, before anybody says what that means for money.
+type verdict struct {
+	status     int // 0 without an answer
+	reached    bool
+	reason     reason
+	code       string
+	message    string
+	retryAfter time.Duration
+	err        error
+}
+
+// reason is what Transbank's text of an error means, as far as a decision hangs
+// on it.
+type reason int
+
+const (
+	reasonOther reason = iota
+	reasonLocked
+	reasonNotPaid
+	reasonAborted // or over in another way, without a charge
+	reasonTooOld
+)
+
+// call sends one request and reads the answer into out when it is a 200.
+func (g *Gateway) call(ctx context.Context, method, path string, in, out any) verdict {
+	var body io.Reader
+	if in != nil {
+		raw, err := json.Marshal(in)
+		if err != nil {
+			return verdict{code: "request", err: err}
+		}
+		body = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, g.base+path, body)
+	if err != nil {
+		return verdict{code: "request", err: errors.New("the token does not make an address")}
+	}
+	req.Header.Set("Tbk-Api-Key-Id", g.config.CommerceCode)
+	req.Header.Set("Tbk-Api-Key-Secret", g.config.APIKey)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	resp, err := g.client.Do(req)
+	if err != nil {
+		return verdict{reached: httpclient.Reached(err), code: "no_answer", err: err}
+	}
+	defer func() { _ = resp.Body.Close() }() // read whole or given up: nothing left to lose
+	raw, err := io.ReadAll(resp.Body)
+	v := verdict{status: resp.StatusCode, reached: true, retryAfter: retryAfter(resp.Header, g.now())}
+	switch {
+	case resp.StatusCode != http.StatusOK:
+		v.explain(raw)
+	case err != nil:
+		v.status, v.code, v.err = 0, "no_answer", err
+	default:
+		if err := json.Unmarshal(raw, out); err != nil {
+			v.status, v.code, v.err = 0, CodeUnreadable, fmt.Errorf("read answer: %w", err)
+		}
+	}
+	return v
+}
+
+// invalidStatus is how a commit is refused by the state of the payment form:
+// 0 not paid, 10 aborted, 19 authentication abandoned. The quotes come and go
+// between versions (transbank-sdk-python, tests/mocks; transbank-sdk-ruby
+// issue 67; transbank-sdk-java issue 129).
+var invalidStatus = regexp.MustCompile(`invalid status '?(-?[0-9]+)'?`)
+
+// explain reads an error's body: {"error_message": "..."}, or a description
+// instead, or anything at all.
+func (v *verdict) explain(raw []byte) {
+	v.code = "http_" + strconv.Itoa(v.status)
+	var body map[string]any
+	if err := json.Unmarshal(raw, &body); err != nil {
+		return // a proxy's page: the status has to do
+	}
+	for _, key := range []string{"error_message", "description", "message"} {
+		if text, ok := body[key].(string); ok && text != "" {
+			v.message = readable(text)
+			break
+		}
+	}
+	if v.message == "" {
+		return
+	}
+	text := strings.ToLower(v.message)
+	if m := invalidStatus.FindStringSubmatch(text); m != nil {
+		switch m[1] {
+		case "0":
+			v.reason, v.code = reasonNotPaid, CodeNotPaidYet
+			return
+		case "10", "19":
+			v.reason, v.code = reasonAborted, payment.CodeAborted
+			return
+		}
+		v.code = "invalid_status_" + m[1]
+		return
+	}
+	for _, known := range []struct {
+		text   string
+		reason reason
+		code   string
+	}{
+		{"locked by another process", reasonLocked, CodeLocked},
+		{"finished state: aborted", reasonAborted, payment.CodeAborted},
+		{"finished state: reversed", reasonAborted, CodeReversed},
+		{"max time", reasonTooOld, CodeStatusTooOld},
+		{"parameter: token", reasonOther, CodeNoSuchToken},
+		{"transaction not found", reasonOther, CodeNoSuchToken},
+		{"already fully refunded", reasonOther, "already_refunded"},
+		{"bigger than authorized", reasonOther, "amount_too_large"},
+		{"is unfinished", reasonOther, "unfinished"},
+		{"operation not allowed", reasonOther, "not_allowed"},
+		{"api mismatch", reasonOther, "api_mismatch"},
+	} {
+		if strings.Contains(text, known.text) {
+			v.reason, v.code = known.reason, known.code
+			return
+		}
+	}
+}
+
+func (v verdict) ok() bool { return v.status == http.StatusOK }
+
+// certain is true when the call surely did nothing: it was not sent, or it was
+// refused as it stands, or the service says that it is not there.
+func (v verdict) certain() bool {
+	switch {
+	case !v.reached:
+		return true
+	case v.reason == reasonLocked:
+		return false
+	case v.status == http.StatusRequestTimeout || v.status == http.StatusConflict:
+		return false
+	case v.status >= 400 && v.status < 500:
+		return true
+	default:
+		return v.status == http.StatusServiceUnavailable
+	}
+}
+
+// failure is the error of a call that surely did nothing, else nil.
+func (v verdict) failure() *payment.Failure {
+	if !v.certain() {
+		return nil
+	}
+	f := &payment.Failure{
+		Gateway: payment.Transbank, Code: v.code, Message: v.message, RetryAfter: v.retryAfter, Err: v.err,
+	}
+	switch {
+	case v.status == http.StatusUnauthorized || v.status == http.StatusForbidden:
+		f.Class = payment.ClassCredentials
+	case v.status == http.StatusTooManyRequests:
+		f.Class = payment.ClassRateLimited
+	case v.status >= 400 && v.status < 500 || v.code == "request":
+		f.Class = payment.ClassInvalid
+	default:
+		f.Class = payment.ClassUnavailable
+	}
+	return f
+}
+
+// unavailable is the failure of a question that got no usable answer.
+func (v verdict) unavailable() *payment.Failure {
+	return &payment.Failure{
+		Gateway: payment.Transbank, Class: payment.ClassUnavailable,
+		Code: v.code, Message: v.message, RetryAfter: v.retryAfter, Err: v.err,
+	}
+}
+
+// unknown is the answer to an effect that may have happened. The error's text
+// stays out of it: it names hosts and addresses of ours and changes with each
+// call, and an answer is kept.
+func (v verdict) unknown(a payment.Answer) payment.Answer {
+	a.Outcome, a.Code, a.Message = payment.OutcomeUnknown, v.code, v.message
+	return a
+}
+
+// readable shortens a provider's text and takes out what does not print.
+func readable(text string) string {
+	const most = 200
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, ""))
+	if runes := []rune(text); len(runes) > most {
+		text = string(runes[:most]) + "…"
+	}
+	return text
+}
+
+// retryAfter reads the header as seconds or as a date (RFC 9110, 10.2.3); 0
+// when there is none to believe.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.Atoi(value); err == nil && seconds >= 0 && seconds <= 86400 {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil && at.After(now) && at.Sub(now) <= 24*time.Hour {
+		return at.Sub(now)
+	}
+	return 0
+}

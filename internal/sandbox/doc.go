@@ -1,0 +1,79 @@
+// Package sandbox is a stand-in for the payment providers: it speaks their own
+// wire formats, keeps state and a ledger of its own on disk, and lets a person
+// or a script play the buyer. The product's adapters reach it by a base URL and
+// nothing else; it shares no code with them, so that a misreading on one side
+// cannot hide one on the other.
+//
+// # Where things are
+//
+//	/transbank/...                       base URL of the Webpay adapter
+//	/stripe/...                          base URL of the Stripe adapter
+//	GET  /buyer/{id}                     the buyer's page; id is the merchant's payment id
+//	                                     (buy_order, client_reference_id), a token or a session id
+//	POST /buyer/{id}/{step}              approve, decline, abort, timeout, error
+//	POST /buyer/{id}/return              plays the last return again; ?variant=abort plays another
+//	PUT|GET|DELETE /faults/{provider}    see below
+//	GET  /faults/{provider}/held         waits until ?min= answers are held, at most ?timeout_ms=
+//	POST /faults/{provider}/release      lets the held answers go
+//	PUT|GET /config/{provider}           see the provider's configuration type
+//	GET  /ledger                         ?gateway= ?since=RFC3339
+//	POST /ledger/charges, /ledger/refunds  entries made by hand, for tests of an audit
+//	POST /ledger/refunds/{reference}/fail  a Stripe refund that succeeded fails days later
+//	GET  /deliveries/{provider}          how many notifications wait, arrived, were dropped
+//	POST /events/stripe/{event}/resend   sends an event once more
+//	GET  /healthz
+//
+// # The scripted buyer
+//
+// A step answers 200 once the provider took it and the browser's return was
+// played, whatever the merchant answered to it; 404 for an id that is unknown,
+// 409 when the page is closed. Its query takes:
+//
+//	return=false          the browser never comes back
+//	return_method=POST    Webpay comes back with POST instead of GET
+//	card=debit|prepaid    Webpay: the kind of card (credit unless said)
+//	decline_code=...      Stripe: why the issuer declines
+//	amount=n              the provider takes another amount than it was asked to
+//
+// Webpay plays a return at the end of each step. Stripe does after approve and
+// abort; a declined card leaves the buyer on the page, and a session that
+// expires sends nobody anywhere. Abort leaves a Stripe session open.
+//
+// # Faults
+//
+// Faults touch API calls and notifications, not the buyer's pages. Rates are
+// drawn from one seeded source per provider:
+//
+//	latency_ms                  before each call acts
+//	error_rate                  500 without acting
+//	timeout_after_effect_rate   acts, persists, never answers
+//	duplicate_webhooks          rate, or true for each
+//	reordered_webhooks          rate, or true for each; delayed up to reorder_delay_ms (1500)
+//	drop_webhooks               rate, or true for each: the event is never sent
+//	outage                      rate, or true; outage_mode is "refuse" (cut, the default) or "503"
+//	seed                        restarts the source
+//	next                        [{"op","kind","count"}] for exact tests, used up in order
+//
+// The operations are create, status, commit, refund and capture for Transbank;
+// create_session, get_session, list_sessions, expire_session, get_intent,
+// list_intents, search_intents, capture_intent, cancel_intent, create_refund,
+// get_refund, list_refunds, get_charge, list_charges, get_event, list_events
+// and get_account for Stripe; "*" is any. Kinds:
+//
+//	timeout_after_effect   acts, persists, never answers
+//	error_500              500 without acting
+//	error_503              503 without acting
+//	rate_limited           429 without acting
+//	refuse                 the provider's own 4xx without acting
+//	cut_before             closes the connection without acting
+//	cut_after              acts, persists, closes the connection
+//	hold_answer            acts, persists, answers after release
+//
+// # The ledger
+//
+// A charge is money taken: a Webpay transaction whose commit was approved, a
+// Stripe intent that succeeded. Status is captured, partially_refunded,
+// refunded or reversed; an authorization that was not captured is listed as
+// authorized, and as voided once it is given up: neither took money. Each
+// reversal or refund is an entry of refunds with status succeeded or failed.
+package sandbox

@@ -1,0 +1,197 @@
+// Package tenant knows who uses the product: the shops, their rules, their API
+// keys and their credentials at providers.
+package tenant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Tenant is one shop.
+type Tenant struct {
+	ID       string
+	Name     string
+	Settings Settings
+}
+
+// Settings are a tenant's rules. Durations are in seconds, money in minor
+// units, weights in grams.
+type Settings struct {
+	// NumberPrefix begins the order numbers that people read (DEMO-000123).
+	NumberPrefix string `json:"number_prefix"`
+	// AllowedOrigins may receive the buyer after the payment: scheme and host,
+	// or "*" for any https address (development).
+	AllowedOrigins []string `json:"allowed_origins"`
+	HoldSeconds    int      `json:"hold_seconds"`
+	MaxHoldSeconds int      `json:"max_hold_seconds"`
+	// GraceSeconds is how much longer stock may be held when it is not known
+	// whether the buyer has paid.
+	GraceSeconds int `json:"grace_seconds"`
+	// ReservationMaxSeconds limits a hold without a payment, extensions
+	// included, counted from its start.
+	ReservationMaxSeconds int        `json:"reservation_max_seconds"`
+	Allocation            Allocation `json:"allocation"`
+	// Gateways in the order in which `auto` tries them.
+	Gateways []string   `json:"gateways"`
+	Limits   HoldLimits `json:"limits"`
+	Freight  []Freight  `json:"freight"`
+	// DispatchHours is how long a paid order may wait for its warehouse before
+	// it is late.
+	DispatchHours int    `json:"dispatch_hours"`
+	TimeZone      string `json:"time_zone"`
+	// ShortRule says what a paid order that lost units to a count does:
+	// "reallocate" takes them from another warehouse and asks a person when
+	// none has them; "ask" asks at once.
+	ShortRule string `json:"short_rule"`
+}
+
+// Allocation says which warehouse gives first.
+type Allocation struct {
+	Rule  string   `json:"rule"` // nearest, balanced or fixed
+	Order []string `json:"order,omitempty"`
+}
+
+// HoldLimits bound what a buyer who does not pay may keep from others. Zero
+// means no limit.
+type HoldLimits struct {
+	OpenCheckouts int `json:"open_checkouts"`
+	UnitsHeld     int `json:"units_held"`
+	// UnpaidInWindow checkouts that ended unpaid within WindowSeconds.
+	UnpaidInWindow int `json:"unpaid_in_window"`
+	WindowSeconds  int `json:"window_seconds"`
+}
+
+// Freight is a row of the tenant's freight table: the first row that matches
+// region (or "*"), service and weight gives the price.
+type Freight struct {
+	Region         string `json:"region"`
+	Service        string `json:"service"`
+	MaxWeightGrams int    `json:"max_weight_grams"` // 0: any
+	Currency       string `json:"currency"`
+	Amount         int64  `json:"amount"`
+}
+
+// Defaults are the rules of a new tenant.
+func Defaults(id string) Settings {
+	prefix := strings.ToUpper(strings.ReplaceAll(id, "-", ""))
+	return Settings{
+		NumberPrefix: prefix[:min(len(prefix), 8)], HoldSeconds: 900, MaxHoldSeconds: 3600, GraceSeconds: 300, ReservationMaxSeconds: 14 * 24 * 3600,
+		Allocation: Allocation{Rule: "nearest"},
+		Gateways:   []string{"transbank", "stripe"},
+		Limits:     HoldLimits{OpenCheckouts: 5, UnitsHeld: 60, UnpaidInWindow: 20, WindowSeconds: 24 * 3600},
+		Freight: []Freight{
+			{Region: "RM", Service: "standard", MaxWeightGrams: 5000, Currency: "CLP", Amount: 3990},
+			{Region: "RM", Service: "standard", Currency: "CLP", Amount: 7990},
+			{Region: "RM", Service: "express", Currency: "CLP", Amount: 8990},
+			{Region: "*", Service: "standard", MaxWeightGrams: 5000, Currency: "CLP", Amount: 5990},
+			{Region: "*", Service: "standard", Currency: "CLP", Amount: 12990},
+			{Region: "*", Service: "express", Currency: "CLP", Amount: 14990},
+			{Region: "*", Service: "pickup", Currency: "CLP", Amount: 0},
+			{Region: "*", Service: "standard", Currency: "USD", Amount: 990},
+		},
+		DispatchHours: 72, TimeZone: "America/Santiago", ShortRule: "reallocate",
+	}
+}
+
+// Validate reports the first rule that contradicts itself.
+func (s Settings) Validate() error {
+	switch {
+	case s.NumberPrefix == "" || len(s.NumberPrefix) > 12:
+		return errors.New("number_prefix: 1 to 12 characters")
+	case s.HoldSeconds < 1 || s.MaxHoldSeconds < s.HoldSeconds:
+		return errors.New("hold_seconds: at least 1 and at most max_hold_seconds")
+	case s.GraceSeconds < 0:
+		return errors.New("grace_seconds: not negative")
+	case !slices.Contains([]string{"nearest", "balanced", "fixed"}, s.Allocation.Rule):
+		return fmt.Errorf("allocation.rule: nearest, balanced or fixed, not %q", s.Allocation.Rule)
+	case !slices.Contains([]string{"reallocate", "ask"}, s.ShortRule):
+		return fmt.Errorf("short_rule: reallocate or ask, not %q", s.ShortRule)
+	case s.DispatchHours < 1:
+		return errors.New("dispatch_hours: at least 1")
+	}
+	if _, err := time.LoadLocation(s.TimeZone); err != nil {
+		return fmt.Errorf("time_zone: %w", err)
+	}
+	for _, o := range s.AllowedOrigins {
+		if u, err := url.Parse(o); o != "*" && (err != nil || u.Scheme != "https" || u.Host == "") {
+			return fmt.Errorf("allowed_origins: %q is not an https origin", o)
+		}
+	}
+	return nil
+}
+
+// ReturnURLAllowed reports whether buyers may be sent to u after paying.
+func (s Settings) ReturnURLAllowed(u *url.URL) bool {
+	if u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return false
+	}
+	return slices.Contains(s.AllowedOrigins, "*") || slices.Contains(s.AllowedOrigins, "https://"+u.Host)
+}
+
+// FreightFor prices the way to a region. ok is false when the table has no row
+// for it.
+func (s Settings) FreightFor(region, service, currency string, grams int) (amount int64, ok bool) {
+	for _, f := range s.Freight {
+		if (f.Region == region || f.Region == "*") && f.Service == service && f.Currency == currency && (f.MaxWeightGrams == 0 || grams <= f.MaxWeightGrams) {
+			return f.Amount, true
+		}
+	}
+	return 0, false
+}
+
+// ErrUnknown is returned for a tenant that does not exist.
+var ErrUnknown = errors.New("no such tenant")
+
+// Get reads a tenant inside a transaction of its own.
+func Get(ctx context.Context, tx pgx.Tx, id string) (Tenant, error) {
+	t := Tenant{ID: id, Settings: Defaults(id)}
+	var settings []byte
+	err := tx.QueryRow(ctx, `SELECT name, settings FROM tenants WHERE tenant = $1`, id).Scan(&t.Name, &settings)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return t, fmt.Errorf("%w: %s", ErrUnknown, id)
+	}
+	if err != nil {
+		return t, fmt.Errorf("tenant %s: %w", id, err)
+	}
+	if err := json.Unmarshal(settings, &t.Settings); err != nil {
+		return t, fmt.Errorf("settings of tenant %s: %w", id, err)
+	}
+	return t, nil
+}
+
+// Put creates a tenant or replaces its name and rules.
+func Put(ctx context.Context, tx pgx.Tx, t Tenant) error {
+	if err := t.Settings.Validate(); err != nil {
+		return fmt.Errorf("settings of tenant %s: %w", t.ID, err)
+	}
+	settings, err := json.Marshal(t.Settings)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO tenants (tenant, name, settings) VALUES ($1, $2, $3)
+		ON CONFLICT (tenant) DO UPDATE SET name = excluded.name, settings = excluded.settings, updated_at = now()`, t.ID, t.Name, settings)
+	if err != nil {
+		return fmt.Errorf("tenant %s: %w", t.ID, err)
+	}
+	return nil
+}
+
+// NextNumber draws the next order number, e.g. DEMO-000123. Numbers have no
+// gaps but those of transactions that failed.
+func NextNumber(ctx context.Context, tx pgx.Tx, t Tenant) (string, error) {
+	var n int64
+	err := tx.QueryRow(ctx, `INSERT INTO tenant_counters (tenant, kind, value) VALUES ($1, 'order_number', 1)
+		ON CONFLICT (tenant, kind) DO UPDATE SET value = tenant_counters.value + 1 RETURNING value`, t.ID).Scan(&n)
+	if err != nil {
+		return "", fmt.Errorf("order number: %w", err)
+	}
+	return fmt.Sprintf("%s-%06d", t.Settings.NumberPrefix, n), nil
+}

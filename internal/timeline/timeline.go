@@ -1,0 +1,52 @@
+// Package timeline is the log of everything that happened to a checkout, its
+// order or a reservation, in the order in which it was recorded.
+package timeline
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Event is one entry. Data holds ids, amounts and codes, no personal data.
+type Event struct {
+	Kind  string         `json:"kind"`
+	At    time.Time      `json:"at"`
+	Actor string         `json:"actor"`
+	Data  map[string]any `json:"data,omitempty"`
+}
+
+// Add appends an event in the caller's transaction, so that it stands exactly
+// when what it tells has happened.
+func Add(ctx context.Context, tx pgx.Tx, tenant, subject, kind, actor string, data map[string]any) error {
+	if data == nil {
+		data = map[string]any{}
+	}
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("event %s: %w", kind, err)
+	}
+	if _, err := tx.Exec(ctx, `INSERT INTO events (tenant, subject, kind, actor, data) VALUES ($1,$2,$3,$4,$5)`, tenant, subject, kind, actor, raw); err != nil {
+		return fmt.Errorf("event %s of %s: %w", kind, subject, err)
+	}
+	return nil
+}
+
+// Of reads a subject's events, oldest first.
+func Of(ctx context.Context, tx pgx.Tx, tenant, subject string) ([]Event, error) {
+	rows, err := tx.Query(ctx, `SELECT kind, created_at, actor, data FROM events WHERE tenant = $1 AND subject = $2 ORDER BY seq`, tenant, subject)
+	if err != nil {
+		return nil, fmt.Errorf("timeline of %s: %w", subject, err)
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Event, error) {
+		var e Event
+		var raw []byte
+		if err := row.Scan(&e.Kind, &e.At, &e.Actor, &raw); err != nil {
+			return e, err
+		}
+		return e, json.Unmarshal(raw, &e.Data)
+	})
+}

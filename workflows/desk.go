@@ -1,0 +1,209 @@
+package workflows
+
+import (
+	"slices"
+	"strings"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"justlogistics/activities"
+	"justlogistics/internal/temporalclient"
+)
+
+// Verbs of support. Restart is not among them: it is for runs that are gone
+// and is carried out by the API.
+const (
+	VerbRetry   = "retry"
+	VerbSkip    = "skip"
+	VerbResolve = "resolve"
+	VerbCancel  = "cancel"
+)
+
+// Error types of the support update.
+const (
+	TypeVerbNotApplicable = "verb_not_applicable"
+)
+
+// Case is a step that waits for a person.
+type Case struct {
+	Step    string
+	Subject string // default: the workflow's subject
+	Reason  string // a code, also the search attribute
+	Message string // plain words: what it waits for
+	Tried   string
+	Verbs   []string
+}
+
+// decision is a verb that a person used on a case.
+type decision struct {
+	SupportRequest
+	result string
+	done   bool
+}
+
+// desk is the one way in which workflows wait for people: the case is in the
+// run's details, in its search attributes and on the support list; a validated
+// update decides it. Whatever else the workflow waits for goes on.
+type desk struct {
+	tenant, workflowID, subject string
+	cases                       []Case
+	decided                     []*decision
+	// bell is rung when a decision comes, for workflows with a loop of their own.
+	bell    func()
+	details string
+}
+
+func newDesk(ctx workflow.Context, tenant, subject string) (*desk, error) {
+	d := &desk{tenant: tenant, workflowID: workflow.GetInfo(ctx).WorkflowExecution.ID, subject: subject}
+	return d, workflow.SetUpdateHandlerWithOptions(ctx, UpdateSupport, d.handle, workflow.UpdateHandlerOptions{
+		Description: "a person's decision on a parked step: retry, skip, resolve or cancel",
+		Validator:   d.validate,
+	})
+}
+
+func (d *desk) find(req SupportRequest) (Case, bool) {
+	for _, c := range d.cases {
+		if (req.Step == "" || req.Step == c.Step) && slices.Contains(c.Verbs, req.Verb) {
+			return c, true
+		}
+	}
+	return Case{}, false
+}
+
+func (d *desk) validate(_ workflow.Context, req SupportRequest) error {
+	if _, ok := d.find(req); !ok {
+		return temporal.NewApplicationError("this verb does not apply here; those that do: "+strings.Join(d.verbs(), ", "), TypeVerbNotApplicable, d.verbs())
+	}
+	return nil
+}
+
+func (d *desk) verbs() []string {
+	out := []string{}
+	for _, c := range d.cases {
+		for _, v := range c.Verbs {
+			if !slices.Contains(out, v) {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
+}
+
+func (d *desk) handle(ctx workflow.Context, req SupportRequest) (SupportAnswer, error) {
+	c, _ := d.find(req)
+	req.Step = c.Step
+	dec := &decision{SupportRequest: req}
+	d.decided = append(d.decided, dec)
+	if d.bell != nil {
+		d.bell()
+	}
+	if err := workflow.Await(ctx, func() bool { return dec.done }); err != nil {
+		return SupportAnswer{}, err
+	}
+	return SupportAnswer{Result: dec.result}, nil
+}
+
+// next takes the oldest decision that nobody has acted on.
+func (d *desk) next() (*decision, bool) {
+	if len(d.decided) == 0 {
+		return nil, false
+	}
+	dec := d.decided[0]
+	d.decided = d.decided[1:]
+	return dec, true
+}
+
+// parked reports whether a step waits for a person.
+func (d *desk) parked(step string) bool {
+	return slices.ContainsFunc(d.cases, func(c Case) bool { return c.Step == step })
+}
+
+// park puts a case on the desk. A step that is parked already stays.
+func (d *desk) park(ctx workflow.Context, c Case) error {
+	if d.parked(c.Step) {
+		return nil
+	}
+	if c.Subject == "" {
+		c.Subject = d.subject
+	}
+	d.cases = append(d.cases, c)
+	d.show(ctx)
+	if err := d.attributes(ctx); err != nil {
+		return err
+	}
+	return d.write(ctx, supports.Park, d.row(c))
+}
+
+// unpark takes a case off the desk and says how it ended.
+func (d *desk) unpark(ctx workflow.Context, step, resolution string) error {
+	i := slices.IndexFunc(d.cases, func(c Case) bool { return c.Step == step })
+	if i < 0 {
+		return nil
+	}
+	c := d.cases[i]
+	d.cases = slices.Delete(d.cases, i, i+1)
+	d.show(ctx)
+	if err := d.attributes(ctx); err != nil {
+		return err
+	}
+	return d.write(ctx, supports.Unpark, d.row(c), resolution)
+}
+
+// wait parks a case and waits until a person has used a verb on it; the caller
+// acts on the verb. It is for steps beside which nothing else goes on.
+func (d *desk) wait(ctx workflow.Context, c Case) (SupportRequest, error) {
+	if err := d.park(ctx, c); err != nil {
+		return SupportRequest{}, err
+	}
+	var mine *decision
+	err := workflow.Await(ctx, func() bool {
+		i := slices.IndexFunc(d.decided, func(dec *decision) bool { return dec.Step == c.Step })
+		if i >= 0 {
+			mine = d.decided[i]
+			d.decided = slices.Delete(d.decided, i, i+1)
+		}
+		return mine != nil
+	})
+	if err != nil {
+		return SupportRequest{}, err
+	}
+	if err := d.unpark(ctx, c.Step, mine.Verb); err != nil {
+		return SupportRequest{}, err
+	}
+	mine.result, mine.done = mine.Verb+" of "+c.Step+" is under way", true
+	return mine.SupportRequest, nil
+}
+
+func (d *desk) row(c Case) activities.ParkedCase {
+	return activities.ParkedCase{Tenant: d.tenant, WorkflowID: d.workflowID, Step: c.Step, Subject: c.Subject, Reason: c.Reason, Message: c.Message, Tried: c.Tried, Verbs: c.Verbs}
+}
+
+// write keeps trying: a case that is not on the list would wait in silence.
+func (d *desk) write(ctx workflow.Context, activity any, args ...any) error {
+	ctx = workflow.WithActivityOptions(ctx, databaseActivity("support list"))
+	return workflow.ExecuteActivity(ctx, activity, args...).Get(ctx, nil)
+}
+
+func (d *desk) attributes(ctx workflow.Context) error {
+	reason := ""
+	if len(d.cases) > 0 {
+		reason = d.cases[0].Reason
+	}
+	return workflow.UpsertTypedSearchAttributes(ctx, temporalclient.Attention.ValueSet(len(d.cases) > 0), temporalclient.AttentionReason.ValueSet(reason))
+}
+
+// describe sets what a person who opens the run reads, with the parked cases
+// below it.
+func (d *desk) describe(ctx workflow.Context, details string) {
+	d.details = details
+	d.show(ctx)
+}
+
+func (d *desk) show(ctx workflow.Context) {
+	s := d.details
+	for _, c := range d.cases {
+		s += "\n\n**Waits for a person** (" + c.Reason + "): " + c.Message + "\n\nTried: " + c.Tried + "\n\nVerbs: " + strings.Join(c.Verbs, ", ")
+	}
+	workflow.SetCurrentDetails(ctx, s)
+}

@@ -1,0 +1,113 @@
+package workflows
+
+import (
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"justlogistics/activities"
+	"justlogistics/internal/payment"
+)
+
+// The activities, named through nil receivers.
+var (
+	checkouts    *activities.Checkouts
+	payments     *activities.Payments
+	reservations *activities.Reservations
+	supports     *activities.Support
+	sweeps       *activities.Sweeps
+)
+
+// databaseStep is for short, idempotent transactions: run by the worker that
+// holds the workflow, at almost no cost.
+func databaseStep(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout:    5 * time.Second,
+		ScheduleToCloseTimeout: 6 * time.Second,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 200 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: time.Second, MaximumAttempts: 10},
+		Summary:                summary,
+	})
+}
+
+// gatewayCall is for a call that leaves the machine: a regular activity on the
+// gateway's queue. A worker that dies in the middle is noticed after the
+// start-to-close time and the call is tried again, asking first.
+func gatewayCall(ctx workflow.Context, g payment.Name, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              GatewayTaskQueue(g),
+		StartToCloseTimeout:    12 * time.Second,
+		ScheduleToCloseTimeout: 40 * time.Second,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 5 * time.Second},
+		Summary:                summary,
+	})
+}
+
+// beginCall is gatewayCall for the step that the buyer waits for: a gateway
+// that is away is not waited for, the next one is used.
+func beginCall(ctx workflow.Context, g payment.Name, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              GatewayTaskQueue(g),
+		StartToCloseTimeout:    5 * time.Second,
+		ScheduleToCloseTimeout: 20 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 300 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 2 * time.Second, MaximumAttempts: 3,
+			NonRetryableErrorTypes: []string{activities.TypeUnavailable, activities.TypeRateLimited}},
+		Summary: summary,
+	})
+}
+
+// certain runs a database step until it has happened. A database that is away
+// is waited for; a bug parks the step until a person lets it try again. It
+// returns an error only when the workflow itself is cancelled.
+func certain[T any](ctx workflow.Context, d *desk, step, summary string, activity any, args ...any) (T, error) {
+	var out T
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		err := workflow.ExecuteLocalActivity(databaseStep(ctx, summary), activity, args...).Get(ctx, &out)
+		switch {
+		case err == nil:
+			return out, nil
+		case ctx.Err() != nil:
+			return out, ctx.Err()
+		case activities.ErrorType(err) == activities.TypeBug:
+			workflow.GetLogger(ctx).Error("step failed", "step", step, "error", err)
+			_, err = d.wait(ctx, Case{Step: step, Reason: "step_failed", Message: "The step \"" + summary + "\" failed in a way that trying again does not cure by itself.",
+				Tried: "once, it fails with: " + cause(err), Verbs: []string{VerbRetry}})
+			if err != nil {
+				return out, err
+			}
+			wait = time.Second
+		default:
+			workflow.GetLogger(ctx).Warn("database away, trying again", "step", step, "in", wait)
+			if err := workflow.NewTimerWithOptions(ctx, wait, workflow.TimerOptions{Summary: "database away: " + summary}).Get(ctx, nil); err != nil {
+				return out, err
+			}
+		}
+	}
+}
+
+// cause is the innermost message of an error, for people.
+func cause(err error) string {
+	s := err.Error()
+	if len(s) > 300 {
+		s = s[:300]
+	}
+	return s
+}
+
+
+// clock formats a time for the Temporal UI.
+func clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
+
+// amount formats an amount for summaries.
+func amount(minor int64, currency string) string { return fmt.Sprintf("%d %s", minor, currency) }
+
+// databaseActivity is for database steps that must outlive a long outage: a
+// regular activity that is tried for as long as it takes.
+func databaseActivity(summary string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		StartToCloseTimeout: 10 * time.Second,
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 30 * time.Second},
+		Summary:             summary,
+	}
+}
