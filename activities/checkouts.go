@@ -180,3 +180,9 @@ func (a *Checkouts) CureShort(ctx context.Context, tenant, holdID string) (bool,
 	ok, err := checkout.CureShort(ctx, a.DB, tenant, holdID)
 	return ok, classify(err)
 }
+
+// Shorted notes that an unpaid checkout lost units and must be cancelled.
+func (a *Checkouts) Shorted(ctx context.Context, in CheckoutRef) (checkout.View, error) {
+	v, err := checkout.MarkShorted(ctx, a.DB, in.Tenant, in.CheckoutID)
+	return v, classify(err)
+}

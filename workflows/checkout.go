@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,10 +38,22 @@ func Checkout(ctx workflow.Context, in CheckoutInput) error {
 	if err != nil {
 		return err
 	}
-	if err := r.open(ctx); err != nil {
+	if err = r.open(ctx); err == nil {
+		err = r.run(ctx)
+	}
+	if ctx.Err() == nil {
 		return err
 	}
-	return r.run(ctx)
+	// Cancelled in the Temporal UI: that is a wish to cancel the checkout, and
+	// the same rules decide it. What must be undone is undone.
+	dctx, stop := workflow.NewDisconnectedContext(ctx)
+	defer stop()
+	if err := r.reload(dctx); err != nil {
+		return err
+	}
+	r.opened, r.timer, r.timerAt = true, nil, time.Time{}
+	r.enqueue(&command{kind: commandCancel})
+	return r.run(dctx)
 }
 
 // LatePayment looks after one payment of a checkout whose run has ended: money
@@ -340,7 +353,7 @@ func (r *checkoutRun) deadline(now time.Time) (at time.Time, why string) {
 		}
 		if r.view.Status.Open() {
 			sooner(r.pollAt, "ask "+string(a.Gateway)+" about payment "+a.PaymentID)
-		} else if !uncertain(a) {
+		} else if !uncertain(a) && !r.doubted(a.PaymentID) {
 			// After the end: close at once what can be closed, and again when
 			// the provider's own time is over.
 			sooner(r.closeAt(a), "close attempt at "+string(a.Gateway))
@@ -492,7 +505,7 @@ func (r *checkoutRun) tick(ctx workflow.Context) error {
 		return nil
 	}
 	for _, a := range r.view.Attempts {
-		if alive(a, now) && !uncertain(a) && !r.closeAt(a).After(now) {
+		if alive(a, now) && !uncertain(a) && !r.doubted(a.PaymentID) && !r.closeAt(a).After(now) {
 			return r.closeLeftover(ctx, a)
 		}
 	}
@@ -635,12 +648,14 @@ func (r *checkoutRun) unanswered(ctx workflow.Context, a checkout.AttemptView, f
 
 // doubt begins, or keeps, asking about an attempt.
 func (r *checkoutRun) doubt(now time.Time, paymentID string) {
-	for _, d := range r.doubts {
-		if d.paymentID == paymentID {
-			return
-		}
+	if r.doubted(paymentID) {
+		return
 	}
 	r.doubts = append(r.doubts, &doubt{paymentID: paymentID, since: now, next: now.Add(firstDoubt), wait: firstDoubt})
+}
+
+func (r *checkoutRun) doubted(paymentID string) bool {
+	return slices.ContainsFunc(r.doubts, func(d *doubt) bool { return d.paymentID == paymentID })
 }
 
 // askAgain asks about an attempt in doubt, ever more slowly, and calls a
@@ -699,12 +714,7 @@ func (r *checkoutRun) recordNews(ctx workflow.Context, n checkout.News) error {
 
 // certainNow ends a doubt and what was parked about it.
 func (r *checkoutRun) certainNow(ctx workflow.Context, paymentID string) error {
-	for i, d := range r.doubts {
-		if d.paymentID == paymentID {
-			r.doubts = append(r.doubts[:i], r.doubts[i+1:]...)
-			break
-		}
-	}
+	r.doubts = slices.DeleteFunc(r.doubts, func(d *doubt) bool { return d.paymentID == paymentID })
 	for _, step := range []string{"doubt:" + paymentID, "gateway:" + paymentID} {
 		if err := r.desk.unpark(ctx, step, "the gateway has answered"); err != nil {
 			return err

@@ -95,7 +95,6 @@ func cause(err error) string {
 	return s
 }
 
-
 // clock formats a time for the Temporal UI.
 func clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
 

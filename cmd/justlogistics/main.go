@@ -16,9 +16,13 @@ import (
 
 type commands struct {
 	Dev     devCommand     `cmd:"" help:"Run everything on this machine: PostgreSQL, Temporal, the sandbox, the API and the worker."`
+	API     apiCommand     `cmd:"" name:"api" help:"Serve the HTTP API."`
+	Worker  workerCommand  `cmd:"" help:"Run workflows and activities."`
 	Migrate migrateCommand `cmd:"" help:"Bring the database schema and Temporal's search attributes up to date, or look at them."`
 	Tenant  tenantCommand  `cmd:"" help:"Create tenants, issue and revoke their API keys, set their providers' credentials."`
 	Sandbox sandboxCommand `cmd:"" hidden:"" help:"Play the providers. dev starts it by itself."`
+
+	Healthcheck healthcheckCommand `cmd:"" hidden:"" help:"Ask an address whether it is well; for containers."`
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }

@@ -665,3 +665,18 @@ func Settled(ctx context.Context, db *postgres.DB, tenantID, checkoutID string) 
 		return nil
 	})
 }
+
+// SweepUnpaid is EndUnpaid in a transaction of the sweeper's: the workflow
+// that should have done it is late or gone. Attempts that can still be paid
+// stay with their run; an approval that comes anyway is a late one.
+func SweepUnpaid(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string) error {
+	r, err := lock(ctx, tx, tenantID, checkoutID)
+	if err != nil || !r.Status.Open() {
+		return err
+	}
+	to := Expired
+	if r.Cancelling {
+		to = Cancelled
+	}
+	return endUnpaid(ctx, tx, tenantID, checkoutID, &r, to)
+}

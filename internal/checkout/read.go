@@ -209,3 +209,34 @@ func (c Resource) Refused() bool {
 	}
 	return false
 }
+
+// SetReturnURL changes where buyers of later attempts go after paying.
+func SetReturnURL(ctx context.Context, tx pgx.Tx, tenantID, checkoutID, returnURL string) error {
+	_, err := tx.Exec(ctx, `UPDATE checkouts SET return_url = $3, updated_at = now() WHERE tenant = $1 AND id = $2 AND return_url <> $3`, tenantID, checkoutID, returnURL)
+	if err != nil {
+		return fmt.Errorf("return URL of checkout %s: %w", checkoutID, err)
+	}
+	return nil
+}
+
+// RequestCancel writes that an open checkout is to end, and why; the first time
+// and reason stay. asked is true for the first request.
+func RequestCancel(ctx context.Context, tx pgx.Tx, tenantID, checkoutID, reason string) (asked bool, err error) {
+	var status Status
+	var before *time.Time
+	err = tx.QueryRow(ctx, `SELECT status, cancel_requested_at FROM checkouts WHERE tenant = $1 AND id = $2 FOR UPDATE`, tenantID, checkoutID).Scan(&status, &before)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, fmt.Errorf("%w: %s", ErrNone, checkoutID)
+	}
+	if err != nil {
+		return false, fmt.Errorf("cancel checkout %s: %w", checkoutID, err)
+	}
+	if !status.Open() || before != nil {
+		return false, nil
+	}
+	_, err = tx.Exec(ctx, `UPDATE checkouts SET cancel_requested_at = now(), cancel_reason = nullif($3, ''), updated_at = now() WHERE tenant = $1 AND id = $2`, tenantID, checkoutID, reason)
+	if err != nil {
+		return false, fmt.Errorf("cancel checkout %s: %w", checkoutID, err)
+	}
+	return true, nil
+}

@@ -73,8 +73,8 @@ type environment struct {
 }
 
 // Load reads the settings and checks that everything needed is there. When
-// neither DATABASE_URL nor TEMPORAL_ADDRESS is set, what is missing comes from
-// the running dev of this folder. All that is wrong is told at once, by the names
+// neither a database nor TEMPORAL_ADDRESS is set, what is missing comes from the
+// running dev of this folder. All that is wrong is told at once, by the names
 // of the variables and without the values of secrets.
 func Load(ctx context.Context, needs ...Need) (*Config, error) {
 	return load(ctx, envconfig.OsLookuper(), devfolder.Running, needs)
@@ -103,7 +103,7 @@ func load(ctx context.Context, vars envconfig.Lookuper, running func() (devfolde
 
 	// Never half of each: a database of production with the Temporal of a laptop.
 	var noDev error
-	if c.DatabaseURL == "" && c.TemporalAddress == "" {
+	if c.DatabaseURL == "" && c.OwnerURL == "" && c.TemporalAddress == "" {
 		info, secrets, err := running()
 		switch {
 		case err == nil:

@@ -67,6 +67,14 @@ func TestLoad_ADatabaseAloneIsNeverJoinedWithTheDevsTemporal(t *testing.T) {
 	require.EqualError(t, err, "not set: TEMPORAL_ADDRESS")
 }
 
+func TestLoad_AnOwnersDatabaseAloneIsNotJoinedEither(t *testing.T) {
+	t.Parallel()
+	c, err := load(t.Context(), envconfig.MapLookuper(map[string]string{"JL_DATABASE_OWNER_URL": "postgres://a:b@db/jl"}), aDev, []Need{Owner})
+	require.NoError(t, err)
+	require.Empty(t, c.TemporalAddress)
+	require.Equal(t, "postgres://a:b@db/jl", c.OwnerURL)
+}
+
 func TestLoad_ABrokenDevIsToldAsItIs(t *testing.T) {
 	t.Parallel()
 	_, err := load(t.Context(), envconfig.MapLookuper(nil), func() (devfolder.Info, devfolder.Secrets, error) {

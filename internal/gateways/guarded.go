@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"justlogistics/internal/payment"
@@ -22,21 +24,31 @@ var _ payment.Gateway = (*guarded)(nil)
 // call runs do with the current adapter, and once more when the provider
 // refused credentials that have been replaced meanwhile: a refusal of the
 // credentials is certain to have had no effect.
-func call[T any](ctx context.Context, g *guarded, outcome func(T) payment.Outcome, do func(payment.Gateway) (T, error)) (T, error) {
+func call[T any](ctx context.Context, g *guarded, outcome func(T) payment.Outcome, do func(context.Context, payment.Gateway) (T, error)) (T, error) {
 	var none T
 	used, err := g.registry.current(ctx, g.entry, g.registry.options.Recheck)
 	if err != nil {
 		return none, err
 	}
-	out, err := do(used)
+	out, _, err := run(ctx, g, used, outcome, do)
+	return out, err
+}
+
+func run[T any](ctx context.Context, g *guarded, used payment.Gateway, outcome func(T) payment.Outcome, do func(context.Context, payment.Gateway) (T, error)) (out T, called bool, err error) {
+	// What an adapter answers by itself says nothing of the provider.
+	var dialled atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(string) { dialled.Store(true) }})
+	out, err = do(ctx, used)
 	var f *payment.Failure
 	if errors.As(err, &f) && f.Class == payment.ClassCredentials {
 		if newer, ok := g.registry.replaced(ctx, g.entry, used); ok {
-			out, err = do(newer)
+			out, err = do(ctx, newer)
 		}
 	}
-	g.entry.circuit.count(outcome(out), err)
-	return out, err
+	if dialled.Load() {
+		g.entry.circuit.count(outcome(out), err)
+	}
+	return out, dialled.Load(), err
 }
 
 func ofAnswer(a payment.Answer) payment.Outcome       { return a.Outcome }
@@ -63,38 +75,56 @@ func (g *guarded) Capabilities() payment.Capabilities {
 }
 
 func (g *guarded) Begin(ctx context.Context, in payment.Intent, before payment.Looked) (payment.Answer, error) {
+	used, err := g.registry.current(ctx, g.entry, g.registry.options.Recheck)
+	if err != nil {
+		return payment.Answer{}, err
+	}
 	if refused := g.entry.circuit.enter(g.entry.name); refused != nil {
 		return payment.Answer{}, refused
 	}
-	return call(ctx, g, ofAnswer, func(a payment.Gateway) (payment.Answer, error) { return a.Begin(ctx, in, before) })
+	a, called, err := run(ctx, g, used, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) {
+		return a.Begin(ctx, in, before)
+	})
+	if !called {
+		g.entry.circuit.leave()
+	}
+	return a, err
 }
 
 func (g *guarded) Settle(ctx context.Context, at payment.Attempt, ret payment.Return, before payment.Looked) (payment.Answer, error) {
-	return call(ctx, g, ofAnswer, func(a payment.Gateway) (payment.Answer, error) { return a.Settle(ctx, at, ret, before) })
+	return call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) {
+		return a.Settle(ctx, at, ret, before)
+	})
 }
 
 func (g *guarded) Lookup(ctx context.Context, at payment.Attempt) (payment.Looked, error) {
-	return call(ctx, g, ofLooked, func(a payment.Gateway) (payment.Looked, error) { return a.Lookup(ctx, at) })
+	return call(ctx, g, ofLooked, func(ctx context.Context, a payment.Gateway) (payment.Looked, error) { return a.Lookup(ctx, at) })
 }
 
 func (g *guarded) Close(ctx context.Context, at payment.Attempt, before payment.Looked) (payment.Answer, error) {
-	return call(ctx, g, ofAnswer, func(a payment.Gateway) (payment.Answer, error) { return a.Close(ctx, at, before) })
+	return call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) { return a.Close(ctx, at, before) })
 }
 
 func (g *guarded) Capture(ctx context.Context, at payment.Attempt, amount int64, before payment.Looked) (payment.Answer, error) {
-	return call(ctx, g, ofAnswer, func(a payment.Gateway) (payment.Answer, error) { return a.Capture(ctx, at, amount, before) })
+	return call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) {
+		return a.Capture(ctx, at, amount, before)
+	})
 }
 
 func (g *guarded) Cancel(ctx context.Context, at payment.Attempt, before payment.Looked) (payment.Answer, error) {
-	return call(ctx, g, ofAnswer, func(a payment.Gateway) (payment.Answer, error) { return a.Cancel(ctx, at, before) })
+	return call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) { return a.Cancel(ctx, at, before) })
 }
 
 func (g *guarded) Refund(ctx context.Context, in payment.RefundIntent, before payment.LookedRefund) (payment.RefundAnswer, error) {
-	return call(ctx, g, ofRefund, func(a payment.Gateway) (payment.RefundAnswer, error) { return a.Refund(ctx, in, before) })
+	return call(ctx, g, ofRefund, func(ctx context.Context, a payment.Gateway) (payment.RefundAnswer, error) {
+		return a.Refund(ctx, in, before)
+	})
 }
 
 func (g *guarded) LookupRefund(ctx context.Context, in payment.RefundIntent) (payment.LookedRefund, error) {
-	return call(ctx, g, ofLookedRefund, func(a payment.Gateway) (payment.LookedRefund, error) { return a.LookupRefund(ctx, in) })
+	return call(ctx, g, ofLookedRefund, func(ctx context.Context, a payment.Gateway) (payment.LookedRefund, error) {
+		return a.LookupRefund(ctx, in)
+	})
 }
 
 func (g *guarded) ParseReturn(at payment.Attempt, params url.Values) (payment.Return, error) {

@@ -94,6 +94,9 @@ type Capabilities struct {
 	RefundFor time.Duration
 	// PartialRefunds: less than the whole can be given back.
 	PartialRefunds bool
+	// PartialRefundMethods limits that to approvals with one of these values of
+	// Answer.Method (Webpay: credit without instalments); nil means any.
+	PartialRefundMethods []string
 	// MinAmount in minor units by currency; absent means 1.
 	MinAmount map[money.Currency]int64
 }
@@ -111,8 +114,8 @@ type Intent struct {
 	Deadline    time.Time // UTC; the hold's end: the link should not live longer
 	// At is when the intent was written. What an adapter derives from the time
 	// of day it derives from this, so that a repetition asks for the same.
-	At time.Time
-	Email       string    // the buyer's, for providers that ask for it
+	At    time.Time
+	Email string // the buyer's, for providers that ask for it
 }
 
 // Attempt names a payment that was begun.

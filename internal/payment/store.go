@@ -191,15 +191,18 @@ func Announce(ctx context.Context, tx pgx.Tx, tenant, paymentID string, e Effect
 	return before, askedAt, nil
 }
 
-// Begun records what Begin answered: where the buyer pays and until when.
+// Begun records what Begin answered: where the buyer pays, and until when an
+// attempt that nobody closes can be paid (the link's own end when the provider
+// names one, with a margin for a buyer who is in the middle of it).
 func Begun(ctx context.Context, tx pgx.Tx, tenant, paymentID string, a Answer, c Capabilities, account string, live bool) error {
 	redirect, err := json.Marshal(a.Redirect)
 	if err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, `UPDATE payments SET reference = $3, capture_ref = CASE WHEN $4 = '' THEN capture_ref ELSE $4 END, redirect = $5, expires_at = $6,
-	       begun_at = coalesce(begun_at, now()), payable_until = coalesce(begun_at, now()) + make_interval(secs => $7), account = $8, live_mode = $9, updated_at = now(),
-	       due_at = coalesce(begun_at, now()) + make_interval(secs => $7) + interval '10 minutes'
+	       begun_at = coalesce(begun_at, now()), payable_until = least($6::timestamptz + interval '2 minutes', coalesce(begun_at, now()) + make_interval(secs => $7)),
+	       account = $8, live_mode = $9, updated_at = now(),
+	       due_at = least($6::timestamptz + interval '2 minutes', coalesce(begun_at, now()) + make_interval(secs => $7)) + interval '10 minutes'
 	 WHERE tenant = $1 AND id = $2 AND status = 'pending'`,
 		tenant, paymentID, a.Reference, a.CaptureRef, redirect, nullTime(a.ExpiresAt), c.PayableFor.Seconds(), account, live)
 	if err != nil {
@@ -327,6 +330,9 @@ func Mismatch(p Payment, a Answer) string {
 		return "account"
 	case a.LiveMode != p.LiveMode:
 		return "live_mode"
+	case a.Refunded > 0:
+		// Given back at the provider before we knew of it.
+		return "refunded"
 	}
 	return ""
 }

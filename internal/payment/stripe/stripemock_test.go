@@ -20,12 +20,12 @@ import (
 	"justlogistics/internal/payment/stripe"
 )
 
-// startMock builds Stripe's own mock server from the module that pins it and
+// startMock builds Stripe's own mock server from the tools module that pins it and
 // runs it for this test. It keeps no state: it checks every request against
 // Stripe's OpenAPI description and answers with fixtures.
 func startMock(t *testing.T) string {
 	t.Helper()
-	module, err := filepath.Abs(filepath.Join("..", "..", "..", "tools", "stripemock"))
+	module, err := filepath.Abs(filepath.Join("..", "..", "..", "tools"))
 	require.NoError(t, err)
 	binary := filepath.Join(t.TempDir(), "stripe-mock")
 	build := exec.Command("go", "build", "-C", module, "-o", binary, "github.com/stripe/stripe-mock")

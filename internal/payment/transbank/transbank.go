@@ -119,8 +119,7 @@ func New(cfg Config, client *http.Client) (*Gateway, error) {
 // Name is payment.Transbank.
 func (*Gateway) Name() payment.Name { return payment.Transbank }
 
-// Capabilities of Webpay Plus. What a refund can do depends on the card as
-// well: see PartialRefund.
+// Capabilities of Webpay Plus.
 func (*Gateway) Capabilities() payment.Capabilities {
 	return payment.Capabilities{
 		Currencies:       []money.Currency{money.CLP},
@@ -130,15 +129,10 @@ func (*Gateway) Capabilities() payment.Capabilities {
 		PayableFor:     formLife + 5*time.Minute,
 		RefundFor:      90 * 24 * time.Hour,
 		PartialRefunds: true,
+		// Debit (VD), prepaid (VP) and instalments (VC, SI, S2, NC) go back whole
+		// or not at all (https://www.transbankdevelopers.cl/producto/webpay).
+		PartialRefundMethods: []string{"VN"},
 	}
-}
-
-// PartialRefund tells whether less than the whole of a payment can be given
-// back: only of a credit card sale without instalments. method and installments
-// are those of the Answer that approved it
-// (https://www.transbankdevelopers.cl/producto/webpay#reversa-o-anulacion).
-func PartialRefund(method string, installments int) bool {
-	return method == "VN" && installments <= 1
 }
 
 // Begin creates a transaction: POST /transactions. It moves no money. When its

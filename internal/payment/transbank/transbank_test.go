@@ -720,14 +720,6 @@ func TestParseNotification_ThereAreNone(t *testing.T) {
 	require.Empty(t, s.made())
 }
 
-func TestPartialRefund_IsForCreditWithoutInstalments(t *testing.T) {
-	t.Parallel()
-	require.True(t, transbank.PartialRefund("VN", 0))
-	for _, method := range []string{"VD", "VP", "VC", "SI", "S2", "NC", ""} {
-		require.False(t, transbank.PartialRefund(method, 0), method)
-	}
-}
-
 func TestErrors_NameNoSecret(t *testing.T) {
 	t.Parallel()
 	g, _ := setup(t, answer{status: 401, body: `{"error_message":"Not Authorized"}`}, answer{cut: true})

@@ -1,0 +1,306 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+
+	"justlogistics/internal/checkout"
+	"justlogistics/internal/idempotency"
+	"justlogistics/internal/postgres"
+	"justlogistics/internal/stock"
+)
+
+// Sweeps is the safety net: what timers and messages should have done.
+type Sweeps struct {
+	DB        *postgres.DB
+	Temporal  client.Client
+	Namespace string
+	Logger    *slog.Logger
+	// Restart begins a new run for an open subject from its rows.
+	Restart func(ctx context.Context, kind, tenant, subject string) error
+}
+
+// sweepBatch bounds what one sweep looks at; what is left is the next one's.
+const sweepBatch = 500
+
+// Sweep does each part even when another fails, and reports all failures.
+func (a *Sweeps) Sweep(ctx context.Context) error {
+	parts := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"holds", a.holds}, {"lost starts", a.lostStarts}, {"runs past due", a.overdue}, {"runs that ended badly", a.endedBadly}, {"cured", a.cured}, {"old keys", a.oldKeys},
+	}
+	var failed []error
+	for _, p := range parts {
+		if err := p.do(ctx); err != nil {
+			failed = append(failed, fmt.Errorf("sweep %s: %w", p.name, err))
+		}
+		if activity.IsActivity(ctx) {
+			activity.RecordHeartbeat(ctx, p.name)
+		}
+	}
+	return classify(errors.Join(failed...))
+}
+
+// holds frees units whose time was over 30 s ago, one hold a transaction. A
+// hold whose payment is under way or unknown is left: it is past due, and so
+// on the support list.
+func (a *Sweeps) holds(ctx context.Context) error {
+	for range sweepBatch {
+		done := true
+		err := a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
+			var tenantID, holdID, checkoutID, status string
+			err := tx.QueryRow(ctx, `SELECT h.tenant, h.id, coalesce(h.checkout_id,''), coalesce(c.status,'') FROM holds h LEFT JOIN checkouts c ON c.tenant = h.tenant AND c.id = h.checkout_id
+			   WHERE h.status IN ('held','short') AND h.confirmed_at IS NULL AND h.held_until < now() - interval '30 seconds'
+			     AND NOT EXISTS (SELECT FROM payments p WHERE p.tenant = h.tenant AND p.checkout_id = h.checkout_id
+			           AND (p.status IN ('unknown','processing') OR p.status = 'pending' AND NOT p.closed AND p.settle_tried_at IS NOT NULL))
+			   ORDER BY h.held_until LIMIT 1 FOR UPDATE OF h SKIP LOCKED`).Scan(&tenantID, &holdID, &checkoutID, &status)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			done = false
+			if checkoutID != "" && checkout.Status(status).Open() {
+				if err := checkout.SweepUnpaid(ctx, tx, tenantID, checkoutID); err != nil {
+					return err
+				}
+			} else if _, err := stock.Expire(ctx, tx, tenantID, holdID); err != nil {
+				return err
+			}
+			a.Logger.Warn("the sweeper freed a hold that outlived its time", "tenant", tenantID, "reservation_id", holdID)
+			return nil
+		})
+		if err != nil || done {
+			return err
+		}
+	}
+	return nil
+}
+
+// lostStarts looks after checkouts whose row was written and whose workflow
+// was never started: started while their caller may still wait, else closed.
+func (a *Sweeps) lostStarts(ctx context.Context) error {
+	type lost struct {
+		Tenant, ID string
+		Waited     bool
+	}
+	var rows []lost
+	err := a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
+		q, err := tx.Query(ctx, `SELECT tenant, id, caller_waits_until < now() - interval '10 minutes' FROM checkouts
+		   WHERE status = 'reserving' AND hold_id IS NULL AND created_at < now() - interval '60 seconds' ORDER BY created_at LIMIT $1`, sweepBatch)
+		if err != nil {
+			return err
+		}
+		rows, err = pgx.CollectRows(q, pgx.RowToStructByPos[lost])
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, l := range rows {
+		problem, _, err := a.describe(ctx, "checkout:"+l.Tenant+":"+l.ID)
+		switch {
+		case err != nil:
+			return err
+		case problem == "":
+			continue // its run is at work
+		case l.Waited:
+			_, err = checkout.GiveUp(ctx, a.DB, l.Tenant, l.ID, checkout.FailAbandoned, "its caller stopped waiting before anything was held")
+		default:
+			err = a.Restart(ctx, "checkout", l.Tenant, l.ID)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// subject is an open row whose run should be at work.
+type subject struct {
+	Tenant, Kind, ID string
+}
+
+func (s subject) workflowID() string { return s.Kind + ":" + s.Tenant + ":" + s.ID }
+
+// openSubjects are all rows that a run must look after.
+const openSubjects = `
+  SELECT tenant, 'checkout' AS kind, id, due_at FROM checkouts WHERE due_at IS NOT NULL AND (hold_id IS NOT NULL OR status <> 'reserving')
+  UNION ALL
+  SELECT tenant, 'reservation', id, due_at FROM holds WHERE checkout_id IS NULL AND due_at IS NOT NULL AND confirmed_at IS NULL
+  UNION ALL
+  SELECT tenant, 'refund', id, due_at FROM refunds WHERE due_at IS NOT NULL AND origin = 'ours'
+  UNION ALL
+  SELECT tenant, 'checkout', checkout_id, due_at FROM payments WHERE due_at IS NOT NULL AND checkout_id IS NOT NULL`
+
+// overdue asks Temporal about the runs of rows that are past due.
+func (a *Sweeps) overdue(ctx context.Context) error {
+	subjects, err := a.subjects(ctx, `SELECT DISTINCT tenant, kind, id FROM (`+openSubjects+`) s WHERE due_at < now() LIMIT $1`, sweepBatch)
+	if err != nil {
+		return err
+	}
+	for _, s := range subjects {
+		if err := a.check(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Sweeps) subjects(ctx context.Context, sql string, args ...any) (out []subject, err error) {
+	err = a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
+		q, err := tx.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		out, err = pgx.CollectRows(q, pgx.RowToStructByPos[subject])
+		return err
+	})
+	return out, err
+}
+
+// check notes what is wrong with the run of an open subject. A run of which
+// Temporal knows nothing was lost with Temporal's own data: nobody decided
+// that, and a new one goes on from the rows. The others wait for a person, who
+// has the verb restart.
+func (a *Sweeps) check(ctx context.Context, s subject) error {
+	problem, detail, err := a.describe(ctx, s.workflowID())
+	if err != nil || problem == "" {
+		return err
+	}
+	if problem == "missing" {
+		if err := a.Restart(ctx, s.Kind, s.Tenant, s.ID); err == nil {
+			a.Logger.Warn("restarted a run that Temporal had lost", "workflow_id", s.workflowID(), "tenant", s.Tenant)
+			return nil
+		}
+		detail = "restarting it failed"
+	}
+	return a.note(ctx, s, problem, detail)
+}
+
+func (a *Sweeps) note(ctx context.Context, s subject, problem, detail string) error {
+	return a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO run_problems (tenant, workflow_id, subject, problem, detail) VALUES ($1,$2,$3,$4,$5)
+		   ON CONFLICT (tenant, workflow_id) DO UPDATE SET problem = excluded.problem, detail = excluded.detail, checked_at = now()`, s.Tenant, s.workflowID(), s.ID, problem, detail)
+		return err
+	})
+}
+
+// describe says what is wrong with a run: "" when it is at work.
+func (a *Sweeps) describe(ctx context.Context, workflowID string) (problem, detail string, err error) {
+	d, err := a.Temporal.DescribeWorkflowExecution(ctx, workflowID, "")
+	var notFound *serviceerror.NotFound
+	if errors.As(err, &notFound) {
+		return "missing", "Temporal knows no such run", nil
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("describe %s: %w", workflowID, err)
+	}
+	info := d.GetWorkflowExecutionInfo()
+	switch info.GetStatus() {
+	case enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, enumspb.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW:
+		if task := d.GetPendingWorkflowTask(); task.GetAttempt() > 5 {
+			return "wedged", fmt.Sprintf("its workflow task has failed %d times: a build that cannot replay it?", task.GetAttempt()), nil
+		}
+		return "", "", nil
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED:
+		return "terminated", "somebody terminated it", nil
+	case enumspb.WORKFLOW_EXECUTION_STATUS_FAILED:
+		return "failed", "it failed", nil
+	case enumspb.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+		return "timed_out", "it ran out of time", nil
+	case enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED:
+		return "cancelled", "somebody cancelled it", nil
+	}
+	return "missing", "its run has ended and the row is open", nil
+}
+
+// endedBadly finds runs that were terminated, failed or wedged before their
+// rows are past due: two look-ups a minute, whatever the number of orders.
+func (a *Sweeps) endedBadly(ctx context.Context) error {
+	since := time.Now().UTC().Add(-30 * time.Minute).Format(time.RFC3339)
+	for _, query := range []string{
+		`ExecutionStatus IN ('Terminated','Failed','TimedOut','Canceled') AND CloseTime > '` + since + `'`,
+		`ExecutionStatus = 'Running' AND TemporalReportedProblems IS NOT NULL`,
+	} {
+		list, err := a.Temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Namespace: a.Namespace, PageSize: sweepBatch, Query: query})
+		if err != nil {
+			return fmt.Errorf("list runs: %w", err)
+		}
+		for _, e := range list.GetExecutions() {
+			p := strings.Split(e.GetExecution().GetWorkflowId(), ":")
+			if len(p) != 3 {
+				continue
+			}
+			open, err := a.subjects(ctx, `SELECT DISTINCT tenant, kind, id FROM (`+openSubjects+`) s WHERE tenant = $1 AND kind = $2 AND id = $3`, p[1], p[0], p[2])
+			if err != nil {
+				return err
+			}
+			for _, s := range open {
+				problem, detail, err := a.describe(ctx, s.workflowID())
+				if err == nil && problem == "" && strings.Contains(query, "Reported") {
+					problem, detail = "wedged", "its workflow task keeps failing"
+				}
+				if err != nil || problem == "" {
+					continue // gone on meanwhile, or asked again in a minute
+				}
+				if err := a.note(ctx, s, problem, detail); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// cured forgets problems whose subject is settled or whose run is at work.
+func (a *Sweeps) cured(ctx context.Context) error {
+	noted, err := a.subjects(ctx, `SELECT tenant, split_part(workflow_id, ':', 1), subject FROM run_problems ORDER BY checked_at LIMIT $1`, sweepBatch)
+	if err != nil {
+		return err
+	}
+	for _, s := range noted {
+		open, err := a.subjects(ctx, `SELECT DISTINCT tenant, kind, id FROM (`+openSubjects+`) s WHERE tenant = $1 AND kind = $2 AND id = $3`, s.Tenant, s.Kind, s.ID)
+		if err != nil {
+			return err
+		}
+		problem := ""
+		if len(open) > 0 {
+			if problem, _, err = a.describe(ctx, s.workflowID()); err != nil {
+				return err
+			}
+		}
+		if problem != "" {
+			continue
+		}
+		err = a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, `DELETE FROM run_problems WHERE tenant = $1 AND workflow_id = $2 AND problem <> 'wedged' OR tenant = $1 AND workflow_id = $2 AND checked_at < now() - interval '2 minutes'`, s.Tenant, s.workflowID())
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Sweeps) oldKeys(ctx context.Context) error {
+	return a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
+		_, err := idempotency.Purge(ctx, tx)
+		return err
+	})
+}

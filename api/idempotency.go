@@ -1,0 +1,123 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"justlogistics/internal/idempotency"
+	"justlogistics/internal/problem"
+)
+
+const (
+	// longest is the most time that a POST may work, whatever it waits for.
+	longest = 25 * time.Second
+	// twinWaits is how long a request waits for another one with its key.
+	twinWaits = 10 * time.Second
+)
+
+// once answers a POST. With an Idempotency-Key, the first final answer is kept
+// and given to every repetition.
+//
+// The work goes on when the caller hangs up: what has begun is finished and its
+// answer kept for the caller's next try.
+func (s *Server) once(r *request, h endpoint) written {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), longest)
+	defer cancel()
+	r.ctx = ctx
+	key := r.GetHeader("Idempotency-Key")
+	if key == "" {
+		return s.answer(r, h)
+	}
+	if !idempotency.ValidKey(key) {
+		return s.problem(r.Context, problem.New(problem.Malformed, "bad_idempotency_key", "An Idempotency-Key is 1 to 255 visible ASCII characters."))
+	}
+	u := r.Request.URL
+	path := u.Path
+	if u.RawQuery != "" {
+		path += "?" + u.RawQuery
+	}
+	answered, err := s.take(r, idempotency.Request{Key: key, Method: http.MethodPost, Path: path, Hash: idempotency.Hash(http.MethodPost, path, r.body)})
+	switch {
+	case errors.Is(err, idempotency.ErrReused):
+		return s.problem(r.Context, problem.New(problem.Refused, "idempotency_key_reused", "This Idempotency-Key was used for another request."))
+	case errors.Is(err, idempotency.ErrInProgress):
+		return s.problem(r.Context, problem.New(problem.Conflict, "idempotency_key_in_progress", "A request with this Idempotency-Key is still being worked on.").After(2*time.Second))
+	case err != nil:
+		return s.problem(r.Context, err)
+	case answered != nil:
+		return written{status: answered.Status, location: answered.Location, body: answered.Body, headers: map[string]string{"Idempotent-Replayed": "true"}}
+	}
+	return s.underClaim(r, h)
+}
+
+// take claims the key or waits for the answer of the request that has it.
+func (s *Server) take(r *request, req idempotency.Request) (*idempotency.Answer, error) {
+	pause := 25 * time.Millisecond
+	for {
+		claim, answered, err := idempotency.Take(r.ctx, s.db, r.tenant, req)
+		if !errors.Is(err, idempotency.ErrInProgress) || time.Since(r.began) >= twinWaits {
+			r.claim = claim
+			return answered, err
+		}
+		select {
+		case <-r.ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 250*time.Millisecond)
+	}
+}
+
+// underClaim runs the handler while the lease is renewed, and keeps its answer.
+func (s *Server) underClaim(r *request, h endpoint) (out written) {
+	stop := s.keepClaim(r)
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.log.ErrorContext(r.ctx, "a handler panicked", slog.Any("cause", cause), slog.String("stack", string(debug.Stack())))
+			out = s.describe(r.Context, problem.New(kindInternal, "internal_error", "Something broke on our side. The request id names it in our logs."))
+		}
+		stop()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), 5*time.Second)
+		defer cancel()
+		err := r.claim.Finish(ctx, s.db, idempotency.Answer{Status: out.status, Location: out.location, Body: out.body})
+		if err != nil {
+			// The lease lapses, and a repetition finds what was begun.
+			s.log.WarnContext(ctx, "an answer was not kept under its idempotency key", slog.Any("error", err))
+		}
+	}()
+	return s.answer(r, h)
+}
+
+// keepClaim renews the lease until stop is called. When somebody else has taken
+// over, the handler's context ends.
+func (s *Server) keepClaim(r *request) (stop func()) {
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	r.ctx = ctx
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(2 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if err := r.claim.Renew(ctx, s.db); errors.Is(err, idempotency.ErrLost) {
+				cancel(err)
+				return
+			} else if err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "an idempotency key's lease was not renewed", slog.Any("error", err))
+			}
+		}
+	}()
+	return func() {
+		cancel(nil)
+		<-done
+	}
+}

@@ -1,0 +1,148 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/gateways"
+	"justlogistics/internal/inbox"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/postgres"
+	"justlogistics/internal/problem"
+	"justlogistics/internal/telemetry"
+	"justlogistics/workflows"
+)
+
+// signalIn is how long the handler tries to tell the workflow at once. What it
+// does not manage the inbox loop does.
+const signalIn = time.Second
+
+// webhook takes what a provider says: checked, stored, acknowledged. What it
+// means is decided by a workflow that asks the provider.
+func (s *Server) webhook(c *gin.Context) {
+	out, err := s.takeNotification(c)
+	s.encode(c, out, err).send(c)
+}
+
+type received struct {
+	Received bool `json:"received"`
+}
+
+func (s *Server) takeNotification(c *gin.Context) (reply, error) {
+	tenantID, name := c.Param("tenant"), payment.Name(c.Param("gateway"))
+	ctx := telemetry.With(c.Request.Context(), telemetry.Tenant(tenantID))
+	gateway, err := s.gateways.Gateway(ctx, tenantID, name)
+	if errors.Is(err, gateways.ErrNotConfigured) || errors.Is(err, postgres.ErrNoTenant) {
+		return reply{}, problem.New(problem.NotFound, "not_found", "No notifications are taken at this address.")
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	if !gateway.Capabilities().Notifications {
+		return reply{}, problem.New(problem.NotFound, "no_notifications", "This gateway sends no notifications.")
+	}
+	limitBody(c, maxBody)
+	body, err := readRaw(c)
+	if err != nil {
+		return reply{}, err
+	}
+	n, err := gateway.ParseNotification(c.Request.Header, body, time.Now())
+	if err != nil {
+		return reply{}, s.refuseNotification(name, err)
+	}
+	if !n.Signed && !s.hints.allow(c.ClientIP(), time.Now()) {
+		s.counts.refused.WithLabelValues(string(name), "too_many").Inc()
+		return reply{}, problem.New(problem.TooMany, "too_many_requests", "Too many unsigned notifications from this address.").After(10 * time.Second)
+	}
+	return ok(received{true}), s.keepNotification(ctx, tenantID, name, n)
+}
+
+func readRaw(c *gin.Context) ([]byte, error) {
+	body, err := c.GetRawData()
+	if tooLarge(err) {
+		return nil, problem.New(kindTooLarge, "body_too_large", "A body has at most 1 MiB.")
+	}
+	if err != nil {
+		return nil, problem.New(problem.Malformed, "body_cut_off", "The body ended early.")
+	}
+	return body, nil
+}
+
+func (s *Server) refuseNotification(name payment.Name, err error) error {
+	count := func(reason string) { s.counts.refused.WithLabelValues(string(name), reason).Inc() }
+	switch {
+	case errors.Is(err, payment.ErrForged):
+		count("forged")
+		return problem.New(kindUnauthorized, "bad_signature", "The signature is missing or wrong.")
+	case errors.Is(err, payment.ErrStale):
+		count("stale")
+		return problem.New(kindUnauthorized, "stale_signature", "The notification is too old.")
+	case errors.Is(err, payment.ErrNoNotifications):
+		return problem.New(problem.NotFound, "no_notifications", "This gateway sends no notifications.")
+	case errors.Is(err, payment.ErrUnreadable):
+		count("unreadable")
+		return problem.New(problem.Malformed, "unreadable", "The notification can't be read.")
+	}
+	return err
+}
+
+// keepNotification stores a notification and tells the workflow of its payment.
+func (s *Server) keepNotification(ctx context.Context, tenantID string, name payment.Name, n payment.Notification) error {
+	var p payment.Payment
+	var known, tell bool
+	err := s.db.InTenant(ctx, tenantID, func(tx pgx.Tx) (err error) {
+		known, tell = false, false
+		if p, known, err = inbox.FindPayment(ctx, tx, tenantID, name, n.PaymentID, n.Reference); err != nil {
+			return err
+		}
+		news := inbox.News{Gateway: name, Kind: inbox.Webhook, EventID: n.EventID, EventType: n.Type, PaymentID: n.PaymentID, Reference: n.Reference, Signed: n.Signed, Claim: n.Claim}
+		if known {
+			news.PaymentID = p.ID
+		}
+		switch {
+		case !n.Relevant:
+			return inbox.StoreIgnored(ctx, tx, tenantID, news, "this type of event changes nothing")
+		case !known && !n.Signed:
+			// Anybody can say anything of a payment that does not exist.
+			s.counts.refused.WithLabelValues(string(name), "names_nothing_of_ours").Inc()
+			return nil
+		}
+		stored, err := inbox.Store(ctx, tx, tenantID, news)
+		if err != nil || !stored.Pending {
+			return err
+		}
+		if known && redundant(p, n.Claim) {
+			return inbox.MarkIgnored(ctx, tx, tenantID, stored.ID, "the payment is captured and applied already")
+		}
+		tell = known && p.CheckoutID != ""
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if tell {
+		s.later(ctx, signalIn, func(ctx context.Context) {
+			err := s.temporal.SignalWorkflow(ctx, workflows.ID(workflows.KindCheckout, tenantID, p.CheckoutID), "", workflows.SignalNews, workflows.News{PaymentID: p.ID})
+			if err != nil {
+				s.log.InfoContext(ctx, "news is left to the inbox loop", slog.String("payment_id", p.ID), slog.Any("error", err))
+			}
+		})
+	}
+	return nil
+}
+
+// redundant reports whether news say what is recorded and done already.
+func redundant(p payment.Payment, claim payment.Outcome) bool {
+	return claim == payment.OutcomeApproved && p.Status == payment.StatusCaptured && p.Applied
+}
+
+// limitBody bounds a body that is read in other ways than by readBody.
+func limitBody(c *gin.Context, most int64) {
+	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, most)
+}

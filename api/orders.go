@@ -1,0 +1,53 @@
+package api
+
+import (
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/id"
+	"justlogistics/internal/order"
+	"justlogistics/internal/problem"
+	"justlogistics/internal/telemetry"
+)
+
+var orderStatuses = []string{"paid", "in_fulfillment", "shipped", "delivered", "completed", "cancelled"}
+
+func (s *Server) listOrders(r *request) (reply, error) {
+	var f problem.Fields
+	limit, after := paging(r, &f)
+	filter := order.Filter{Status: r.Query("status"), Channel: r.Query("channel"), Warehouse: r.Query("warehouse"), Search: r.Query("q"),
+		From: moment(r, &f, "from"), To: moment(r, &f, "to"), Before: after, Limit: limit + 1}
+	if filter.Status != "" && !slices.Contains(orderStatuses, filter.Status) {
+		f.Add("status", "invalid", "no such status of an order")
+	}
+	if after != "" && !id.Valid(after) {
+		f.Add("cursor", "invalid", "use next_cursor as it was given")
+	}
+	if len(filter.Search) > 254 {
+		f.Add("q", "too_long", "at most 254 bytes")
+	}
+	if err := f.Err(); err != nil {
+		return reply{}, err
+	}
+	var all []order.Summary
+	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		all, err = order.List(r.ctx, tx, r.tenant, filter)
+		return err
+	})
+	return ok(paged(all, limit, func(o order.Summary) string { return o.ID })), err
+}
+
+func (s *Server) getOrder(r *request) (reply, error) {
+	orderID, err := idParam(r, "id", "order")
+	if err != nil {
+		return reply{}, err
+	}
+	r.ctx = telemetry.With(r.ctx, telemetry.OrderID(orderID))
+	var o order.Resource
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		o, err = order.Read(r.ctx, tx, r.tenant, orderID)
+		return err
+	})
+	return ok(o), err
+}

@@ -1,0 +1,80 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/url"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"justlogistics/internal/checkout"
+	"justlogistics/workflows"
+)
+
+// start describes a run of a tenant's. Its id is used once: a closed run is not
+// begun again by a repetition.
+func start(kind, tenantID, subject, summary string, attributes temporal.SearchAttributes) client.StartWorkflowOptions {
+	return client.StartWorkflowOptions{
+		ID:                       workflows.ID(kind, tenantID, subject),
+		TaskQueue:                workflows.TaskQueue,
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		TypedSearchAttributes:    attributes,
+		StaticSummary:            summary,
+		Priority:                 temporal.Priority{FairnessKey: tenantID},
+	}
+}
+
+// ask sends an update to a run and waits for its answer.
+func (s *Server) ask(ctx context.Context, workflowID, updateID, name string, arg, answer any) error {
+	handle, err := s.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID: workflowID, UpdateID: updateID, UpdateName: name, Args: []any{arg}, WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err != nil {
+		return err
+	}
+	return handle.Get(ctx, answer)
+}
+
+// startAndAsk begins a run, unless there is one, and waits for its answer to an
+// update. It returns the run's id as soon as it is known.
+func (s *Server) startAndAsk(ctx context.Context, options client.StartWorkflowOptions, workflow string, input any, updateID, name string, args []any, answer any) (runID string, err error) {
+	operation := s.temporal.NewWithStartWorkflowOperation(options, workflow, input)
+	handle, err := s.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: operation,
+		UpdateOptions:          client.UpdateWorkflowOptions{UpdateID: updateID, UpdateName: name, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted},
+	})
+	if err != nil {
+		return "", err
+	}
+	return handle.RunID(), handle.Get(ctx, answer)
+}
+
+// gone reports whether a run does not exist, or is over and so can't answer.
+func gone(err error) bool {
+	var notFound *serviceerror.NotFound
+	if errors.As(err, &notFound) || temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		return true
+	}
+	var failed *temporal.ApplicationError
+	// An update that was accepted and not finished when its run ended.
+	return errors.As(err, &failed) && failed.Type() == "AcceptedUpdateCompletedWorkflow"
+}
+
+// workflowOf is what support sees of a run.
+func (s *Server) workflowOf(r *request, workflowID, runID string) *checkout.Workflow {
+	if !r.seesWorkflows() {
+		return nil
+	}
+	w := &checkout.Workflow{ID: workflowID, RunID: runID}
+	if s.cfg.TemporalUIURL != "" {
+		w.URL = s.cfg.TemporalUIURL + "/namespaces/" + url.PathEscape(s.cfg.Namespace) + "/workflows/" + url.PathEscape(workflowID)
+		if runID != "" {
+			w.URL += "/" + url.PathEscape(runID)
+		}
+	}
+	return w
+}

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+	"net"
+	"strconv"
+
+	"justlogistics/api"
+)
+
+type apiCommand struct{}
+
+// Run is called by kong.
+func (apiCommand) Run(ctx context.Context) error {
+	p, err := newProcess(ctx, "api")
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return api.Run(ctx, api.Config{
+		Addr:          net.JoinHostPort(p.cfg.APIHost, strconv.Itoa(p.cfg.APIPort)),
+		MetricsAddr:   p.cfg.MetricsAddr,
+		PublicURL:     p.cfg.PublicURL,
+		TemporalUIURL: p.cfg.TemporalUIURL,
+		Namespace:     p.cfg.TemporalNamespace,
+		CodecOrigin:   p.cfg.CodecOrigin,
+		PayloadKeys:   p.cfg.PayloadKeys,
+	}, api.Deps{DB: p.db, Temporal: p.temporal, Gateways: p.gateways, Metrics: p.metrics, Logger: p.log})
+}

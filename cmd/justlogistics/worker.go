@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"justlogistics/workers"
+)
+
+type workerCommand struct {
+	Queues []string `help:"Task queues to serve; all of them when left out."`
+}
+
+// Run is called by kong.
+func (c workerCommand) Run(ctx context.Context) error {
+	p, err := newProcess(ctx, "worker")
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	p.metrics.MustRegister(workers.NewBusinessMetrics(p.db, p.log), p.gateways)
+	var ready atomic.Bool
+	if p.cfg.MetricsAddr != "" {
+		listener, err := net.Listen("tcp", p.cfg.MetricsAddr)
+		if err != nil {
+			return fmt.Errorf("JL_METRICS_ADDR %s can't be listened on: %w", p.cfg.MetricsAddr, err)
+		}
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", p.metrics.Handler())
+		mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
+		mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+			if err := p.db.Ready(r.Context()); err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+			if !ready.Load() {
+				http.Error(w, "waiting for Temporal", http.StatusServiceUnavailable)
+				return
+			}
+			fmt.Fprintln(w, "ready")
+		})
+		server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+		go func() {
+			if err := server.Serve(listener); err != http.ErrServerClosed {
+				p.log.Error("the worker's health and metrics are not served any more", "error", err)
+			}
+		}()
+		defer server.Close()
+	}
+	stop, err := workers.Start(ctx, workers.Deps{DB: p.db, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Gateways: p.gateways,
+		PublicURL: p.cfg.PublicURL, Logger: p.log, Queues: c.Queues, BuildID: p.cfg.WorkerBuildID})
+	if err != nil {
+		return err
+	}
+	ready.Store(true)
+	p.log.Info("the worker works", "task_queues", c.Queues)
+	<-ctx.Done()
+	stop()
+	return nil
+}

@@ -1,0 +1,37 @@
+package audit
+
+// dueRules are the ground under invariant 6: what is not final has a moment by
+// which it must have moved. support.go compares what is past it with the list
+// that people read.
+var dueRules = []rule{
+	{
+		invariant: 6, name: "due.everything_open_has_its_time",
+		says: "every row that is not final has a due_at",
+		rows: `SELECT (SELECT count(*) FROM checkouts) + (SELECT count(*) FROM payments) + (SELECT count(*) FROM refunds) + (SELECT count(*) FROM holds) + (SELECT count(*) FROM inbox) + (SELECT count(*) FROM shipments)`,
+		find: `SELECT tenant, id, jsonb_build_object('table', kind, 'status', status), format('%s is %s and has no due_at', kind, status) FROM (
+		    SELECT tenant, id, 'checkout' AS kind, status FROM checkouts WHERE due_at IS NULL AND (status IN ('reserving','awaiting_payment') OR closed_at IS NULL)
+		    UNION ALL SELECT tenant, id, 'payment', status FROM payments WHERE due_at IS NULL AND status IN ('pending','processing','unknown')
+		    UNION ALL SELECT tenant, id, 'refund', status FROM refunds WHERE due_at IS NULL AND status IN ('pending','unknown')
+		    UNION ALL SELECT tenant, id, 'hold', status FROM holds WHERE due_at IS NULL AND status IN ('held','short')
+		    UNION ALL SELECT tenant, id, 'inbox', status FROM inbox WHERE due_at IS NULL AND status = 'pending'
+		    UNION ALL SELECT tenant, id, 'shipment', status FROM shipments WHERE due_at IS NULL AND status IN ('pending','picking','packed','labelled')
+		  ) open ORDER BY 1, 2`,
+		repair: "set due_at to now(): the row comes to the support list and its run is looked at within a minute",
+	},
+}
+
+// pastDue is everything that must be on the support list, written without a
+// look at how that list is made: what is past its time, parked, in need of a
+// person, or without its run.
+const pastDue = `
+  SELECT tenant, id AS subject, 'checkout' AS kind, 'past due since ' || due_at AS why FROM checkouts WHERE due_at < now()
+  UNION ALL SELECT tenant, id, 'payment', 'past due since ' || due_at FROM payments WHERE due_at < now()
+  UNION ALL SELECT tenant, id, 'refund', 'past due since ' || due_at FROM refunds WHERE due_at < now()
+  UNION ALL SELECT tenant, id, 'refund', 'needs attention' FROM refunds WHERE status = 'needs_attention'
+  UNION ALL SELECT tenant, id, 'hold', 'past due since ' || due_at FROM holds WHERE due_at < now()
+  UNION ALL SELECT tenant, id, 'shipment', 'past due since ' || due_at FROM shipments WHERE due_at < now()
+  UNION ALL SELECT tenant, id, 'inbox', 'past due since ' || due_at FROM inbox WHERE due_at < now()
+  UNION ALL SELECT tenant, workflow_id, 'parked', 'waits for a person: ' || reason FROM parked WHERE resolved_at IS NULL
+  UNION ALL SELECT tenant, workflow_id, 'run', 'its run is ' || problem FROM run_problems
+  UNION ALL SELECT tenant, id, 'order', 'waits for a person: ' || attention FROM orders WHERE attention IS NOT NULL
+  ORDER BY 1, 3, 2`

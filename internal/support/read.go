@@ -1,0 +1,142 @@
+// Package support shows what needs a person: steps that were parked, rows past
+// the moment by which they must have moved, runs that are gone, orders that ask
+// for attention. It is SQL over what others have written; what a person then
+// does is in package verbs.
+package support
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Item is one thing that needs a person.
+type Item struct {
+	// Kind is parked, run (missing, terminated, failed, wedged ...), overdue or
+	// attention.
+	Kind string `json:"kind"`
+	// Of says what is late: checkout, reservation, payment, refund, news,
+	// shipment; the step of a parked one.
+	Of         string     `json:"of"`
+	WorkflowID *string    `json:"workflow_id"`
+	Subject    string     `json:"subject"`
+	Number     *string    `json:"number"` // the order number that people read
+	Reason     string     `json:"reason"` // a code
+	Why        string     `json:"why"`
+	Since      time.Time  `json:"since"`
+	Tried      string     `json:"tried"`
+	Verbs      []string   `json:"verbs"` // those that apply now
+	DueAt      *time.Time `json:"due_at"`
+	row        string
+}
+
+// items is every reason for being on the list. row makes two alike distinct.
+const items = `
+WITH item AS (
+  SELECT 'parked' AS kind, step AS of, workflow_id, subject, reason, message AS why, since, tried, due_at, step AS row
+    FROM parked WHERE tenant = $1 AND resolved_at IS NULL
+  UNION ALL
+  SELECT 'run', problem, workflow_id, subject, 'run_' || problem, 'the run is ' || replace(problem, '_', ' ') || CASE WHEN detail = '' THEN '' ELSE ': ' || detail END, since, 'checked every minute', NULL, ''
+    FROM run_problems WHERE tenant = $1
+  UNION ALL
+  SELECT 'overdue', 'checkout', 'checkout:' || tenant || ':' || id, id, 'overdue', 'the checkout is ' || status || ' past its time', due_at, '', due_at, id
+    FROM checkouts WHERE tenant = $1 AND due_at < now()
+  UNION ALL
+  SELECT 'overdue', 'reservation',
+         CASE WHEN confirmed_at IS NOT NULL THEN 'shortage:' || tenant || ':' || order_id WHEN checkout_id IS NOT NULL THEN 'checkout:' || tenant || ':' || checkout_id ELSE 'reservation:' || tenant || ':' || id END,
+         id, 'overdue', CASE WHEN confirmed_at IS NOT NULL THEN 'units of a paid order are missing' ELSE 'the reservation is ' || status || ' past its time' END, due_at, '', due_at, id
+    FROM holds WHERE tenant = $1 AND due_at < now() AND (checkout_id IS NULL OR confirmed_at IS NOT NULL OR status = 'short')
+  UNION ALL
+  SELECT 'overdue', 'payment', CASE WHEN checkout_id IS NOT NULL THEN 'checkout:' || tenant || ':' || checkout_id END,
+         id, 'overdue', 'the payment by ' || gateway || ' is ' || status || ' past its time', due_at, '', due_at, id
+    FROM payments WHERE tenant = $1 AND due_at < now()
+  UNION ALL
+  SELECT 'overdue', 'refund', 'refund:' || tenant || ':' || id, id, 'overdue', 'the refund is ' || status || ' past its time', due_at, '', due_at, id
+    FROM refunds WHERE tenant = $1 AND due_at < now()
+  UNION ALL
+  SELECT 'overdue', 'news', CASE WHEN p.checkout_id IS NOT NULL THEN 'checkout:' || i.tenant || ':' || p.checkout_id END,
+         coalesce(p.id, nullif(i.payment_id, ''), i.id), 'overdue',
+         CASE WHEN p.id IS NULL THEN 'news from ' || i.gateway || ' about a payment that is not known' ELSE 'a ' || i.kind || ' from ' || i.gateway || ' is not applied yet' END,
+         i.due_at, i.attempts || ' attempts', i.due_at, i.id
+    FROM inbox i LEFT JOIN payments p ON p.tenant = i.tenant AND p.id = i.payment_id WHERE i.tenant = $1 AND i.status = 'pending' AND i.due_at < now()
+  UNION ALL
+  SELECT 'overdue', 'shipment', NULL, order_id, 'overdue', 'the shipment from ' || warehouse || ' is ' || status || ' past its time', due_at, '', due_at, id
+    FROM shipments WHERE tenant = $1 AND due_at < now()
+  UNION ALL
+  SELECT 'attention', 'order', NULL, id, attention, 'the order asks for attention: ' || replace(attention, '_', ' '), updated_at, '', NULL, id
+    FROM orders o WHERE tenant = $1 AND attention IS NOT NULL AND NOT EXISTS (SELECT FROM parked p WHERE p.tenant = o.tenant AND p.subject = o.id AND p.resolved_at IS NULL)
+), keyed AS (
+  SELECT *, kind || ' ' || of || ' ' || coalesce(workflow_id, '') || ' ' || row AS key FROM item
+)`
+
+const page = items + `
+SELECT k.kind, k.of, k.workflow_id, k.subject,
+       (SELECT coalesce(
+          (SELECT number FROM checkouts c WHERE c.tenant = $1 AND c.id = k.subject),
+          (SELECT number FROM payments p JOIN checkouts c ON c.tenant = p.tenant AND c.id = p.checkout_id WHERE p.tenant = $1 AND p.id = k.subject),
+          (SELECT number FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id JOIN checkouts c ON c.tenant = p.tenant AND c.id = p.checkout_id WHERE r.tenant = $1 AND r.id = k.subject),
+          (SELECT number FROM orders o WHERE o.tenant = $1 AND o.id = k.subject),
+          (SELECT number FROM holds h JOIN checkouts c ON c.tenant = h.tenant AND c.id = h.checkout_id WHERE h.tenant = $1 AND h.id = k.subject))),
+       k.reason, k.why, k.since, k.tried,
+       ARRAY(SELECT DISTINCT v FROM parked p, unnest(p.verbs) v WHERE p.tenant = $1 AND p.workflow_id = k.workflow_id AND p.resolved_at IS NULL AND (k.kind <> 'parked' OR p.step = k.of) ORDER BY v)
+         || CASE WHEN EXISTS (SELECT FROM run_problems r WHERE r.tenant = $1 AND r.workflow_id = k.workflow_id) THEN ARRAY['restart'] ELSE '{}' END,
+       k.due_at, k.key
+  FROM keyed k WHERE ($2::timestamptz IS NULL OR (k.since, k.key) < ($2, $3))
+ ORDER BY k.since DESC, k.key DESC LIMIT $4`
+
+// Stuck lists what needs a person, the newest first. after is the Position of
+// the last item of the page before, or empty.
+func Stuck(ctx context.Context, tx pgx.Tx, tenant, after string, limit int) ([]Item, error) {
+	var since *time.Time
+	var key string
+	if after != "" {
+		var err error
+		if since, key, err = parsePosition(after); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := tx.Query(ctx, page, tenant, since, key, limit)
+	if err != nil {
+		return nil, fmt.Errorf("support list: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (i Item, err error) {
+		err = row.Scan(&i.Kind, &i.Of, &i.WorkflowID, &i.Subject, &i.Number, &i.Reason, &i.Why, &i.Since, &i.Tried, &i.Verbs, &i.DueAt, &i.row)
+		return i, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("support list: %w", err)
+	}
+	return list, nil
+}
+
+// Count is how much needs a person.
+func Count(ctx context.Context, tx pgx.Tx, tenant string) (int, error) {
+	var n int
+	if err := tx.QueryRow(ctx, items+` SELECT count(*) FROM keyed`, tenant).Scan(&n); err != nil {
+		return 0, fmt.Errorf("support list: %w", err)
+	}
+	return n, nil
+}
+
+// ErrPosition is returned for a position that Position did not make.
+var ErrPosition = errors.New("not a position in the support list")
+
+// Position names an item's place in the list.
+func (i Item) Position() string {
+	return strconv.FormatInt(i.Since.UnixMicro(), 10) + "|" + i.row
+}
+
+func parsePosition(s string) (*time.Time, string, error) {
+	micros, key, found := strings.Cut(s, "|")
+	n, err := strconv.ParseInt(micros, 10, 64)
+	if !found || err != nil {
+		return nil, "", ErrPosition
+	}
+	t := time.UnixMicro(n).UTC()
+	return &t, key, nil
+}

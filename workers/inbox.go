@@ -1,0 +1,101 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+
+	"justlogistics/internal/checkout"
+	"justlogistics/internal/inbox"
+	"justlogistics/internal/postgres"
+	"justlogistics/workflows"
+)
+
+const (
+	inboxIdle  = 700 * time.Millisecond
+	inboxBatch = 50
+	// unknownFor is how long news of a payment that we do not know are kept for
+	// it to appear; an attempt's reference is recorded within seconds.
+	unknownFor = 100 * time.Second
+)
+
+// inboxLoop carries news that nobody has applied yet to their workflows, again
+// and again with back-off, until a transaction marks them. The handlers of the
+// API try at once; this is for what was missed.
+type inboxLoop struct {
+	db       *postgres.DB
+	temporal client.Client
+	log      *slog.Logger
+}
+
+func (l *inboxLoop) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		n, err := l.round(ctx)
+		if err != nil && ctx.Err() == nil {
+			l.log.Warn("inbox: will be tried again", "error", err)
+		}
+		if n < inboxBatch {
+			select {
+			case <-ctx.Done():
+			case <-time.After(inboxIdle):
+			}
+		}
+	}
+}
+
+// round hands one batch on and reports how many there were.
+func (l *inboxLoop) round(ctx context.Context) (int, error) {
+	var rows []inbox.Row
+	err := l.db.AsSystem(ctx, func(tx pgx.Tx) (err error) {
+		rows, err = inbox.Claim(ctx, tx, inboxBatch)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	var failed []error
+	for _, r := range rows {
+		if err := l.hand(ctx, r); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return len(rows), errors.Join(failed...)
+}
+
+// hand tells the run that looks after the payment; a run that has ended gets a
+// successor. Failing is harmless: the claim has set the next turn.
+func (l *inboxLoop) hand(ctx context.Context, r inbox.Row) error {
+	if r.CheckoutID == "" {
+		if time.Since(r.ReceivedAt) < unknownFor {
+			return nil
+		}
+		return l.db.InTenant(ctx, r.Tenant, func(tx pgx.Tx) error {
+			return inbox.MarkIgnored(ctx, tx, r.Tenant, r.ID, "names no payment of ours")
+		})
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	news := workflows.News{PaymentID: r.PaymentID}
+	if r.Kind == inbox.Return {
+		news.ReturnID = r.ID
+	}
+	id := workflows.ID(workflows.KindCheckout, r.Tenant, r.CheckoutID)
+	err := l.temporal.SignalWorkflow(ctx, id, "", workflows.SignalNews, news)
+	var gone *serviceerror.NotFound
+	if !errors.As(err, &gone) {
+		return err
+	}
+	v, err := checkout.Load(ctx, l.db, r.Tenant, r.CheckoutID)
+	if err != nil {
+		return err
+	}
+	if v.Status.Open() {
+		return workflows.Restart(ctx, l.temporal, workflows.KindCheckout, r.Tenant, r.CheckoutID, false)
+	}
+	return workflows.StartLatePayment(ctx, l.temporal, workflows.CheckoutInput{Tenant: r.Tenant, CheckoutID: r.CheckoutID, PaymentID: r.PaymentID, ReturnID: news.ReturnID})
+}

@@ -1,0 +1,253 @@
+// Package workers runs the lifecycles: which workflow and activity lives on
+// which task queue, with which limits, and how a worker starts and stops.
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"justlogistics/activities"
+	"justlogistics/internal/gateways"
+	"justlogistics/internal/money"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/postgres"
+	"justlogistics/internal/tenant"
+	"justlogistics/workflows"
+)
+
+// Deps are what workers work with.
+type Deps struct {
+	DB        *postgres.DB
+	Temporal  client.Client
+	Namespace string
+	Gateways  *gateways.Registry
+	PublicURL string
+	Logger    *slog.Logger
+	// Queues limits the worker to some task queues; empty means all.
+	Queues []string
+	// BuildID turns worker versioning on: short workflows end on the build they
+	// began with, long ones move on. For deployments that run two builds at
+	// once.
+	BuildID string
+}
+
+// Queues lists every task queue of this build.
+func Queues() []string {
+	all := []string{workflows.TaskQueue}
+	for _, g := range gateways.Adapters() {
+		all = append(all, workflows.GatewayTaskQueue(g))
+	}
+	return all
+}
+
+// stopTimeout is how long a stopping worker waits for what is under way; it is
+// longer than the start-to-close time of a gateway's call.
+const stopTimeout = 15 * time.Second
+
+// sweepEvery is the period of the sweeper's schedule.
+const sweepEvery = time.Minute
+
+// Start begins to work and returns a function that stops. While Temporal is
+// away it keeps trying; ctx ends that.
+func Start(ctx context.Context, d Deps) (stop func(), err error) {
+	for _, q := range d.Queues {
+		if !slices.Contains(Queues(), q) {
+			return nil, fmt.Errorf("no task queue %q; there are %s", q, strings.Join(Queues(), ", "))
+		}
+	}
+	wanted := func(q string) bool { return len(d.Queues) == 0 || slices.Contains(d.Queues, q) }
+	var started []worker.Worker
+	stop = func() {
+		var wg sync.WaitGroup
+		for _, w := range started {
+			wg.Go(w.Stop)
+		}
+		wg.Wait()
+	}
+	for _, q := range Queues() {
+		if !wanted(q) {
+			continue
+		}
+		w, err := startOne(ctx, d, q)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		started = append(started, w)
+	}
+	if !wanted(workflows.TaskQueue) {
+		return stop, nil
+	}
+	loops, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { (&inboxLoop{d.DB, d.Temporal, d.Logger}).run(loops) })
+	wg.Go(func() { keepSchedule(loops, d) })
+	stopWorkers := stop
+	return func() {
+		cancel()
+		wg.Wait()
+		stopWorkers()
+	}, nil
+}
+
+// startOne starts the worker of one queue, trying until Temporal answers.
+func startOne(ctx context.Context, d Deps, queue string) (worker.Worker, error) {
+	for told := false; ; {
+		// A worker that failed to start cannot be started again.
+		w := newWorker(d, queue)
+		err := w.Start()
+		if err == nil {
+			return w, nil
+		}
+		if ctx.Err() != nil {
+			return nil, errors.Join(err, ctx.Err())
+		}
+		if !told {
+			d.Logger.Warn("Temporal cannot be used yet, trying again", "task_queue", queue, "error", err)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+func newWorker(d Deps, queue string) worker.Worker {
+	polling := func(most int) worker.PollerBehavior {
+		return worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{InitialNumberOfPollers: 4, MinimumNumberOfPollers: 2, MaximumNumberOfPollers: most})
+	}
+	opts := worker.Options{
+		WorkerStopTimeout:                       stopTimeout,
+		WorkflowTaskPollerBehavior:              polling(32),
+		ActivityTaskPollerBehavior:              polling(16),
+		MaxConcurrentLocalActivityExecutionSize: 64,
+		MaxConcurrentActivityExecutionSize:      64,
+		MaxConcurrentWorkflowTaskExecutionSize:  200,
+	}
+	if d.BuildID != "" {
+		opts.DeploymentOptions = worker.DeploymentOptions{UseVersioning: true, DefaultVersioningBehavior: workflow.VersioningBehaviorAutoUpgrade,
+			Version: worker.WorkerDeploymentVersion{DeploymentName: "justlogistics", BuildID: d.BuildID}}
+	}
+	if queue != workflows.TaskQueue {
+		opts.DisableWorkflowWorker = true
+	}
+	w := worker.New(d.Temporal, queue, opts)
+	if queue == workflows.TaskQueue {
+		RegisterWorkflows(w, d.BuildID != "")
+		w.RegisterActivity(&activities.Checkouts{DB: d.DB, Route: Route(d.DB, d.Gateways)})
+		w.RegisterActivity(&activities.Reservations{DB: d.DB})
+		w.RegisterActivity(&activities.Support{DB: d.DB})
+		w.RegisterActivity(&activities.Sweeps{DB: d.DB, Temporal: d.Temporal, Namespace: d.Namespace, Logger: d.Logger,
+			Restart: func(ctx context.Context, kind, tenant, subject string) error {
+				return workflows.Restart(ctx, d.Temporal, kind, tenant, subject, false)
+			}})
+	}
+	w.RegisterActivity(&activities.Payments{DB: d.DB, Gateways: d.Gateways, PublicURL: d.PublicURL})
+	return w
+}
+
+// RegisterWorkflows names the workflows as histories know them.
+func RegisterWorkflows(w worker.WorkflowRegistry, versioned bool) {
+	for _, r := range []struct {
+		name     string
+		fn       any
+		longLife bool
+	}{
+		{workflows.CheckoutName, workflows.Checkout, false},
+		{workflows.LatePaymentName, workflows.LatePayment, false},
+		{workflows.SweeperName, workflows.Sweeper, false},
+		{workflows.ReservationName, workflows.Reservation, true},
+		{workflows.RefundName, workflows.Refund, true},
+		{workflows.ShortageName, workflows.Shortage, true},
+	} {
+		opts := workflow.RegisterOptions{Name: r.name}
+		if versioned {
+			opts.VersioningBehavior = workflow.VersioningBehaviorPinned
+			if r.longLife {
+				opts.VersioningBehavior = workflow.VersioningBehaviorAutoUpgrade
+			}
+		}
+		w.RegisterWorkflowWithOptions(r.fn, opts)
+	}
+}
+
+// Route lists the gateways that `auto` may use now: the tenant's order, less
+// those without credentials, for another currency, or with an open circuit. When
+// all circuits are open the order stands as it is: a try is better than none.
+func Route(db *postgres.DB, registry *gateways.Registry) activities.Route {
+	return func(ctx context.Context, tenantID string, currency money.Currency) ([]payment.Name, error) {
+		var t tenant.Tenant
+		err := db.InTenant(ctx, tenantID, func(tx pgx.Tx) (err error) {
+			t, err = tenant.Get(ctx, tx, tenantID)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		var closed, open []payment.Name
+		for _, name := range t.Settings.Gateways {
+			g, err := registry.Gateway(ctx, tenantID, payment.Name(name))
+			switch {
+			case errors.Is(err, gateways.ErrNotConfigured):
+				continue
+			case err != nil:
+				return nil, err
+			case !slices.Contains(g.Capabilities().Currencies, currency):
+				continue
+			case registry.Open(tenantID, payment.Name(name)):
+				open = append(open, payment.Name(name))
+			default:
+				closed = append(closed, payment.Name(name))
+			}
+		}
+		if len(closed) == 0 {
+			return open, nil
+		}
+		return closed, nil
+	}
+}
+
+// keepSchedule makes sure that the sweeper's schedule exists, also after
+// Temporal has lost its data.
+func keepSchedule(ctx context.Context, d Deps) {
+	for {
+		if err := ensureSchedule(ctx, d.Temporal); err != nil && ctx.Err() == nil {
+			d.Logger.Warn("sweeper's schedule: will be tried again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(sweepEvery / 2):
+		}
+	}
+}
+
+func ensureSchedule(ctx context.Context, c client.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	_, err := c.ScheduleClient().Create(ctx, client.ScheduleOptions{
+		ID:            "sweeper",
+		Spec:          client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: sweepEvery}}},
+		Action:        &client.ScheduleWorkflowAction{ID: "sweeper", Workflow: workflows.SweeperName, TaskQueue: workflows.TaskQueue},
+		CatchupWindow: sweepEvery,
+		Note:          "frees what outlived its time and looks after rows past due",
+	})
+	if errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,78 @@
+package workflows
+
+import (
+	"context"
+	"fmt"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"justlogistics/internal/temporalclient"
+)
+
+// StartOptions are those of a run that looks after a subject. Runs of one
+// tenant share a fairness key, so that no tenant's backlog holds up another's.
+func StartOptions(kind, tenant, subject string) client.StartWorkflowOptions {
+	return client.StartWorkflowOptions{
+		ID:                    ID(kind, tenant, subject),
+		TaskQueue:             TaskQueue,
+		Priority:              temporal.Priority{FairnessKey: tenant},
+		TypedSearchAttributes: temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(tenant), temporalclient.Attention.ValueSet(false)),
+	}
+}
+
+// Restart begins a new run for a subject whose run is gone; the run goes on
+// from the rows. With replace a run that is wedged is terminated first. A run
+// that is at work is left alone.
+func Restart(ctx context.Context, c client.Client, kind, tenant, subject string, replace bool) error {
+	opts := StartOptions(kind, tenant, subject)
+	opts.StaticSummary = "restarted from its rows"
+	opts.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	opts.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+	if replace {
+		opts.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+	}
+	var name string
+	var in any
+	switch kind {
+	case KindCheckout:
+		name, in = CheckoutName, CheckoutInput{Tenant: tenant, CheckoutID: subject}
+	case KindReservation:
+		name, in = ReservationName, ReservationInput{Tenant: tenant, ReservationID: subject}
+	case KindRefund:
+		name, in = RefundName, RefundInput{Tenant: tenant, RefundID: subject}
+	default:
+		return fmt.Errorf("no run of kind %q can be begun from its rows", kind)
+	}
+	if _, err := c.ExecuteWorkflow(ctx, opts, name, in); err != nil {
+		return fmt.Errorf("restart %s: %w", opts.ID, err)
+	}
+	return nil
+}
+
+// StartLatePayment begins, or finds, the run that looks after a payment of a
+// checkout whose own run has ended.
+func StartLatePayment(ctx context.Context, c client.Client, in CheckoutInput) error {
+	opts := StartOptions(KindLatePayment, in.Tenant, in.PaymentID)
+	opts.StaticSummary = "news of payment " + in.PaymentID + " after its checkout had ended"
+	opts.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	opts.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+	if _, err := c.ExecuteWorkflow(ctx, opts, LatePaymentName, in); err != nil {
+		return fmt.Errorf("start %s: %w", opts.ID, err)
+	}
+	return nil
+}
+
+// StartShortage begins, or finds, the run that looks after a paid order that
+// lost units to a count.
+func StartShortage(ctx context.Context, c client.Client, in ShortageInput) error {
+	opts := StartOptions(KindShortage, in.Tenant, in.OrderID)
+	opts.StaticSummary = "order " + in.OrderID + " lost units to a count"
+	opts.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	opts.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+	if _, err := c.ExecuteWorkflow(ctx, opts, ShortageName, in); err != nil {
+		return fmt.Errorf("start %s: %w", opts.ID, err)
+	}
+	return nil
+}
