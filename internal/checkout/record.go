@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/inbox"
 	"justlogistics/internal/order"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
@@ -239,26 +240,12 @@ func makeOrder(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID strin
 	return timeline.Add(ctx, tx, t.ID, checkoutID, "order_paid", "system", map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "amount": p.Amount, "number": r.Number})
 }
 
-// settleInbox marks the stored news that this answer settles. An answer that
-// knows nothing yet leaves them pending.
+// settleInbox marks the stored news that this answer settles.
 func settleInbox(ctx context.Context, tx pgx.Tx, tenantID string, p payment.Payment, n News, out Ruling) error {
 	if n.Answer.Outcome == payment.OutcomeUnknown {
 		return nil
 	}
-	status, reason := "applied", ""
-	if !out.Changed {
-		status, reason = "ignored", "nothing new: the payment was "+string(p.Status)
-	}
-	// Before the gateway has an answer, an event that claims one stays, and so
-	// does a return that asks to be settled.
-	_, err := tx.Exec(ctx, `UPDATE inbox SET status = $3, reason = $4, settled_at = now(), due_at = NULL
-	  WHERE tenant = $1 AND payment_id = $2 AND status = 'pending' AND received_at <= $5
-	    AND NOT ($6 AND (claim = 'approved' OR kind = 'return' AND event_type = 'finished'))`,
-		tenantID, p.ID, status, reason, n.AskedAt, n.Answer.Outcome == payment.OutcomePending)
-	if err != nil {
-		return fmt.Errorf("settle news of %s: %w", p.ID, err)
-	}
-	return nil
+	return inbox.SettleFor(ctx, tx, tenantID, p.ID, n.AskedAt, n.Answer.Outcome == payment.OutcomePending, out.Changed, "nothing new: the payment was "+string(p.Status))
 }
 
 // HoldAgain holds the stock of a checkout whose hold has ended, for a late

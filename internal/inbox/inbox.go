@@ -207,20 +207,23 @@ func mark(ctx context.Context, tx pgx.Tx, tenant, inboxID, status, reason string
 	return nil
 }
 
-// SettleFor marks everything that was said about a payment before askedAt (the
-// database's time at which the provider was asked), because the provider's
-// answer covers it. It returns how many entries that were.
-func SettleFor(ctx context.Context, tx pgx.Tx, tenant, paymentID string, askedAt time.Time, applied bool, reason string) (int64, error) {
+// SettleFor marks what was said about a payment before askedAt (the database's
+// time at which the provider was asked), because the provider's answer covers
+// it: applied when it changed something, else ignored with the reason. While
+// the provider has no answer yet (pending), an event that claims one stays,
+// and so does a return that asks to be settled.
+func SettleFor(ctx context.Context, tx pgx.Tx, tenant, paymentID string, askedAt time.Time, pending, applied bool, reason string) error {
 	status := "ignored"
 	if applied {
 		status, reason = "applied", ""
 	}
-	tag, err := tx.Exec(ctx, `UPDATE inbox SET status = $3, reason = $4, settled_at = now(), due_at = NULL
-	  WHERE tenant = $1 AND payment_id = $2 AND status = 'pending' AND received_at <= $5`, tenant, paymentID, status, reason, askedAt)
+	_, err := tx.Exec(ctx, `UPDATE inbox SET status = $3, reason = $4, settled_at = now(), due_at = NULL
+	  WHERE tenant = $1 AND payment_id = $2 AND status = 'pending' AND received_at <= $5
+	    AND NOT ($6 AND (claim = 'approved' OR kind = 'return' AND event_type = 'finished'))`, tenant, paymentID, status, reason, askedAt, pending)
 	if err != nil {
-		return 0, fmt.Errorf("settle news of payment %s: %w", paymentID, err)
+		return fmt.Errorf("settle news of payment %s: %w", paymentID, err)
 	}
-	return tag.RowsAffected(), nil
+	return nil
 }
 
 // Settled reports whether an entry exists for this payment, and whether it

@@ -9,6 +9,8 @@ import (
 	"strings"
 )
 
+//go:generate go run ./diagrams ../../docs/state-machines.md
+
 // Machine names a kind of thing with a status.
 type Machine string
 
