@@ -24,26 +24,26 @@ func (a *Reservations) Reserve(ctx context.Context, in ReservationRef) (checkout
 	return v, classify(err)
 }
 
-// Load reads the reservation.
-func (a *Reservations) Load(ctx context.Context, in ReservationRef) (checkout.ReservationView, error) {
+// LoadReservation reads the reservation.
+func (a *Reservations) LoadReservation(ctx context.Context, in ReservationRef) (checkout.ReservationView, error) {
 	v, err := checkout.LoadReservation(ctx, a.DB, in.Tenant, in.ReservationID)
 	return v, classify(err)
 }
 
-// End releases the reservation, or expires it when its time is over.
-func (a *Reservations) End(ctx context.Context, in ReservationRef, expire bool) (checkout.ReservationView, error) {
+// EndReservation releases the reservation, or expires it when its time is over.
+func (a *Reservations) EndReservation(ctx context.Context, in ReservationRef, expire bool) (checkout.ReservationView, error) {
 	v, err := checkout.EndReservation(ctx, a.DB, in.Tenant, in.ReservationID, expire)
 	return v, classify(err)
 }
 
-// Extend sets a new end, seconds from now.
-func (a *Reservations) Extend(ctx context.Context, in ReservationRef, seconds int) (checkout.ReservationView, error) {
+// ExtendReservation sets a new end, seconds from now.
+func (a *Reservations) ExtendReservation(ctx context.Context, in ReservationRef, seconds int) (checkout.ReservationView, error) {
 	v, err := checkout.ExtendReservation(ctx, a.DB, in.Tenant, in.ReservationID, seconds)
 	return v, classify(err)
 }
 
-// Confirm makes a paid order of the reservation.
-func (a *Reservations) Confirm(ctx context.Context, in ReservationRef, requestID string) (checkout.ReservationView, error) {
+// ConfirmReservation makes a paid order of the reservation.
+func (a *Reservations) ConfirmReservation(ctx context.Context, in ReservationRef, requestID string) (checkout.ReservationView, error) {
 	v, err := checkout.ConfirmReservation(ctx, a.DB, in.Tenant, in.ReservationID, requestID)
 	return v, classify(err)
 }

@@ -189,7 +189,7 @@ func readHold(ctx context.Context, tx pgx.Tx, tenantID, reservationID string) (r
 	if h.CheckoutID != "" {
 		return out, true, nil
 	}
-	asked, _, err := checkout.LockReservationRequest(ctx, tx, tenantID, reservationID)
+	asked, err := checkout.ReadReservationRequest(ctx, tx, tenantID, reservationID)
 	if errors.Is(err, checkout.ErrNoRequest) {
 		return out, true, nil
 	}

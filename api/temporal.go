@@ -17,15 +17,12 @@ import (
 // start describes a run of a tenant's. Its id is used once: a closed run is not
 // begun again by a repetition.
 func start(kind, tenantID, subject, summary string, attributes temporal.SearchAttributes) client.StartWorkflowOptions {
-	return client.StartWorkflowOptions{
-		ID:                       workflows.ID(kind, tenantID, subject),
-		TaskQueue:                workflows.TaskQueue,
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
-		TypedSearchAttributes:    attributes,
-		StaticSummary:            summary,
-		Priority:                 temporal.Priority{FairnessKey: tenantID},
-	}
+	options := workflows.StartOptions(kind, tenantID, subject)
+	options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
+	options.TypedSearchAttributes = attributes
+	options.StaticSummary = summary
+	return options
 }
 
 // ask sends an update to a run and waits for its answer.

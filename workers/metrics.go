@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"justlogistics/internal/gateways"
 	"justlogistics/internal/postgres"
 )
 
@@ -81,5 +82,20 @@ func (m *BusinessMetrics) Collect(ch chan<- prometheus.Metric) {
 	})
 	if err != nil {
 		m.log.Warn("business metrics left out", "error", err)
+	}
+}
+
+// CircuitMetrics shows the circuit of each gateway and tenant of this process.
+type CircuitMetrics struct{ Gateways *gateways.Registry }
+
+var circuitState = prometheus.NewDesc("justlogistics_gateway_circuit", "1 for the state that a gateway's circuit is in.", []string{"tenant", "gateway", "state"}, nil)
+
+// Describe implements prometheus.Collector.
+func (m CircuitMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- circuitState }
+
+// Collect implements prometheus.Collector.
+func (m CircuitMetrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.Gateways.Circuits() {
+		ch <- prometheus.MustNewConstMetric(circuitState, prometheus.GaugeValue, 1, c.Tenant, string(c.Gateway), string(c.State))
 	}
 }

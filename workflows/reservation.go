@@ -64,17 +64,17 @@ func (r *reservationRun) register(ctx workflow.Context) error {
 		return BeginAnswer{Status: r.view.Status, FailureCode: r.view.Refused, Shortages: r.view.Shortages}, nil
 	}
 	confirm := func(ctx workflow.Context, req ReservationRequest) (ReservationAnswer, error) {
-		return step(ctx, "confirm", reservations.Confirm, req.RequestID)
+		return step(ctx, "confirm", reservations.ConfirmReservation, req.RequestID)
 	}
 	release := func(ctx workflow.Context, _ ReservationRequest) (ReservationAnswer, error) {
-		a, err := step(ctx, "release", reservations.End, false)
+		a, err := step(ctx, "release", reservations.EndReservation, false)
 		if a.Status != "released" && err == nil {
 			a.Refused = "reservation_over"
 		}
 		return a, err
 	}
 	extend := func(ctx workflow.Context, req ReservationRequest) (ReservationAnswer, error) {
-		return step(ctx, "extend", reservations.Extend, req.Seconds)
+		return step(ctx, "extend", reservations.ExtendReservation, req.Seconds)
 	}
 	if err := workflow.SetUpdateHandlerWithOptions(ctx, UpdateBegin, begin, workflow.UpdateHandlerOptions{Description: "answers once stock is held"}); err != nil {
 		return err
@@ -143,10 +143,10 @@ func (r *reservationRun) wait(ctx workflow.Context, short workflow.ReceiveChanne
 	switch {
 	case r.view.Over():
 	case timeUp:
-		r.view, err = certain[checkout.ReservationView](ctx, r.desk, "expire", "the time is over: free the stock", reservations.End, r.ref, true)
+		r.view, err = certain[checkout.ReservationView](ctx, r.desk, "expire", "the time is over: free the stock", reservations.EndReservation, r.ref, true)
 	case lost:
 		if _, err = certain[bool](ctx, r.desk, "cure", "hold elsewhere what the shelf did not have", checkouts.CureShort, r.ref.Tenant, r.ref.ReservationID); err == nil {
-			r.view, err = certain[checkout.ReservationView](ctx, r.desk, "load", "read the reservation", reservations.Load, r.ref)
+			r.view, err = certain[checkout.ReservationView](ctx, r.desk, "load", "read the reservation", reservations.LoadReservation, r.ref)
 		}
 	}
 	return err

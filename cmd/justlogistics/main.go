@@ -20,6 +20,7 @@ type commands struct {
 	Worker  workerCommand  `cmd:"" help:"Run workflows and activities."`
 	Migrate migrateCommand `cmd:"" help:"Bring the database schema and Temporal's search attributes up to date, or look at them."`
 	Tenant  tenantCommand  `cmd:"" help:"Create tenants, issue and revoke their API keys, set their providers' credentials."`
+	Audit   auditCommand   `cmd:"" help:"Check every invariant over the whole database, and against the sandbox's ledger when there is one."`
 	Sandbox sandboxCommand `cmd:"" hidden:"" help:"Play the providers. dev starts it by itself."`
 
 	Healthcheck healthcheckCommand `cmd:"" hidden:"" help:"Ask an address whether it is well; for containers."`

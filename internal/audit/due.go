@@ -22,16 +22,19 @@ var dueRules = []rule{
 
 // pastDue is everything that must be on the support list, written without a
 // look at how that list is made: what is past its time, parked, in need of a
-// person, or without its run.
+// person, or without its run. names are those under which the list may show it:
+// by its own id, or by the run or order that it belongs to.
 const pastDue = `
-  SELECT tenant, id AS subject, 'checkout' AS kind, 'past due since ' || due_at AS why FROM checkouts WHERE due_at < now()
-  UNION ALL SELECT tenant, id, 'payment', 'past due since ' || due_at FROM payments WHERE due_at < now()
-  UNION ALL SELECT tenant, id, 'refund', 'past due since ' || due_at FROM refunds WHERE due_at < now()
-  UNION ALL SELECT tenant, id, 'refund', 'needs attention' FROM refunds WHERE status = 'needs_attention'
-  UNION ALL SELECT tenant, id, 'hold', 'past due since ' || due_at FROM holds WHERE due_at < now()
-  UNION ALL SELECT tenant, id, 'shipment', 'past due since ' || due_at FROM shipments WHERE due_at < now()
-  UNION ALL SELECT tenant, id, 'inbox', 'past due since ' || due_at FROM inbox WHERE due_at < now()
-  UNION ALL SELECT tenant, workflow_id, 'parked', 'waits for a person: ' || reason FROM parked WHERE resolved_at IS NULL
-  UNION ALL SELECT tenant, workflow_id, 'run', 'its run is ' || problem FROM run_problems
-  UNION ALL SELECT tenant, id, 'order', 'waits for a person: ' || attention FROM orders WHERE attention IS NOT NULL
-  ORDER BY 1, 3, 2`
+  SELECT tenant, kind, id, names, why FROM (
+    SELECT tenant, 'checkout' AS kind, id, ARRAY[id] AS names, 'is ' || status || ', due ' || due_at AS why FROM checkouts WHERE due_at < now()
+    UNION ALL SELECT tenant, 'payment', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM payments WHERE due_at < now()
+    UNION ALL SELECT tenant, 'refund', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM refunds WHERE due_at < now()
+    UNION ALL SELECT tenant, 'refund', id, ARRAY[id, 'refund:' || tenant || ':' || id], 'needs attention' FROM refunds
+               WHERE status = 'needs_attention' AND updated_at < now() - interval '1 minute'
+    UNION ALL SELECT tenant, 'hold', id, ARRAY[id, checkout_id, 'checkout:' || tenant || ':' || checkout_id], 'is ' || status || ', due ' || due_at FROM holds WHERE due_at < now()
+    UNION ALL SELECT tenant, 'shipment', id, ARRAY[id, order_id], 'is ' || status || ', due ' || due_at FROM shipments WHERE due_at < now()
+    UNION ALL SELECT tenant, 'inbox', id, ARRAY[id, payment_id], kind || ' of ' || gateway || ' waits, due ' || due_at FROM inbox WHERE due_at < now()
+    UNION ALL SELECT tenant, 'parked', workflow_id, ARRAY[workflow_id], 'waits for a person: ' || reason FROM parked WHERE resolved_at IS NULL
+    UNION ALL SELECT tenant, 'run', workflow_id, ARRAY[workflow_id], 'its run is ' || problem FROM run_problems
+    UNION ALL SELECT tenant, 'order', id, ARRAY[id], 'waits for a person: ' || attention FROM orders WHERE attention IS NOT NULL
+  ) late ORDER BY 1, 2, 3`

@@ -167,6 +167,16 @@ func LockReservationRequest(ctx context.Context, tx pgx.Tx, tenantID, reservatio
 	return r, s, err
 }
 
+// ReadReservationRequest is LockReservationRequest without the lock.
+func ReadReservationRequest(ctx context.Context, tx pgx.Tx, tenantID, reservationID string) (ReservationRequest, error) {
+	var r ReservationRequest
+	s, err := loadRequest(ctx, tx, tenantID, reservationID, "")
+	if err == nil {
+		err = json.Unmarshal(s.payload, &r)
+	}
+	return r, err
+}
+
 // LockConfirmRequest is LockReservationRequest for a confirm.
 func LockConfirmRequest(ctx context.Context, tx pgx.Tx, tenantID, requestID string) (ConfirmRequest, RequestState, error) {
 	var r ConfirmRequest

@@ -335,13 +335,12 @@ func (d Desk) restart(ctx context.Context, u Use, of subject, open []parked) (Do
 	if done.ActionID, err = d.record(ctx, u, of.timelineOf); err != nil {
 		return Done{}, err
 	}
-	options := client.StartWorkflowOptions{
-		ID: u.WorkflowID, TaskQueue: workflows.TaskQueue, StaticSummary: of.summary + ", begun anew",
-		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		Priority:                 temporal.Priority{FairnessKey: u.Tenant},
-		TypedSearchAttributes:    temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(u.Tenant), temporalclient.Number.ValueSet(of.number), temporalclient.Attention.ValueSet(false)),
-	}
+	kind, _, subjectID, _ := workflows.ParseID(u.WorkflowID)
+	options := workflows.StartOptions(kind, u.Tenant, subjectID)
+	options.StaticSummary = of.summary + ", begun anew"
+	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+	options.TypedSearchAttributes = temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(u.Tenant), temporalclient.Number.ValueSet(of.number), temporalclient.Attention.ValueSet(false))
 	if wedged {
 		options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
 	}

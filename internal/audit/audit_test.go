@@ -1,0 +1,207 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAudit_AShopWithADaysOrdersHasNoViolation(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	r := s.audit()
+	var text bytes.Buffer
+	require.NoError(t, r.WriteText(&text))
+	require.True(t, r.OK(), text.String())
+	require.Contains(t, text.String(), "No violation.")
+	require.Equal(t, 4, r.Ledger.Charges)
+	require.Equal(t, 1, r.Ledger.Refunds)
+	for _, c := range r.Checks {
+		if c.Name != "support.lists_what_is_late" {
+			require.Positive(t, c.Rows, "%s looked at nothing", c.Name)
+		}
+		require.Contains(t, []int{1, 2, 3, 4, 5, 6}, c.Invariant)
+	}
+}
+
+// Each check is broken in a way that the product's own statements could not,
+// and must name what was done.
+func TestAudit_NamesWhatWasBroken(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		check   string
+		subject string
+		breaks  string
+	}{
+		{"stock.reserved_within_on_hand", "TAZA", `ALTER TABLE stock_levels DROP CONSTRAINT no_unit_promised_twice; UPDATE stock_levels SET reserved = on_hand + 1 WHERE sku = 'TAZA'`},
+		{"stock.on_hand_is_its_movements", "TAZA", `UPDATE stock_levels SET on_hand = on_hand + 1 WHERE sku = 'TAZA'`},
+		{"stock.reserved_is_its_holds", "TAZA", `UPDATE stock_levels SET reserved = reserved + 1 WHERE sku = 'TAZA'`},
+		{"stock.reserved_is_its_holds", "POL", `DELETE FROM hold_lines WHERE hold_id = '{open_hold}'`},
+		{"stock.one_live_hold_per_checkout", "{open}", `DROP INDEX holds_one_live_per_checkout; UPDATE holds SET checkout_id = '{open}' WHERE id = '{reservation}'`},
+		{"stock.orders_have_their_units", "{paid}", `UPDATE hold_lines SET quantity = quantity - 1 WHERE hold_id = '{paid_hold}' AND sku = 'POL' AND warehouse = 'CCP-1'`},
+		{"stock.shortfalls_are_named", "{short_hold}", `UPDATE holds SET status = 'held' WHERE id = '{short_hold}'`},
+		{"stock.shortfalls_are_named", "{paid_hold}", `UPDATE hold_lines SET shorted = 1 WHERE hold_id = '{paid_hold}' AND sku = 'TAZA'; UPDATE holds SET status = 'short', due_at = now() - interval '1 minute' WHERE id = '{paid_hold}'`},
+
+		{"money.one_payment_applied", "{twice}", `DROP INDEX payments_one_applied; UPDATE payments SET applied = true, applied_at = now(), order_id = '{twice}' WHERE id = '{twice_payment_2}'`},
+		{"money.order_is_paid_in_full", "{paid}", `UPDATE payments SET captured_amount = captured_amount - 1 WHERE id = '{paid_payment_1}'`},
+		{"money.order_is_paid_in_full", "{paid}", `UPDATE payments SET currency = 'USD' WHERE id = '{paid_payment_1}'`},
+		{"money.strays_go_back", "{twice_payment_2}", `DELETE FROM refunds WHERE id = '{twice_refund}'; UPDATE payments SET updated_at = now() - interval '5 minutes'`},
+		{"money.strays_go_back", "{twice_payment_2}", `UPDATE refunds SET status = 'failed' WHERE id = '{twice_refund}'; UPDATE payments SET updated_at = now() - interval '5 minutes'`},
+		{"money.duplicates_are_called_so", "{twice_payment_2}", `UPDATE refunds SET reason = 'goodwill', created_at = now() + interval '1 second' WHERE id = '{twice_refund}'`},
+		{"money.never_more_back_than_taken", "{twice_payment_2}", `UPDATE refunds SET amount = amount + 1 WHERE id = '{twice_refund}'`},
+		{"money.never_more_back_than_taken", "{paid_payment_1}", `UPDATE payments SET refunded_amount = 5 WHERE id = '{paid_payment_1}'`},
+		{"money.captured_is_its_captures", "{paid_payment_1}", `DELETE FROM captures WHERE payment_id = '{paid_payment_1}'`},
+		{"money.status_tells_what_went_back", "{twice_payment_2}", `UPDATE payments SET status = 'captured' WHERE id = '{twice_payment_2}'`},
+		{"money.totals_add_up", "{paid}", `UPDATE order_lines SET unit_price = unit_price + 1, total = total + quantity WHERE order_id = '{paid}' AND sku = 'TAZA'`},
+		{"money.discount_codes_are_counted", "DIEZ", `UPDATE discount_codes SET used = used + 1`},
+		{"money.discount_codes_are_counted", "DIEZ", `UPDATE discount_uses SET given_back = false WHERE checkout_id = '{cancelled}'; UPDATE discount_codes SET used = used + 1`},
+
+		{"orders.applied_money_has_its_order", "{paid_payment_1}", `DELETE FROM orders WHERE id = '{paid}'`},
+		{"orders.paid_checkout_is_an_order", "{paid}", `DELETE FROM orders WHERE id = '{paid}'`},
+		{"orders.paid_checkout_is_an_order", "{paid}", `UPDATE holds SET status = 'released', confirmed_at = NULL WHERE id = '{paid_hold}'`},
+		{"orders.approval_has_an_end", "{twice_payment_2}", `UPDATE payments SET not_applied_reason = NULL WHERE id = '{twice_payment_2}'`},
+		{"orders.have_their_fulfillment", "{paid}", `DELETE FROM shipments WHERE order_id = '{paid}' AND warehouse = 'CCP-1'`},
+		{"orders.have_their_fulfillment", "{counter}", `UPDATE hold_lines SET left_stock = 0 WHERE hold_id = '{counter}'`},
+
+		{"holds.end_in_time", "{reservation}", `UPDATE holds SET started_at = now() - interval '907 seconds', expires_at = now() - interval '7 seconds', held_until = now() - interval '7 seconds' WHERE id = '{reservation}'`},
+		{"holds.end_in_time", "{open_hold}", `UPDATE holds SET expires_at = now() - interval '400 seconds', held_until = now() - interval '7 seconds' WHERE id = '{open_hold}'`},
+		{"holds.longer_life_is_named", "{open_hold}", `DELETE FROM events WHERE kind = 'hold_grace'`},
+		{"holds.longer_life_is_named", "{reservation}", `UPDATE holds SET expires_at = expires_at + interval '1 hour', held_until = held_until + interval '1 hour' WHERE id = '{reservation}'`},
+		{"holds.stand_with_their_checkout", "{open}", `UPDATE holds SET status = 'released' WHERE id = '{open_hold}'`},
+		{"holds.stand_with_their_checkout", "{open}", `UPDATE checkouts SET status = 'expired' WHERE id = '{open}'`},
+
+		{"news.are_settled", "{news_pending}", `UPDATE inbox SET due_at = now() - interval '1 second' WHERE id = '{news_pending}'`},
+		{"news.ignored_say_why", "{news_ignored}", `ALTER TABLE inbox DROP CONSTRAINT ignored_says_why; UPDATE inbox SET reason = '' WHERE id = '{news_ignored}'`},
+		{"news.applied_had_their_effect", "{news_applied}", `UPDATE payments SET status = 'pending', due_at = now() + interval '1 hour', applied = false WHERE id = '{paid_payment_1}'`},
+
+		{"due.everything_open_has_its_time", "{open}", `ALTER TABLE checkouts DROP CONSTRAINT open_has_due; UPDATE checkouts SET due_at = NULL WHERE id = '{open}'`},
+		{"due.everything_open_has_its_time", "{cancelled_refund}", `ALTER TABLE refunds DROP CONSTRAINT open_refund_has_due; UPDATE refunds SET due_at = NULL WHERE id = '{cancelled_refund}'`},
+
+		{"ledger.captures_are_charged", "{open_payment_1}", `UPDATE payments SET status = 'captured', captured_amount = amount WHERE id = '{open_payment_1}'`},
+		{"ledger.amounts_agree", "{paid_payment_1}", `UPDATE payments SET captured_amount = captured_amount + 1 WHERE id = '{paid_payment_1}'`},
+		{"ledger.our_refunds_went_back", "{cancelled_refund}", `UPDATE refunds SET status = 'succeeded', due_at = NULL WHERE id = '{cancelled_refund}'`},
+		{"ledger.refunds_are_known", "{twice_payment_2}", `DELETE FROM refunds WHERE id = '{twice_refund}'`},
+		{"ledger.charges_are_known", "{paid_payment_1}", `UPDATE payments SET status = 'declined', captured_amount = 0, applied = false WHERE id = '{paid_payment_1}'`},
+	} {
+		t.Run(tc.check, func(t *testing.T) {
+			t.Parallel()
+			s := openShop(t)
+			s.broken(tc.breaks)
+			requireNamed(t, s.audit(), tc.check, s.put(tc.subject))
+		})
+	}
+}
+
+func requireNamed(t *testing.T, r Report, check, subject string) {
+	t.Helper()
+	require.False(t, r.OK())
+	for _, c := range r.Checks {
+		if c.Name != check {
+			continue
+		}
+		for _, v := range c.Violations {
+			if v.Subject == subject {
+				require.NotEmpty(t, v.Words)
+				require.NotEmpty(t, v.Repair)
+				return
+			}
+		}
+		require.Failf(t, "not named", "%s names %+v, not %s", check, c.Violations, subject)
+	}
+	require.Failf(t, "no such check", "%s", check)
+}
+
+func TestAudit_AChargeThatIsNobodysIsNamed(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	stranger := "01K00000000000000000000000"
+	s.post("/ledger/charges", map[string]any{"payment_id": stranger, "gateway": "stripe", "amount": 990})
+	requireNamed(t, s.audit(), "ledger.charges_are_known", stranger)
+}
+
+func TestAudit_ASecondChargeOfOnePaymentIsNamed(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.post("/ledger/charges", map[string]any{"payment_id": s.ids["paid_payment_1"], "gateway": "transbank", "amount": 990})
+	r := s.audit()
+	requireNamed(t, r, "ledger.captures_are_charged", s.ids["paid_payment_1"])
+	requireNamed(t, r, "ledger.amounts_agree", s.ids["paid_payment_1"])
+}
+
+func TestAudit_ARefundMadeInTheProvidersPanelIsNamed(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.post("/ledger/refunds", map[string]any{"payment_id": s.ids["paid_payment_1"], "gateway": "transbank", "amount": 500})
+	requireNamed(t, s.audit(), "ledger.refunds_are_known", s.ids["paid_payment_1"])
+}
+
+func TestAudit_AChargeOfAPaymentInMotionIsNoViolation(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.post("/ledger/charges", map[string]any{"payment_id": s.ids["open_payment_1"], "gateway": "transbank", "amount": 20000})
+	require.True(t, s.audit().OK())
+	s.broken(`UPDATE payments SET due_at = now() - interval '1 second' WHERE id = '{open_payment_1}'; UPDATE inbox SET status = 'ignored', reason = 'x', settled_at = now(), due_at = NULL WHERE status = 'pending'`)
+	requireNamed(t, s.audit(), "ledger.charges_are_known", s.ids["open_payment_1"])
+}
+
+func TestAudit_AHoldPastItsTimeIsJudgedByItsDueTimeWhileTheStackIsDown(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.broken(`UPDATE holds SET started_at = now() - interval '920 seconds', expires_at = now() - interval '20 seconds', held_until = now() - interval '20 seconds' WHERE id = '{reservation}'`)
+	r, err := Run(t.Context(), s.db, Options{})
+	require.NoError(t, err)
+	require.True(t, r.OK())
+	require.Nil(t, r.Ledger)
+	r, err = Run(t.Context(), s.db, Options{UpSince: time.Now()}) // has just come up
+	require.NoError(t, err)
+	require.True(t, r.OK())
+	s.broken(`UPDATE holds SET due_at = now() - interval '1 second' WHERE id = '{reservation}'`)
+	r, err = Run(t.Context(), s.db, Options{})
+	require.NoError(t, err)
+	requireNamed(t, r, "holds.end_in_time", s.ids["reservation"])
+}
+
+func TestAudit_WhatIsLateAndNotOnTheSupportListIsNamed(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.broken(`UPDATE payments SET due_at = now() - interval '1 minute' WHERE id = '{open_payment_1}';
+	          UPDATE checkouts SET due_at = now() - interval '1 minute' WHERE id = '{open}';
+	          UPDATE refunds SET due_at = now() - interval '1 minute' WHERE id = '{cancelled_refund}';
+	          UPDATE shipments SET due_at = now() - interval '1 minute' WHERE order_id = '{paid}';
+	          UPDATE orders SET attention = 'payment_under_review' WHERE id = '{twice}'`)
+	r := s.audit()
+	require.True(t, r.OK(), "what is late is on the list")
+
+	// News that are settled and late all the same: the list does not know of them.
+	s.broken(`UPDATE inbox SET due_at = now() - interval '1 minute' WHERE id = '{news_ignored}'`)
+	requireNamed(t, s.audit(), "support.lists_what_is_late", s.ids["news_ignored"])
+}
+
+func TestAudit_TheReportReadsAndParses(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.broken(`UPDATE stock_levels SET on_hand = on_hand + 1 WHERE sku = 'TAZA'`)
+	r := s.audit()
+	var text bytes.Buffer
+	require.NoError(t, r.WriteText(&text))
+	require.Contains(t, text.String(), "demo TAZA: TAZA in SCL-1: 18 on hand, its movements add up to 17")
+	require.Contains(t, text.String(), "repair: count the shelf")
+	require.Contains(t, text.String(), "1 violations.")
+	raw, err := json.Marshal(r)
+	require.NoError(t, err)
+	var back Report
+	require.NoError(t, json.Unmarshal(raw, &back))
+	require.Equal(t, 1, back.Violations)
+	require.NotContains(t, string(raw), `"violations":null`)
+}
+
+func TestAudit_ALedgerThatCantBeReadIsAnError(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	_, err := Run(t.Context(), s.db, Options{SandboxURL: "http://127.0.0.1:1", Client: http.DefaultClient})
+	require.ErrorIs(t, err, ErrLedger)
+}

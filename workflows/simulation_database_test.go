@@ -1,0 +1,636 @@
+package workflows_test
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"justlogistics/activities"
+	"justlogistics/internal/checkout"
+	"justlogistics/internal/inbox"
+	"justlogistics/internal/lifecycle"
+	"justlogistics/internal/money"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/stock"
+)
+
+const (
+	demo       = "demo"
+	sku        = "POL-ROJO-S"
+	total      = int64(29970)
+	graceLimit = 300 // seconds, the tenant's
+	againFor   = 120 // seconds a late buyer's units are held
+	longestRes = 7200
+)
+
+// database is what PostgreSQL keeps, with the rules of the packages checkout
+// and payment that the real activities carry out in SQL. Each method is one
+// transaction. What a constraint would refuse is reported as broken.
+type database struct {
+	*shelves
+	ids          int
+	checkout     *checkoutRow
+	reservation  *reservationRow
+	payments     []*payment.Payment
+	refunds      []*payment.RefundRecord
+	inbox        []*newsRow
+	parked       []*parkedRow
+	parkedEver   []activities.ParkedCase
+	requests     map[string]*confirmRequest // of reservations
+	route        []payment.Name
+	closedOffers map[string]bool // attempts that were offered and then closed by us
+}
+
+type checkoutRow struct {
+	checkout.View
+	ID      string
+	wants   []stock.Want
+	seconds int
+	dueAt   time.Time // when its run must have moved it; zero when settled
+}
+
+type reservationRow struct {
+	id             string
+	wants          []stock.Want
+	seconds        int
+	failure        string
+	shortages      []stock.Shortage
+	decided        bool
+	orderID        string
+	orderConfirmed int
+}
+
+type confirmRequest struct {
+	status, failure string
+}
+
+// newsRow is an entry of the inbox.
+type newsRow struct {
+	id, paymentID string
+	kind          inbox.Kind
+	eventID       string
+	claim         payment.Outcome
+	ret           payment.Return
+	receivedAt    time.Time
+	status        string // pending, applied or ignored
+	attempts      int
+}
+
+type parkedRow struct {
+	activities.ParkedCase
+	open bool
+}
+
+func (d *database) id(kind string) string {
+	d.ids++
+	return fmt.Sprintf("%s%d", kind, d.ids)
+}
+
+func (d *database) setCheckout(to checkout.Status) {
+	c := d.checkout
+	if !lifecycle.Allowed(lifecycle.Checkout, string(c.Status), string(to)) {
+		d.broken("checkout may not go from %s to %s", c.Status, to)
+	}
+	c.Status = to
+}
+
+func (d *database) setPayment(p *payment.Payment, to payment.Status) {
+	if !lifecycle.Allowed(lifecycle.Payment, string(p.Status), string(to)) {
+		d.broken("payment %s may not go from %s to %s", p.ID, p.Status, to)
+	}
+	p.Status = to
+}
+
+func (d *database) setRefund(r *payment.RefundRecord, to string) {
+	if !lifecycle.Allowed(lifecycle.Refund, r.Status, to) {
+		d.broken("refund %s may not go from %s to %s", r.ID, r.Status, to)
+	}
+	p := d.payment(r.PaymentID)
+	if r.Status != "failed" {
+		p.Refunded -= r.Amount
+	}
+	if r.Status = to; to != "failed" {
+		p.Refunded += r.Amount
+	}
+	if p.Refunded > p.Captured {
+		d.broken("payment %s: %d to be given back of %d taken", p.ID, p.Refunded, p.Captured)
+	}
+}
+
+func (d *database) payment(id string) *payment.Payment {
+	for _, p := range d.payments {
+		if p.ID == id {
+			return p
+		}
+	}
+	return nil
+}
+
+func (d *database) refund(id string) *payment.RefundRecord {
+	for _, r := range d.refunds {
+		if r.ID == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// view is checkout.Load.
+func (d *database) view() checkout.View {
+	v := d.checkout.View
+	v.Grace, v.Attempts, v.Held = graceLimit, nil, nil
+	if h := d.hold(v.HoldID); h != nil {
+		v.HoldStatus, v.ExpiresAt, v.HeldUntil, v.Held = h.status, h.expiresAt, h.heldUntil, h.held()
+	}
+	for _, p := range d.payments {
+		a := checkout.AttemptView{PaymentID: p.ID, Gateway: p.Gateway, Status: p.Status, Begun: p.BegunAt != nil, Closed: p.Closed, Settling: p.SettleTriedAt != nil, Applied: p.Applied, Mismatch: p.NotAppliedReason}
+		if p.PayableUntil != nil {
+			a.PayableUntil = *p.PayableUntil
+		}
+		v.Attempts = append(v.Attempts, a)
+	}
+	return v
+}
+
+func (d *database) intend(id string, g payment.Name) {
+	d.payments = append(d.payments, &payment.Payment{ID: id, CheckoutID: d.checkout.ID, Attempt: len(d.payments) + 1, Gateway: g, Amount: total, Currency: money.CLP, Status: payment.StatusPending, CreatedAt: d.now()})
+}
+
+// start is checkout.Start behind activities.Checkouts.Start.
+func (d *database) start() checkout.View {
+	c := d.checkout
+	if c.Status != checkout.Reserving || c.HoldID != "" {
+		return d.view()
+	}
+	g := payment.Name(c.Requested)
+	if c.Requested == "auto" {
+		g = d.untried()
+	}
+	switch {
+	case g == "":
+		d.fail(checkout.FailGatewayUnavailable)
+	case c.Cancelling:
+		d.fail("cancelled_by_caller")
+	default:
+		id := d.id("HOLD")
+		if c.Shortages = d.place(id, c.ID, c.wants, c.seconds); c.Shortages != nil {
+			d.fail(checkout.FailInsufficientStock)
+			break
+		}
+		c.HoldID = id
+		d.intend(d.id("PAY"), g)
+	}
+	return d.view()
+}
+
+func (d *database) untried() payment.Name {
+	for _, g := range d.route {
+		if !slices.ContainsFunc(d.payments, func(p *payment.Payment) bool { return p.BegunAt == nil && p.Gateway == g }) {
+			return g
+		}
+	}
+	return ""
+}
+
+func (d *database) fail(code string) {
+	d.setCheckout(checkout.Cancelled)
+	d.checkout.FailureCode, d.checkout.ClosedAt, d.checkout.dueAt = code, d.now(), time.Time{}
+}
+
+// addAttempt is checkout.AddAttempt.
+func (d *database) addAttempt(paymentID string, g payment.Name, number int) (ok bool) {
+	c := d.checkout
+	for _, p := range d.payments {
+		if p.ID == paymentID || paymentID == "" && p.Attempt == number {
+			return true
+		}
+	}
+	h := d.hold(c.HoldID)
+	if !c.Status.Open() || c.Cancelling || h == nil || h.status != "held" && h.status != "short" || !h.expiresAt.After(d.now()) {
+		return false
+	}
+	if paymentID == "" {
+		paymentID = d.id("PAY")
+	}
+	d.intend(paymentID, g)
+	return true
+}
+
+// giveUp is checkout.GiveUp.
+func (d *database) giveUp(code string) checkout.View {
+	if d.checkout.Status == checkout.Reserving {
+		d.release(d.checkout.HoldID)
+		d.endAttempts(payment.StatusCancelled)
+		d.fail(code)
+	}
+	return d.view()
+}
+
+func (d *database) endAttempts(to payment.Status) {
+	for _, p := range d.payments {
+		if p.Status == payment.StatusPending {
+			d.setPayment(p, to)
+		}
+	}
+}
+
+// endUnpaid is checkout.EndUnpaid.
+func (d *database) endUnpaid(to checkout.Status) {
+	c := d.checkout
+	if !c.Status.Open() {
+		return
+	}
+	if c.HoldID != "" {
+		ended := false
+		if to == checkout.Cancelled {
+			ended = d.release(c.HoldID)
+		} else {
+			ended = d.expire(c.HoldID)
+		}
+		if !ended && d.hold(c.HoldID).live() {
+			return // not yet its time by the database's clock
+		}
+	}
+	lapse, code := payment.StatusExpired, "hold_expired"
+	if to == checkout.Cancelled {
+		lapse, code = payment.StatusCancelled, "cancelled"
+	} else {
+		to = checkout.Expired
+		if n := len(d.payments); n > 0 {
+			last := d.payments[n-1]
+			if last.Status == payment.StatusDeclined {
+				to, code = checkout.PaymentFailed, "payment_declined"
+			} else if last.BegunAt == nil && last.Code == checkout.FailGatewayUnavailable {
+				to, code = checkout.PaymentFailed, checkout.FailGatewayUnavailable
+			}
+		}
+	}
+	d.endAttempts(lapse)
+	d.setCheckout(to)
+	if c.FailureCode == "" {
+		c.FailureCode = code
+	}
+}
+
+// settled is checkout.Settled.
+func (d *database) settled() {
+	if c := d.checkout; !c.Status.Open() {
+		if c.ClosedAt.IsZero() {
+			c.ClosedAt = d.now()
+		}
+		c.dueAt = time.Time{}
+	}
+}
+
+// record is checkout.Record.
+func (d *database) record(n checkout.News) checkout.Ruling {
+	var out checkout.Ruling
+	p := d.payment(n.PaymentID)
+	a, lapse := n.Answer, n.Lapse
+	if lapse == "" {
+		lapse = payment.StatusExpired
+	}
+	before := *p
+	to := payment.After(p.Status, a, lapse)
+	closed := a.Closed || a.Outcome == payment.OutcomeApproved
+	out.Changed = to != p.Status || closed && !p.Closed
+	if out.Changed || a.Code != p.Code {
+		d.put(p, a, to, closed)
+	}
+	if to.Approved() && !p.Applied {
+		d.rule(before, p, n, &out)
+	}
+	if a.Outcome != payment.OutcomeUnknown {
+		for _, e := range d.inbox {
+			stays := a.Outcome == payment.OutcomePending && (e.claim == payment.OutcomeApproved || e.kind == inbox.Return && e.ret.Kind == payment.ReturnFinished)
+			if e.paymentID == p.ID && e.status == "pending" && !e.receivedAt.After(n.AskedAt) && !stays {
+				e.status = "ignored"
+				if out.Changed {
+					e.status = "applied"
+				}
+			}
+		}
+	}
+	out.View = d.view()
+	out.Paid = out.View.Status == checkout.Paid
+	return out
+}
+
+// put is payment.Put.
+func (d *database) put(p *payment.Payment, a payment.Answer, to payment.Status, closed bool) {
+	if a.Outcome == payment.OutcomeApproved && a.Captured && !p.Status.Approved() || p.Status == payment.StatusAuthorized && to == payment.StatusCaptured {
+		p.Captured += a.Amount
+		if a.Amount <= 0 {
+			p.Captured += p.Amount
+		}
+	}
+	d.setPayment(p, to)
+	p.Closed = p.Closed || closed
+	p.Code = a.Code
+	if a.Reference != "" {
+		p.Reference = a.Reference
+	}
+}
+
+func (d *database) rule(before payment.Payment, p *payment.Payment, n checkout.News, out *checkout.Ruling) {
+	if before.Status.Approved() && before.NotAppliedReason != "" && !n.Person {
+		for _, r := range d.refunds {
+			if r.PaymentID == p.ID && r.Status != "failed" {
+				out.RefundID = r.ID
+				return
+			}
+		}
+		out.Mismatch = before.NotAppliedReason
+		return
+	}
+	if wrong := payment.Mismatch(before, n.Answer); wrong != "" && !n.Person {
+		out.Mismatch, out.Changed = "mismatch_"+wrong, true
+		p.NotAppliedReason = out.Mismatch
+		return
+	}
+	refund := func(reason string) {
+		p.NotAppliedReason = reason
+		if back := p.Captured - p.Refunded; back > 0 {
+			out.RefundID, out.Changed = d.intendRefund(p, back, reason), true
+		}
+	}
+	c := d.checkout
+	switch c.Status {
+	case checkout.Paid:
+		refund(payment.ReasonDuplicate)
+		return
+	case checkout.Cancelled:
+		refund(payment.ReasonCancelled)
+		return
+	}
+	if !d.confirm(c.HoldID, c.ID) {
+		id := d.id("HOLD")
+		if d.place(id, c.ID, c.wants, againFor) != nil {
+			refund(payment.ReasonLate)
+			return
+		}
+		d.confirm(id, c.ID)
+		c.HoldID = id
+	}
+	out.Changed = true
+	for _, o := range d.payments {
+		if o.Applied {
+			d.broken("payments %s and %s would both be applied", o.ID, p.ID)
+		}
+	}
+	p.Applied, p.NotAppliedReason, p.OrderID = true, "", c.ID
+	d.setCheckout(checkout.Paid)
+	c.FailureCode = ""
+}
+
+func (d *database) intendRefund(p *payment.Payment, amount int64, reason string) string {
+	for _, r := range d.refunds {
+		if r.PaymentID == p.ID && r.Status != "failed" && (r.Reason == reason || r.Reason != payment.ReasonMismatch && reason != payment.ReasonMismatch) {
+			if r.Reason != reason {
+				d.broken("a second refund of payment %s: %s after %s (refunds_once_per_stray)", p.ID, reason, r.Reason)
+			}
+			return r.ID
+		}
+	}
+	r := &payment.RefundRecord{ID: d.id("REFUND"), PaymentID: p.ID, CheckoutID: p.CheckoutID, Amount: amount, Currency: p.Currency, Reason: reason, Status: "pending", RefundedBefore: p.Refunded, CreatedAt: d.now()}
+	p.Refunded += amount
+	if p.Refunded > p.Captured {
+		d.broken("payment %s: %d to be given back of %d taken", p.ID, p.Refunded, p.Captured)
+	}
+	d.refunds = append(d.refunds, r)
+	return r.ID
+}
+
+// holdAgain is checkout.HoldAgain.
+func (d *database) holdAgain() (ok bool) {
+	c := d.checkout
+	if c.Status == checkout.Paid || c.Status == checkout.Cancelled {
+		return false
+	}
+	if d.hold(c.HoldID).live() {
+		return true
+	}
+	id := d.id("HOLD")
+	if d.place(id, c.ID, c.wants, againFor) != nil {
+		return false
+	}
+	c.HoldID = id
+	return true
+}
+
+// letGo is checkout.LetGo.
+func (d *database) letGo() {
+	if !d.checkout.Status.Open() {
+		d.release(d.checkout.HoldID)
+	}
+}
+
+// notCommitted is checkout.NotCommitted.
+func (d *database) notCommitted(paymentID string) {
+	for _, e := range d.inbox {
+		if e.paymentID == paymentID && e.kind == inbox.Return && e.status == "pending" {
+			e.status = "ignored"
+		}
+	}
+}
+
+// shorted is checkout.MarkShorted.
+func (d *database) shorted() {
+	if c := d.checkout; c.Status.Open() {
+		c.Cancelling, c.FailureCode = true, checkout.FailInsufficientStock
+	}
+}
+
+// takeOver is what another checkout does that replaces this one: its hold is
+// handed over before its attempts are closed.
+func (d *database) takeOver() bool {
+	c := d.checkout
+	if !c.Status.Open() {
+		return false
+	}
+	for _, p := range d.payments {
+		if p.Status.InDoubt() || p.Status.Approved() || p.Status == payment.StatusPending && !p.Closed && p.SettleTriedAt != nil {
+			return false
+		}
+	}
+	d.release(c.HoldID)
+	d.setCheckout(checkout.Cancelled)
+	c.Cancelling, c.FailureCode = true, "replaced"
+	return true
+}
+
+// requestCancel is checkout.RequestCancel.
+func (d *database) requestCancel() {
+	if d.checkout.Status.Open() {
+		d.checkout.Cancelling = true
+	}
+}
+
+// sweep is what the sweeper does with holds that outlived their time.
+func (d *database) sweep() {
+	for _, h := range slices.Clone(d.holds) {
+		if h.status != "held" && h.status != "short" || h.confirmed || !h.heldUntil.Before(d.now().Add(-30*time.Second)) {
+			continue
+		}
+		if h.checkoutID == "" {
+			d.expire(h.id)
+			continue
+		}
+		if slices.ContainsFunc(d.payments, func(p *payment.Payment) bool {
+			return p.Status.InDoubt() || p.Status == payment.StatusPending && !p.Closed && p.SettleTriedAt != nil
+		}) {
+			continue
+		}
+		if c := d.checkout; c.Status.Open() && c.HoldID == h.id {
+			to := checkout.Expired
+			if c.Cancelling {
+				to = checkout.Cancelled
+			}
+			d.endUnpaid(to)
+		} else {
+			d.expire(h.id)
+		}
+	}
+}
+
+// loadRefund, announceRefund and putRefund are those of package payment.
+func (d *database) loadRefund(id string) activities.RefundView {
+	r := d.refund(id)
+	p := d.payment(r.PaymentID)
+	return activities.RefundView{Status: r.Status, Amount: r.Amount, Currency: string(r.Currency), Reason: r.Reason, Gateway: p.Gateway, PaymentID: p.ID, CheckoutID: r.CheckoutID}
+}
+
+func (d *database) putRefund(id, status string, a payment.RefundAnswer) {
+	r := d.refund(id)
+	if r.Status == status && status != "pending" && status != "unknown" {
+		return
+	}
+	d.setRefund(r, status)
+	if a.Reference != "" {
+		r.Reference = a.Reference
+	}
+	r.Code = a.Code
+	if status != "succeeded" && status != "failed" {
+		return
+	}
+	back, p := int64(0), d.payment(r.PaymentID)
+	for _, o := range d.refunds {
+		if o.PaymentID == p.ID && o.Status == "succeeded" {
+			back += o.Amount
+		}
+	}
+	switch p.Status {
+	case payment.StatusCaptured, payment.StatusPartiallyRefunded, payment.StatusRefunded:
+		switch {
+		case back >= p.Captured:
+			d.setPayment(p, payment.StatusRefunded)
+		case back > 0:
+			d.setPayment(p, payment.StatusPartiallyRefunded)
+		default:
+			d.setPayment(p, payment.StatusCaptured)
+		}
+	}
+}
+
+// reservationView is checkout.LoadReservation.
+func (d *database) reservationView() checkout.ReservationView {
+	r := d.reservation
+	h := d.hold(r.id)
+	if h == nil {
+		return checkout.ReservationView{Refused: r.failure, Shortages: r.shortages}
+	}
+	return checkout.ReservationView{Status: h.status, Held: h.held(), ExpiresAt: h.expiresAt, HeldUntil: h.heldUntil, Confirmed: h.confirmed, OrderID: h.orderID}
+}
+
+func (d *database) reserve() checkout.ReservationView {
+	if r := d.reservation; !r.decided {
+		r.decided = true
+		if r.shortages = d.place(r.id, "", r.wants, r.seconds); r.shortages != nil {
+			r.failure = checkout.FailInsufficientStock
+		}
+	}
+	return d.reservationView()
+}
+
+func (d *database) endReservation(expire bool) checkout.ReservationView {
+	if expire {
+		d.expire(d.reservation.id)
+	} else {
+		d.release(d.reservation.id)
+	}
+	return d.reservationView()
+}
+
+func (d *database) extendReservation(seconds int) checkout.ReservationView {
+	ok := d.extend(d.reservation.id, seconds, longestRes)
+	v := d.reservationView()
+	if !ok {
+		v.Refused = "beyond_limit"
+		if v.Over() {
+			v.Refused = "reservation_over"
+		}
+	}
+	return v
+}
+
+func (d *database) confirmReservation(requestID string) checkout.ReservationView {
+	q := d.requests[requestID]
+	if q.status == "open" {
+		q.status = "done"
+		h := d.hold(d.reservation.id)
+		switch {
+		case h.status == "short" && !h.confirmed:
+			q.status, q.failure = "refused", "short_stock"
+		case !d.confirm(h.id, h.id):
+			q.status, q.failure = "refused", "reservation_over"
+		default:
+			d.reservation.orderConfirmed++
+		}
+	}
+	v := d.reservationView()
+	v.Refused = q.failure
+	return v
+}
+
+// park and unpark are activities.Support.
+func (d *database) park(c activities.ParkedCase) {
+	d.parkedEver = append(d.parkedEver, c)
+	for _, p := range d.parked {
+		if p.WorkflowID == c.WorkflowID && p.Step == c.Step {
+			p.ParkedCase, p.open = c, true
+			return
+		}
+	}
+	d.parked = append(d.parked, &parkedRow{ParkedCase: c, open: true})
+}
+
+func (d *database) unpark(c activities.ParkedCase) {
+	for _, p := range d.parked {
+		if p.WorkflowID == c.WorkflowID && p.Step == c.Step {
+			p.open = false
+		}
+	}
+}
+
+// store is inbox.Store: a signed event once for ever, a return joined with one
+// like it that nobody has applied.
+func (d *database) store(n newsRow) (row *newsRow, fresh bool) {
+	for _, e := range d.inbox {
+		if n.eventID != "" && e.eventID == n.eventID || n.eventID == "" && e.eventID == "" && e.status == "pending" && e.kind == n.kind && e.paymentID == n.paymentID && e.ret == n.ret {
+			return e, false
+		}
+	}
+	n.id, n.receivedAt, n.status = d.id("NEWS"), d.now(), "pending"
+	d.inbox = append(d.inbox, &n)
+	return &n, true
+}
+
+// newest is the stored return that Settle takes up.
+func (d *database) newest(paymentID, inboxID string) *newsRow {
+	for _, e := range slices.Backward(d.inbox) {
+		if e.paymentID == paymentID && e.kind == inbox.Return && (inboxID == "" || e.id == inboxID) {
+			return e
+		}
+	}
+	return nil
+}
