@@ -3,6 +3,8 @@ package activities
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5"
+
 	"justlogistics/internal/checkout"
 	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
@@ -179,6 +181,14 @@ func (a *Checkouts) RefundStray(ctx context.Context, in CheckoutRef, paymentID s
 func (a *Checkouts) CureShort(ctx context.Context, tenant, holdID string) (bool, error) {
 	ok, err := checkout.CureShort(ctx, a.DB, tenant, holdID)
 	return ok, classify(err)
+}
+
+// HoldOf finds the hold behind an order.
+func (a *Checkouts) HoldOf(ctx context.Context, tenant, orderID string) (holdID string, err error) {
+	err = a.DB.InTenant(ctx, tenant, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT hold_id FROM orders WHERE tenant = $1 AND id = $2`, tenant, orderID).Scan(&holdID)
+	})
+	return holdID, classify(err)
 }
 
 // Shorted notes that an unpaid checkout lost units and must be cancelled.

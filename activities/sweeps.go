@@ -143,6 +143,8 @@ const openSubjects = `
   UNION ALL
   SELECT tenant, 'reservation', id, due_at FROM holds WHERE checkout_id IS NULL AND due_at IS NOT NULL AND confirmed_at IS NULL
   UNION ALL
+  SELECT tenant, 'shortage', order_id, due_at FROM holds WHERE status = 'short' AND confirmed_at IS NOT NULL AND due_at IS NOT NULL
+  UNION ALL
   SELECT tenant, 'refund', id, due_at FROM refunds WHERE due_at IS NOT NULL AND origin = 'ours'
   UNION ALL
   SELECT tenant, 'checkout', checkout_id, due_at FROM payments WHERE due_at IS NOT NULL AND checkout_id IS NOT NULL`

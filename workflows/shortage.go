@@ -19,6 +19,11 @@ func Shortage(ctx workflow.Context, in ShortageInput) error {
 		return err
 	}
 	d.describe(ctx, "Looking for other shelves.")
+	if in.HoldID == "" { // restarted from its row
+		if in.HoldID, err = certain[string](ctx, d, "load", "find the order's hold", checkouts.HoldOf, in.Tenant, in.OrderID); err != nil {
+			return err
+		}
+	}
 	for {
 		whole, err := certain[bool](ctx, d, "cure", "hold elsewhere what the shelf did not have", checkouts.CureShort, in.Tenant, in.HoldID)
 		if err != nil {

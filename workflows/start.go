@@ -42,6 +42,8 @@ func Restart(ctx context.Context, c client.Client, kind, tenant, subject string,
 		name, in = ReservationName, ReservationInput{Tenant: tenant, ReservationID: subject}
 	case KindRefund:
 		name, in = RefundName, RefundInput{Tenant: tenant, RefundID: subject}
+	case KindShortage:
+		name, in = ShortageName, ShortageInput{Tenant: tenant, OrderID: subject}
 	default:
 		return fmt.Errorf("no run of kind %q can be begun from its rows", kind)
 	}

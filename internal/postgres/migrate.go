@@ -4,11 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"regexp"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver for goose
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
@@ -143,18 +145,18 @@ func EnableLogin(ctx context.Context, ownerURL, password string) error {
 		return err
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	tx, err := conn.Begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback(ctx) }()
-	// Roles are the cluster's: another database's set-up may run now.
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(7305530911)`); err != nil {
-		return err
-	}
 	// ALTER ROLE takes no parameters; the pattern above leaves nothing to quote.
-	if _, err := tx.Exec(ctx, `ALTER ROLE jl_app LOGIN PASSWORD '`+password+`'`); err != nil {
+	// Roles are the cluster's: when another database's set-up changes this one at
+	// the same moment, PostgreSQL refuses one of the two with an internal error.
+	for attempt := 1; ; attempt++ {
+		_, err = conn.Exec(ctx, `ALTER ROLE jl_app LOGIN PASSWORD '`+password+`'`)
+		var pg *pgconn.PgError
+		if err == nil || attempt == 10 || !errors.As(err, &pg) || pg.Code != "XX000" {
+			break
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("enable login of jl_app: %w", err)
 	}
-	return tx.Commit(ctx)
+	return nil
 }

@@ -3,19 +3,27 @@
 DO $$
 BEGIN
   -- Roles belong to the whole cluster: another database's migration may have
-  -- made them, or be making them now.
-  PERFORM pg_advisory_xact_lock(7305530911);
+  -- made them, or be making them now (no lock of ours reaches across databases).
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'jl_app') THEN
-    CREATE ROLE jl_app NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOINHERIT NOLOGIN;
+    BEGIN
+      CREATE ROLE jl_app NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOINHERIT NOLOGIN;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+    END;
   END IF;
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'jl_system') THEN
-    CREATE ROLE jl_system NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOLOGIN;
+    BEGIN
+      CREATE ROLE jl_system NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOLOGIN;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+    END;
   END IF;
   -- The program becomes jl_system by SET ROLE for the work that is nobody's
   -- alone (sweeper, inbox loop, audit); it never inherits its rights.
   IF NOT EXISTS (SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN pg_roles u ON u.oid = m.member
                  WHERE r.rolname = 'jl_system' AND u.rolname = 'jl_app') THEN
-    GRANT jl_system TO jl_app;
+    BEGIN
+      GRANT jl_system TO jl_app;
+    EXCEPTION WHEN unique_violation THEN NULL;
+    END;
   END IF;
 END $$;
 -- +goose StatementEnd

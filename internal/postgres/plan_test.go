@@ -1,0 +1,104 @@
+package postgres_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"justlogistics/internal/postgres"
+	"justlogistics/internal/shoptest"
+)
+
+// crowd fills the tables that grow with two tenants' rows, past triggers and
+// foreign keys.
+const crowd = `
+SET session_replication_role = replica;
+INSERT INTO tenants (tenant, name, settings) VALUES ('other', 'x', '{}');
+CREATE TEMP TABLE n AS SELECT t.tenant, i, lpad(i::text, 26, '0') AS id FROM (VALUES ('acme'), ('other')) t (tenant), generate_series(1, 6000) i;
+INSERT INTO api_keys (tenant, id, hash, name, scopes) SELECT tenant, id, sha256((tenant || id)::bytea), 'k', '{admin}' FROM n;
+INSERT INTO stock_levels (tenant, sku, warehouse, on_hand) SELECT tenant, 'S' || i, w, 5 FROM n, unnest(ARRAY['SCL-1','CCP-1','ANF-1']) w;
+INSERT INTO holds (tenant, id, checkout_id, channel, status, expires_at, held_until, confirmed_at, due_at)
+  SELECT tenant, id, id, 'web', CASE WHEN i % 50 = 0 THEN 'held' ELSE 'confirmed' END, now(), now(), CASE WHEN i % 50 <> 0 THEN now() END, CASE WHEN i % 50 = 0 THEN now() END FROM n;
+INSERT INTO hold_lines (tenant, hold_id, sku, warehouse, quantity) SELECT tenant, id, 'S' || i, 'SCL-1', 1 FROM n;
+INSERT INTO checkouts (tenant, id, number, status, channel, currency, email, rut, client_ip, customer, shipping, gateway, return_url, hold_seconds, items_total, discount_total, shipping_total, tax_total, total, order_id, caller_waits_until, due_at)
+  SELECT tenant, id, 'N' || i, CASE i % 20 WHEN 0 THEN 'awaiting_payment' WHEN 1 THEN 'expired' ELSE 'paid' END, 'web', 'CLP', 'b' || i || '@example.cl', 'r' || i, '10.0.0.' || i, '{}', '{}', 'stripe', '', 900, 1, 0, 0, 0, 1,
+         CASE WHEN i % 20 > 1 THEN id END, now(), CASE WHEN i % 20 = 0 THEN now() END FROM n;
+INSERT INTO checkout_lines (tenant, checkout_id, position, sku, name, quantity, unit_price, tax, total) SELECT tenant, id, 1, 'S' || i, 'x', 1, 1, 'iva', 1 FROM n;
+INSERT INTO payments (tenant, id, checkout_id, attempt, gateway, amount, currency, status, reference, capture_ref) SELECT tenant, id, id, 1, 'stripe', 1, 'CLP', 'captured', 'ref' || i, 'pi' || i FROM n;
+INSERT INTO refunds (tenant, id, payment_id, amount, currency, reason, status) SELECT tenant, id, id, 1, 'CLP', 'r', 'succeeded' FROM n;
+INSERT INTO orders (tenant, id, number, status, channel, currency, hold_id, items_total, discount_total, shipping_total, tax_total, total) SELECT tenant, id, 'N' || i, 'paid', 'web', 'CLP', id, 1, 0, 0, 0, 1 FROM n;
+INSERT INTO inbox (tenant, id, gateway, kind, event_id, payment_id, signed, status, due_at) SELECT tenant, id, 'stripe', 'webhook', 'evt' || i, id, true, CASE WHEN i % 100 = 0 THEN 'pending' ELSE 'applied' END, now() FROM n;
+INSERT INTO events (tenant, subject, kind) SELECT tenant, id, 'k' FROM n;
+INSERT INTO idempotency_keys (tenant, key, method, path, body_hash) SELECT tenant, id, 'POST', '/', '' FROM n;
+INSERT INTO parked (tenant, workflow_id, step, subject, reason, message, verbs, due_at) SELECT tenant, id, 's', id, 'r', 'm', '{}', now() FROM n;
+ANALYZE`
+
+const someID = "00000000000000000000003000"
+
+func TestHotQueries_UseAnIndexUnderRowLevelSecurity(t *testing.T) {
+	t.Parallel()
+	s := shoptest.New(t)
+	conn, err := pgx.Connect(t.Context(), s.Database.SuperuserURL)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), crowd)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(t.Context()))
+	// A generic plan is what a busy connection ends up with.
+	db, err := postgres.Open(t.Context(), s.Database.AppURL, postgres.Options{MaxConns: 1, MaxSystemConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+
+	for _, q := range []struct {
+		name, sql string
+		args      []any
+		system    bool
+	}{
+		{name: "a checkout by its id", sql: `SELECT status FROM checkouts c WHERE c.tenant = $1 AND c.id = $2 FOR UPDATE OF c`, args: []any{"acme", someID}},
+		{name: "a checkout's lines", sql: `SELECT sku, quantity FROM checkout_lines WHERE tenant = $1 AND checkout_id = $2 ORDER BY sku`, args: []any{"acme", someID}},
+		{name: "the lock on stock levels", sql: `SELECT FROM stock_levels WHERE tenant = $1 AND sku = ANY($2) ORDER BY sku, warehouse FOR UPDATE`, args: []any{"acme", []string{"S1", "S5000"}}},
+		{name: "the lock under a hold", sql: `SELECT FROM stock_levels l WHERE l.tenant = $1 AND (l.sku, l.warehouse) IN (SELECT sku, warehouse FROM hold_lines WHERE tenant = $1 AND hold_id = $2) ORDER BY l.sku, l.warehouse FOR UPDATE`, args: []any{"acme", someID}},
+		{name: "a hold", sql: `SELECT status FROM holds WHERE tenant = $1 AND id = $2`, args: []any{"acme", someID}},
+		{name: "holds on a shelf", sql: `SELECT hl.quantity FROM hold_lines hl JOIN holds h ON h.tenant = hl.tenant AND h.id = hl.hold_id WHERE hl.tenant = $1 AND hl.sku = $2 AND hl.warehouse = $3`, args: []any{"acme", "S77", "SCL-1"}},
+		{name: "payments of a checkout", sql: `SELECT id FROM payments WHERE tenant = $1 AND checkout_id = $2 ORDER BY attempt`, args: []any{"acme", someID}},
+		{name: "a payment by its reference", sql: `SELECT id FROM payments WHERE tenant = $1 AND gateway = $2 AND (reference = $3 OR capture_ref = $3 AND capture_ref <> '') AND reference <> '' LIMIT 1`, args: []any{"acme", "stripe", "ref77"}},
+		{name: "refunds of a payment", sql: `SELECT id FROM refunds WHERE tenant = $1 AND payment_id = $2`, args: []any{"acme", someID}},
+		{name: "news of a payment", sql: `SELECT id FROM inbox WHERE tenant = $1 AND payment_id = $2 AND status = 'pending'`, args: []any{"acme", someID}},
+		{name: "an event by its id", sql: `SELECT id FROM inbox WHERE tenant = $1 AND gateway = $2 AND event_id = $3 AND event_id <> ''`, args: []any{"acme", "stripe", "evt77"}},
+		{name: "a timeline", sql: `SELECT kind FROM events WHERE tenant = $1 AND subject = $2 ORDER BY seq`, args: []any{"acme", someID}},
+		{name: "an idempotency key", sql: `SELECT status FROM idempotency_keys WHERE tenant = $1 AND key = $2`, args: []any{"acme", someID}},
+		{name: "a page of orders", sql: `SELECT id FROM orders o WHERE o.tenant = $1 AND o.id < $2 ORDER BY o.id DESC LIMIT 50`, args: []any{"acme", someID}},
+		{name: "a page of orders by status", sql: `SELECT id FROM orders o WHERE o.tenant = $1 AND o.status = $2 ORDER BY o.id DESC LIMIT 50`, args: []any{"acme", "cancelled"}},
+		{name: "a buyer's open checkouts", sql: `SELECT id FROM checkouts WHERE tenant = $1 AND id <> $2 AND (email = $3 OR ($4 <> '' AND rut = $4 AND rut <> '') OR ($5 <> '' AND client_ip = $5 AND client_ip <> '')) AND status IN ('reserving','awaiting_payment')`, args: []any{"acme", someID, "b40@example.cl", "r40", "10.0.0.40"}},
+		{name: "a buyer's unpaid checkouts", sql: `SELECT count(*) FROM checkouts WHERE tenant = $1 AND email = $2 AND status IN ('expired','payment_failed','cancelled') AND created_at > now() - interval '1 day'`, args: []any{"acme", "b41@example.cl"}},
+		{name: "pending news", sql: `SELECT tenant, id FROM inbox WHERE status = 'pending' AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED`, args: []any{10}, system: true},
+		{name: "holds that outlived their time", sql: `SELECT id FROM holds h WHERE h.status IN ('held','short') AND h.confirmed_at IS NULL AND h.held_until < now() - interval '30 seconds' ORDER BY h.held_until LIMIT 1`, system: true},
+		{name: "checkouts past due", sql: `SELECT id FROM checkouts WHERE due_at IS NOT NULL AND due_at < now()`, system: true},
+		{name: "an API key's hash", sql: `SELECT k.tenant FROM api_keys k WHERE k.hash = $1 AND k.revoked_at IS NULL`, args: []any{[]byte("x")}, system: true},
+	} {
+		explain := func(tx pgx.Tx) error {
+			if _, err := tx.Exec(t.Context(), `SET LOCAL plan_cache_mode = force_generic_plan`); err != nil {
+				return err
+			}
+			rows, err := tx.Query(t.Context(), `EXPLAIN `+q.sql, q.args...)
+			if err != nil {
+				return err
+			}
+			lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if err != nil {
+				return err
+			}
+			plan := strings.Join(lines, "\n")
+			require.NotContains(t, plan, "Seq Scan", "%s:\n%s", q.name, plan)
+			require.Contains(t, plan, "Index", "%s:\n%s", q.name, plan)
+			require.NotContains(t, plan, "_pkey on checkouts\n  Filter", "%s:\n%s", q.name, plan)
+			return nil
+		}
+		if q.system {
+			require.NoError(t, db.AsSystem(t.Context(), explain), q.name)
+		} else {
+			require.NoError(t, db.InTenant(t.Context(), "acme", explain), q.name)
+		}
+	}
+}

@@ -1,0 +1,258 @@
+package postgres_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"justlogistics/internal/catalog"
+	"justlogistics/internal/checkout"
+	"justlogistics/internal/id"
+	"justlogistics/internal/inbox"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/postgres"
+	"justlogistics/internal/secretbox"
+	"justlogistics/internal/shoptest"
+	"justlogistics/internal/tenant"
+)
+
+// tenantTables are all tables that hold something of a tenant. status_moves is
+// the only one that does not.
+const tenantTables = `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r','p') AND relname <> 'status_moves' ORDER BY relname`
+
+// fullShop has at least one row in every table.
+func fullShop(t *testing.T) *shoptest.Shop {
+	t.Helper()
+	s := shoptest.New(t)
+	ctx := t.Context()
+	s.Product(t, "A", 10_000, 5, 5)
+	s.Do(t, func(tx pgx.Tx) error {
+		ring, err := secretbox.ParseKeyring("k1:" + secretbox.GenerateKey())
+		require.NoError(t, err)
+		_, _, err = tenant.IssueKey(ctx, tx, shoptest.Tenant, "key", tenant.Scopes, nil)
+		require.NoError(t, err)
+		require.NoError(t, tenant.SetCredentials(ctx, tx, ring, shoptest.Tenant, "transbank", json.RawMessage(`{}`)))
+		_, err = catalog.PutDiscount(ctx, tx, shoptest.Tenant, "DIEZ", catalog.DiscountInput{Kind: "percent", Value: 1000})
+		return err
+	})
+	sub := shoptest.Submission("A", 2)
+	sub.DiscountCode = "DIEZ"
+	checkoutID, paymentID := s.Offer(t, sub)
+	total := shoptest.Value[int64](t, s, `SELECT total FROM checkouts WHERE id = $1`, checkoutID)
+	r, err := checkout.Record(ctx, s.DB, shoptest.Tenant, checkoutID, checkout.News{PaymentID: paymentID, Answer: shoptest.Approved(paymentID, total), AskedAt: s.Now(t)})
+	require.NoError(t, err)
+	require.True(t, r.Paid)
+	s.Do(t, func(tx pgx.Tx) error {
+		p, err := payment.Load(ctx, tx, shoptest.Tenant, paymentID)
+		require.NoError(t, err)
+		_, err = payment.IntendRefund(ctx, tx, shoptest.Tenant, p, 1, "goodwill")
+		require.NoError(t, err)
+		_, err = inbox.Store(ctx, tx, shoptest.Tenant, inbox.News{Gateway: payment.Stripe, Kind: inbox.Webhook, EventID: "evt_1", Signed: true})
+		require.NoError(t, err)
+		shop, err := tenant.Get(ctx, tx, shoptest.Tenant)
+		require.NoError(t, err)
+		_, err = checkout.CreateReservation(ctx, tx, shop, id.New(), checkout.ReservationSubmission{Items: []checkout.Item{{SKU: "A", Quantity: 1}}}, false)
+		require.NoError(t, err)
+		for _, sql := range []string{
+			`INSERT INTO idempotency_keys (tenant, key, method, path, body_hash) VALUES ($1, 'k', 'POST', '/v1/checkouts', '')`,
+			`INSERT INTO parked (tenant, workflow_id, step, subject, reason, message, verbs, due_at) VALUES ($1, 'w', 's', 'x', 'r', 'm', '{}', now())`,
+			`INSERT INTO run_problems (tenant, workflow_id, subject, problem) VALUES ($1, 'w', 'x', 'missing')`,
+			`INSERT INTO support_actions (tenant, id, workflow_id, verb, actor, api_key_id, reason, outcome) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'w', 'retry', 'ana', 'k', 'r', 'done')`,
+		} {
+			_, err := tx.Exec(ctx, sql, shoptest.Tenant)
+			require.NoError(t, err, sql)
+		}
+		return nil
+	})
+	return s
+}
+
+func count(t *testing.T, tx pgx.Tx, table string) (n int) {
+	t.Helper()
+	require.NoError(t, tx.QueryRow(t.Context(), `SELECT count(*) FROM `+pgx.Identifier{table}.Sanitize()).Scan(&n), table)
+	return n
+}
+
+func TestRowLevelSecurity_IsForcedOnEveryTable(t *testing.T) {
+	t.Parallel()
+	s := shoptest.New(t)
+	require.Empty(t, shoptest.List[string](t, s, `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r','p') AND NOT (relrowsecurity AND relforcerowsecurity)`))
+	require.Greater(t, len(shoptest.List[string](t, s, tenantTables)), 25)
+	// Views and functions of the owner would step over it.
+	require.Empty(t, shoptest.List[string](t, s, `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('v','m','f')`))
+	require.Empty(t, shoptest.List[string](t, s, `SELECT relname FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r','p') AND relname <> 'status_moves'
+	   AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant' AND a.attnotnull)`))
+	require.Empty(t, shoptest.List[string](t, s, `SELECT proname FROM pg_proc WHERE pronamespace = 'jl'::regnamespace AND prosecdef AND proowner <> 'jl_system'::regrole`))
+}
+
+func TestRowLevelSecurity_WithoutATenantNothingIsSeen(t *testing.T) {
+	t.Parallel()
+	s := fullShop(t)
+	s.AddTenant(t, "other")
+	for _, table := range shoptest.List[string](t, s, tenantTables) {
+		require.NotZero(t, shoptest.Value[int](t, s, `SELECT count(*) FROM `+table+` WHERE tenant = 'acme'`), "the test has no row in %s", table)
+		require.NoError(t, s.DB.NoTenant(t.Context(), func(tx pgx.Tx) error {
+			require.Zero(t, count(t, tx, table), table)
+			return nil
+		}))
+		require.NoError(t, s.DB.InTenant(t.Context(), "other", func(tx pgx.Tx) error {
+			var n int
+			require.NoError(t, tx.QueryRow(t.Context(), `SELECT count(*) FROM `+table+` WHERE tenant <> 'other'`).Scan(&n))
+			require.Zero(t, n, table)
+			return nil
+		}))
+		require.NoError(t, s.DB.AsSystem(t.Context(), func(tx pgx.Tx) error {
+			require.NotZero(t, count(t, tx, table), table)
+			return nil
+		}))
+	}
+}
+
+func TestRowLevelSecurity_AnotherTenantsRowsCanBeNeitherWrittenNorChanged(t *testing.T) {
+	t.Parallel()
+	s := fullShop(t)
+	s.AddTenant(t, "other")
+	for _, table := range shoptest.List[string](t, s, tenantTables) {
+		row := shoptest.Value[json.RawMessage](t, s, `SELECT to_jsonb(x) FROM `+table+` x WHERE tenant = 'acme' LIMIT 1`)
+		insert := fmt.Sprintf(`INSERT INTO %s OVERRIDING SYSTEM VALUE SELECT (jsonb_populate_record(NULL::%s, $1)).*`, table, table)
+		for _, as := range []string{"other", ""} {
+			do := func(tx pgx.Tx) error {
+				_, err := tx.Exec(t.Context(), insert, row)
+				return err
+			}
+			var err error
+			if as == "" {
+				err = s.DB.NoTenant(t.Context(), do)
+			} else {
+				err = s.DB.InTenant(t.Context(), as, do)
+			}
+			var pg *pgconn.PgError
+			require.ErrorAs(t, err, &pg, table)
+			require.Contains(t, pg.Message, "row-level security", table)
+		}
+		err := s.DB.InTenant(t.Context(), "other", func(tx pgx.Tx) error {
+			tag, err := tx.Exec(t.Context(), `UPDATE `+table+` SET tenant = 'other' WHERE tenant = 'acme'`)
+			require.Zero(t, tag.RowsAffected(), table)
+			return err
+		})
+		if err != nil {
+			require.ErrorContains(t, err, "permission denied", table)
+		}
+	}
+}
+
+func TestInTenant_DoesNotLeakThroughAPoolOfOneConnection(t *testing.T) {
+	t.Parallel()
+	s := shoptest.New(t)
+	s.AddTenant(t, "other")
+	db, err := postgres.Open(t.Context(), s.Database.AppURL, postgres.Options{MaxConns: 1, MaxSystemConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(db.Close)
+	seen := func(tx pgx.Tx) (names []string, err error) {
+		rows, err := tx.Query(t.Context(), `SELECT tenant FROM tenants`)
+		if err != nil {
+			return nil, err
+		}
+		return pgx.CollectRows(rows, pgx.RowTo[string])
+	}
+	failed := errors.New("rolled back")
+	var wg sync.WaitGroup
+	for _, name := range []string{"acme", "other", ""} {
+		wg.Go(func() {
+			for i := range 40 {
+				want := []string{name}
+				in := func(fn func(pgx.Tx) error) error { return db.InTenant(t.Context(), name, fn) }
+				if name == "" {
+					want, in = nil, func(fn func(pgx.Tx) error) error { return db.NoTenant(t.Context(), fn) }
+				}
+				var got []string
+				err := in(func(tx pgx.Tx) (err error) {
+					if got, err = seen(tx); err == nil && i%5 == 0 {
+						err = failed
+					}
+					return err
+				})
+				if err != nil && !errors.Is(err, failed) {
+					t.Error(err)
+				}
+				if fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Errorf("%q sees %v", name, got)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestInTenant_RefusesWhatIsNoTenantsName(t *testing.T) {
+	t.Parallel()
+	s := shoptest.New(t)
+	for _, name := range []string{"", "ACME", "a'; drop table tenants; --", "a b", "-a", "ácme", "a_b", "012345678901234567890123456789012"} {
+		err := s.DB.InTenant(t.Context(), name, func(pgx.Tx) error { t.Error("ran"); return nil })
+		require.ErrorIs(t, err, postgres.ErrNoTenant, name)
+	}
+}
+
+func TestAppRole_OwnsNothingAndCanNotStepOverItsLimits(t *testing.T) {
+	t.Parallel()
+	s := fullShop(t)
+	for _, role := range []string{"jl_app", "jl_system"} {
+		require.False(t, shoptest.Value[bool](t, s, `SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication FROM pg_roles WHERE rolname = $1`, role), role)
+		require.Zero(t, shoptest.Value[int](t, s, `SELECT count(*) FROM pg_class WHERE relowner = $1::text::regrole`, role), role)
+	}
+	require.Zero(t, shoptest.Value[int](t, s, `SELECT count(*) FROM pg_proc WHERE proowner = 'jl_app'::regrole`))
+	require.Zero(t, shoptest.Value[int](t, s, `SELECT count(*) FROM pg_namespace WHERE nspowner = 'jl_app'::regrole`))
+	for _, sql := range []string{
+		`UPDATE stock_levels SET on_hand = 1000`,
+		`UPDATE stock_movements SET delta = 1`,
+		`DELETE FROM stock_movements`,
+		`UPDATE events SET kind = 'nothing'`,
+		`DELETE FROM events`,
+		`UPDATE captures SET amount = 1`,
+		`DELETE FROM captures`,
+		`DELETE FROM payments`,
+		`DELETE FROM orders`,
+		`DELETE FROM hold_lines`,
+		`UPDATE status_moves SET to_status = 'paid'`,
+		`INSERT INTO status_moves VALUES ('checkout', 'cancelled', 'paid')`,
+		`UPDATE support_actions SET actor = 'somebody else'`,
+		`TRUNCATE payments`,
+		`ALTER TABLE payments DISABLE ROW LEVEL SECURITY`,
+		`DROP POLICY own_tenant ON payments`,
+		`CREATE TABLE jl.mine ()`,
+		`SET ROLE postgres`,
+		`UPDATE jl_migrations.done SET version_id = 0`,
+	} {
+		err := s.DB.InTenant(t.Context(), shoptest.Tenant, func(tx pgx.Tx) error {
+			_, err := tx.Exec(t.Context(), sql)
+			return err
+		})
+		var pg *pgconn.PgError
+		require.ErrorAs(t, err, &pg, sql)
+		require.Equal(t, "42501", pg.Code, "%s: %v", sql, err)
+	}
+}
+
+func TestLookUpFunctions_NeedNoTenantAndTellNothingElse(t *testing.T) {
+	t.Parallel()
+	s := fullShop(t)
+	require.NoError(t, s.DB.NoTenant(t.Context(), func(tx pgx.Tx) error {
+		var yes, no bool
+		require.NoError(t, tx.QueryRow(t.Context(), `SELECT jl.tenant_exists('acme'), jl.tenant_exists('nobody')`).Scan(&yes, &no))
+		require.True(t, yes)
+		require.False(t, no)
+		var n int
+		require.NoError(t, tx.QueryRow(t.Context(), `SELECT count(*) FROM jl.find_api_key(sha256('guess'))`).Scan(&n))
+		require.Zero(t, n)
+		return nil
+	}))
+	// Look-ups run with the rights of another role: nobody else may call them.
+	require.Empty(t, shoptest.List[string](t, s, `SELECT proname FROM pg_proc WHERE pronamespace = 'jl'::regnamespace AND prosecdef AND proname <> 'apply_movement' AND has_function_privilege('pg_monitor', oid, 'EXECUTE')
+	   AND has_schema_privilege('pg_monitor', 'jl', 'USAGE')`))
+}

@@ -1,0 +1,110 @@
+package simulate
+
+import "time"
+
+// These are the parts of the API's resources that a storefront reads. Amounts
+// are in minor units.
+
+type checkout struct {
+	ID          string       `json:"id"`
+	Status      string       `json:"status"`
+	ExpiresAt   *time.Time   `json:"expires_at"`
+	OrderID     *string      `json:"order_id"`
+	Items       []soldItem   `json:"items"`
+	Totals      totals       `json:"totals"`
+	Reservation *reservation `json:"reservation"`
+	Payment     *attempt     `json:"payment"`
+	Payments    []attempt    `json:"payments"`
+	Failure     *failure     `json:"failure"`
+}
+
+type soldItem struct {
+	SKU       string `json:"sku"`
+	Quantity  int    `json:"quantity"`
+	UnitPrice int64  `json:"unit_price"`
+	Total     int64  `json:"total"`
+}
+
+type totals struct {
+	Items    int64  `json:"items"`
+	Discount int64  `json:"discount"`
+	Shipping int64  `json:"shipping"`
+	Tax      int64  `json:"tax"`
+	Total    int64  `json:"total"`
+	Currency string `json:"currency"`
+}
+
+type reservation struct {
+	ID     string `json:"id"`
+	Status string `json:"status"`
+	Lines  []struct {
+		SKU       string `json:"sku"`
+		Quantity  int    `json:"quantity"`
+		Warehouse string `json:"warehouse"`
+	} `json:"lines"`
+}
+
+type attempt struct {
+	ID       string    `json:"id"`
+	Gateway  string    `json:"gateway"`
+	Status   string    `json:"status"`
+	Captured int64     `json:"captured"`
+	Refunded int64     `json:"refunded"`
+	Applied  bool      `json:"applied"`
+	Redirect *struct{} `json:"redirect"`
+	Failure  *failure  `json:"failure"`
+}
+
+type failure struct {
+	Code    string     `json:"code"`
+	Message string     `json:"message"`
+	Lines   []shortage `json:"lines"`
+}
+
+type order struct {
+	ID       string    `json:"id"`
+	Status   string    `json:"status"`
+	Totals   totals    `json:"totals"`
+	Payments []attempt `json:"payments"`
+	Refunds  []struct {
+		ID     string `json:"id"`
+		Status string `json:"status"`
+		Amount int64  `json:"amount"`
+		Reason string `json:"reason"`
+		Parts  []struct {
+			PaymentID string `json:"payment_id"`
+		} `json:"parts"`
+	} `json:"refunds"`
+}
+
+type stockOf struct {
+	Available  int `json:"available"`
+	Warehouses []struct {
+		Warehouse string `json:"warehouse"`
+		OnHand    int    `json:"on_hand"`
+		Reserved  int    `json:"reserved"`
+	} `json:"warehouses"`
+}
+
+// ended reports whether nothing more can happen to a checkout by itself: it has
+// its final status, and no money of it is on its way.
+func (c checkout) ended() bool {
+	switch c.Status {
+	case "paid", "expired", "cancelled", "payment_failed":
+	default:
+		return false
+	}
+	for _, p := range c.Payments {
+		switch p.Status {
+		case "pending", "processing", "unknown":
+			return false
+		case "captured", "authorized", "partially_refunded":
+			// A stray approval ends when it is given back, a refund when the
+			// payment's status shows it.
+			if !p.Applied || p.Refunded > 0 && p.Status == "captured" {
+				return false
+			}
+		}
+	}
+	return true
+}

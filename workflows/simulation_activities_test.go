@@ -1,0 +1,407 @@
+package workflows_test
+
+import (
+	"context"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
+
+	"justlogistics/activities"
+	"justlogistics/internal/checkout"
+	"justlogistics/internal/payment"
+	"justlogistics/workflows"
+)
+
+// register gives the environment the workflows under test and the activities
+// by the names that histories have.
+func (s *simulation) register(env *testsuite.TestWorkflowEnvironment) {
+	for name, fn := range map[string]any{
+		workflows.CheckoutName: workflows.Checkout, workflows.LatePaymentName: workflows.LatePayment, workflows.ReservationName: workflows.Reservation,
+		workflows.RefundName: workflows.Refund, workflows.ShortageName: workflows.Shortage, rootName: s.root,
+	} {
+		env.RegisterWorkflowWithOptions(fn, workflow.RegisterOptions{Name: name})
+	}
+	for name, fn := range s.activities() {
+		env.RegisterActivityWithOptions(fn, activity.RegisterOptions{Name: name})
+	}
+}
+
+func (s *simulation) activities() map[string]any {
+	return map[string]any{
+		"Start": s.start, "Next": s.next, "Try": s.try, "Load": s.load, "GiveUp": s.giveUp, "Grace": s.grace, "EndUnpaid": s.endUnpaid, "Settled": s.settled,
+		"Record": s.record, "HoldAgain": s.holdAgain, "LetGo": s.letGo, "NotCommitted": s.notCommitted, "RefundStray": s.refundStray, "CureShort": s.cureShort, "Shorted": s.shorted,
+		"Begin": s.begin, "NotBegun": s.notBegun, "Settle": s.settle, "Lookup": s.lookup, "Close": s.close,
+		"LoadRefund": s.loadRefund, "Refund": s.refund, "LookupRefund": s.lookupRefund, "PutRefund": s.putRefund,
+		"Reserve": s.reserve, "LoadReservation": s.loadReservation, "EndReservation": s.endReservation, "ExtendReservation": s.extendReservation, "ConfirmReservation": s.confirmReservation,
+		"Park": s.park, "Unpark": s.unpark,
+	}
+}
+
+// call runs an activity: what the schedule has for this call happens before
+// its effect, in the middle of it, or after it.
+func call[T any](ctx context.Context, s *simulation, name string, effect func() (T, error)) (T, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return called(ctx, s, name, "database", effect)
+}
+
+func called[T any](ctx context.Context, s *simulation, name, what string, effect func() (T, error)) (T, error) {
+	var none T
+	n := s.count(name)
+	s.happen(name, n, before)
+	if err := s.fault(name, n, before, what); err != nil {
+		return none, err
+	}
+	if f, ok := s.slow(name, n); ok && f.As == late {
+		token := activity.GetInfo(ctx).TaskToken
+		s.later(f.For, func() {
+			out, err := effect()
+			s.answerLate(token, out, err)
+		})
+		return none, activity.ErrResultPending
+	}
+	out, err := effect()
+	s.happen(name, n, after)
+	if err == nil {
+		err = s.fault(name, n, after, what)
+	}
+	if err != nil {
+		return none, err
+	}
+	if f, ok := s.slow(name, n); ok {
+		token := activity.GetInfo(ctx).TaskToken
+		s.later(f.For, func() { s.answerLate(token, out, nil) })
+		return none, activity.ErrResultPending
+	}
+	return out, nil
+}
+
+func (s *simulation) answerLate(token []byte, out any, err error) {
+	if err := s.env.CompleteActivity(token, out, err); err != nil {
+		s.broken("a late answer could not be given: %v", err)
+	}
+}
+
+// step is call for what has no answer but the view.
+func (s *simulation) step(ctx context.Context, name string, effect func()) (checkout.View, error) {
+	return call(ctx, s, name, func() (checkout.View, error) {
+		effect()
+		return s.db.view(), nil
+	})
+}
+
+func (s *simulation) start(ctx context.Context, _ activities.CheckoutRef) (checkout.View, error) {
+	return call(ctx, s, "Start", func() (checkout.View, error) { return s.db.start(), nil })
+}
+
+func (s *simulation) next(ctx context.Context, _ activities.CheckoutRef, number int) (activities.NextAttempt, error) {
+	return call(ctx, s, "Next", func() (activities.NextAttempt, error) {
+		g := s.db.untried()
+		ok := g != "" && s.db.addAttempt("", g, number)
+		return activities.NextAttempt{View: s.db.view(), OK: ok}, nil
+	})
+}
+
+func (s *simulation) try(ctx context.Context, _ activities.CheckoutRef, paymentID, gateway string) (activities.NextAttempt, error) {
+	return call(ctx, s, "Try", func() (activities.NextAttempt, error) {
+		g := payment.Name(gateway)
+		if gateway == "auto" {
+			g = s.db.untried()
+		}
+		ok := g != "" && s.db.addAttempt(paymentID, g, 0)
+		return activities.NextAttempt{View: s.db.view(), OK: ok}, nil
+	})
+}
+
+func (s *simulation) load(ctx context.Context, _ activities.CheckoutRef) (checkout.View, error) {
+	return s.step(ctx, "Load", func() {})
+}
+
+func (s *simulation) giveUp(ctx context.Context, _ activities.CheckoutRef, code, _ string) (checkout.View, error) {
+	return s.step(ctx, "GiveUp", func() {
+		s.freeing("given up", false)
+		s.db.giveUp(code)
+	})
+}
+
+func (s *simulation) grace(ctx context.Context, _ activities.CheckoutRef, seconds int) (checkout.View, error) {
+	return s.step(ctx, "Grace", func() {
+		if s.db.checkout.Status.Open() && !s.db.grace(s.db.checkout.HoldID, seconds, graceLimit) {
+			s.broken("grace for a hold that is over")
+		}
+	})
+}
+
+func (s *simulation) endUnpaid(ctx context.Context, _ activities.CheckoutRef, to checkout.Status) (checkout.View, error) {
+	return s.step(ctx, "EndUnpaid", func() {
+		s.freeing(string(to), to != checkout.Cancelled)
+		s.db.endUnpaid(to)
+	})
+}
+
+func (s *simulation) settled(ctx context.Context, _ activities.CheckoutRef) error {
+	_, err := s.step(ctx, "Settled", s.db.settled)
+	return err
+}
+
+func (s *simulation) record(ctx context.Context, _ activities.CheckoutRef, n checkout.News) (checkout.Ruling, error) {
+	return call(ctx, s, "Record", func() (checkout.Ruling, error) { return s.db.record(n), nil })
+}
+
+func (s *simulation) holdAgain(ctx context.Context, _ activities.CheckoutRef) (activities.HeldAgain, error) {
+	return call(ctx, s, "HoldAgain", func() (activities.HeldAgain, error) {
+		ok := s.db.holdAgain()
+		return activities.HeldAgain{View: s.db.view(), OK: ok}, nil
+	})
+}
+
+func (s *simulation) letGo(ctx context.Context, _ activities.CheckoutRef) (checkout.View, error) {
+	return s.step(ctx, "LetGo", s.db.letGo)
+}
+
+func (s *simulation) notCommitted(ctx context.Context, _ activities.CheckoutRef, paymentID, _ string) (checkout.View, error) {
+	return s.step(ctx, "NotCommitted", func() { s.db.notCommitted(paymentID) })
+}
+
+func (s *simulation) refundStray(ctx context.Context, _ activities.CheckoutRef, paymentID string) (string, error) {
+	return call(ctx, s, "RefundStray", func() (string, error) {
+		p := s.db.payment(paymentID)
+		return s.db.intendRefund(p, p.Captured-p.Refunded, payment.ReasonMismatch), nil
+	})
+}
+
+func (s *simulation) cureShort(ctx context.Context, _, holdID string) (bool, error) {
+	return call(ctx, s, "CureShort", func() (bool, error) {
+		return s.db.hold(holdID).status != "short" || s.db.cure(holdID), nil
+	})
+}
+
+func (s *simulation) shorted(ctx context.Context, _ activities.CheckoutRef) (checkout.View, error) {
+	return s.step(ctx, "Shorted", s.db.shorted)
+}
+
+// asking is call for an activity that calls a gateway: announce is the
+// transaction before the call, and between the two may lie anything.
+func asking[T any](ctx context.Context, s *simulation, name, paymentID string, announce func(p *payment.Payment), ask func(before payment.Payment, at time.Time) (T, error), unknown func() T) (T, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.db.payment(paymentID)
+	return called(ctx, s, name, string(p.Gateway), func() (T, error) {
+		var none T
+		as, at := *p, s.db.now()
+		if announce != nil {
+			announce(p)
+		}
+		n := s.calls[name]
+		s.happen(name, n, announced)
+		if err := s.fault(name, n, announced, string(p.Gateway)); err != nil {
+			return none, err
+		}
+		if f, ok := s.unknown(name, n); ok {
+			if f.As == unknownActed {
+				if out, err := ask(as, at); err != nil {
+					return out, err
+				}
+			}
+			return unknown(), nil
+		}
+		return ask(as, at)
+	})
+}
+
+func (s *simulation) unknownAnswer() activities.Asked {
+	return activities.Asked{Answer: payment.Answer{Outcome: payment.OutcomeUnknown, Code: "no_answer"}, AskedAt: s.db.now()}
+}
+
+func (s *simulation) looked(p payment.Payment) payment.Looked { return payment.Asked(s.bank.lookup(p)) }
+
+func (s *simulation) begin(ctx context.Context, in activities.PaymentRef) error {
+	_, err := asking(ctx, s, "Begin", in.PaymentID, func(p *payment.Payment) {
+		now := s.db.now()
+		if p.BeginTriedAt == nil {
+			p.BeginTriedAt = &now
+		}
+	}, func(p payment.Payment, _ time.Time) (bool, error) {
+		if p.BegunAt != nil {
+			return true, nil
+		}
+		before := payment.Untried
+		if p.BeginTriedAt != nil {
+			before = s.looked(p)
+		}
+		a := s.bank.begin(p, before)
+		if a.Outcome != payment.OutcomePending {
+			return false, temporal.NewNonRetryableApplicationError("refused", activities.TypeInvalid, nil)
+		}
+		row, now := s.db.payment(p.ID), s.db.now()
+		if row.Status == payment.StatusPending {
+			until := now.Add(capabilities(p.Gateway).PayableFor)
+			row.Reference, row.BegunAt, row.PayableUntil = a.Reference, &now, &until
+		}
+		if s.db.checkout.Status == checkout.Reserving {
+			s.db.setCheckout(checkout.AwaitingPayment)
+		}
+		return true, nil
+	}, func() bool { return false })
+	if err == nil && s.begunUnknown(in.PaymentID) {
+		return temporal.NewApplicationError("the gateway did not say whether the attempt was created", activities.TypeUnknown)
+	}
+	return err
+}
+
+// begunUnknown reports whether the answer of Begin was lost.
+func (s *simulation) begunUnknown(paymentID string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.db.payment(paymentID).BegunAt == nil
+}
+
+func (s *simulation) notBegun(ctx context.Context, in activities.PaymentRef, class string) error {
+	_, err := s.step(ctx, "NotBegun", func() {
+		if p := s.db.payment(in.PaymentID); p.Status == payment.StatusPending && p.BegunAt == nil {
+			s.db.setPayment(p, payment.StatusCancelled)
+			p.Closed, p.Code = true, checkout.FailGatewayUnavailable
+			if class == activities.TypeInvalid {
+				p.Code = checkout.FailPaymentRefused
+			}
+		}
+	})
+	return err
+}
+
+func (s *simulation) settle(ctx context.Context, in activities.PaymentRef) (activities.Asked, error) {
+	var ret payment.Return
+	return asking(ctx, s, "Settle", in.PaymentID, func(p *payment.Payment) {
+		e := s.db.newest(in.PaymentID, in.InboxID)
+		if e == nil {
+			s.broken("payment %s is settled without a return", in.PaymentID)
+			return
+		}
+		ret = e.ret
+		if now := s.db.now(); ret.Kind == payment.ReturnFinished && in.MayCommit && p.SettleTriedAt == nil {
+			p.SettleTriedAt = &now
+		}
+	}, func(p payment.Payment, at time.Time) (activities.Asked, error) {
+		out, before := activities.Asked{AskedAt: at}, payment.Untried
+		commits := ret.Kind == payment.ReturnFinished && capabilities(p.Gateway).SettleMovesMoney
+		if p.SettleTriedAt != nil || p.Status != payment.StatusPending || commits && !in.MayCommit {
+			before = s.looked(p)
+			said, _ := before.Answer()
+			if said.Outcome == payment.OutcomeUnknown || commits && !in.MayCommit {
+				out.Answer, out.NotCommitted = said, commits && said.Outcome != payment.OutcomeApproved
+				return out, nil
+			}
+		}
+		out.Answer = s.bank.settle(p, ret, before)
+		return out, nil
+	}, s.unknownAnswer)
+}
+
+func (s *simulation) lookup(ctx context.Context, in activities.PaymentRef) (activities.Asked, error) {
+	return asking(ctx, s, "Lookup", in.PaymentID, nil, func(p payment.Payment, at time.Time) (activities.Asked, error) {
+		return activities.Asked{Answer: s.bank.lookup(p), AskedAt: at}, nil
+	}, s.unknownAnswer)
+}
+
+func (s *simulation) close(ctx context.Context, in activities.PaymentRef) (activities.Asked, error) {
+	return asking(ctx, s, "Close", in.PaymentID, func(p *payment.Payment) {
+		if now := s.db.now(); p.CloseTriedAt == nil {
+			p.CloseTriedAt = &now
+		}
+	}, func(p payment.Payment, at time.Time) (activities.Asked, error) {
+		if p.BegunAt == nil {
+			return activities.Asked{Answer: payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: payment.CodeNoSuchAttempt}, AskedAt: at}, nil
+		}
+		before := payment.Untried
+		if p.CloseTriedAt != nil {
+			before = s.looked(p)
+		}
+		a := s.bank.close(p, before)
+		return activities.Asked{Answer: a, AskedAt: at, ByUs: capabilities(p.Gateway).CloseIsOurs && a.Code == payment.CodeClosed}, nil
+	}, s.unknownAnswer)
+}
+
+func (s *simulation) loadRefund(ctx context.Context, in activities.RefundRef) (activities.RefundView, error) {
+	return call(ctx, s, "LoadRefund", func() (activities.RefundView, error) { return s.db.loadRefund(in.RefundID), nil })
+}
+
+func (s *simulation) refund(ctx context.Context, in activities.RefundRef) (payment.RefundAnswer, error) {
+	return s.giveBack(ctx, "Refund", in, func(intent payment.RefundIntent, tried bool) payment.RefundAnswer {
+		if tried {
+			if said := s.bank.lookupRefund(intent); said.Code != payment.CodeNoSuchRefund {
+				return said
+			}
+		}
+		if s.plan.RefundRefused {
+			return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: "too_late"}
+		}
+		a := s.bank.refund(intent, s.plan.RefundTakes > 0)
+		if a.Outcome == payment.OutcomePending {
+			back := s.bank.find(intent.Attempt.Reference).refunds[intent.RefundID]
+			s.later(s.plan.RefundTakes, func() { back.pending = false })
+		}
+		return a
+	})
+}
+
+func (s *simulation) lookupRefund(ctx context.Context, in activities.RefundRef) (payment.RefundAnswer, error) {
+	return s.giveBack(ctx, "LookupRefund", in, func(intent payment.RefundIntent, _ bool) payment.RefundAnswer { return s.bank.lookupRefund(intent) })
+}
+
+func (s *simulation) giveBack(ctx context.Context, name string, in activities.RefundRef, ask func(intent payment.RefundIntent, tried bool) payment.RefundAnswer) (payment.RefundAnswer, error) {
+	var intent payment.RefundIntent
+	var tried bool
+	s.mu.Lock()
+	r := s.db.refund(in.RefundID)
+	s.mu.Unlock()
+	return asking(ctx, s, name, r.PaymentID, func(p *payment.Payment) {
+		intent = payment.RefundIntent{RefundID: r.ID, Attempt: p.At(), Amount: r.Amount, Currency: r.Currency, Reason: r.Reason, RefundedBefore: r.RefundedBefore, Reference: r.Reference}
+		now := s.db.now()
+		if tried = r.TriedAt != nil; !tried {
+			r.TriedAt = &now
+		}
+	}, func(payment.Payment, time.Time) (payment.RefundAnswer, error) { return ask(intent, tried), nil },
+		func() payment.RefundAnswer { return payment.RefundAnswer{Outcome: payment.OutcomeUnknown} })
+}
+
+func (s *simulation) putRefund(ctx context.Context, in activities.RefundRef, status string, a payment.RefundAnswer, _ int) error {
+	_, err := s.step(ctx, "PutRefund", func() { s.db.putRefund(in.RefundID, status, a) })
+	return err
+}
+
+func (s *simulation) reservationStep(ctx context.Context, name string, effect func() checkout.ReservationView) (checkout.ReservationView, error) {
+	return call(ctx, s, name, func() (checkout.ReservationView, error) { return effect(), nil })
+}
+
+func (s *simulation) reserve(ctx context.Context, _ activities.ReservationRef) (checkout.ReservationView, error) {
+	return s.reservationStep(ctx, "Reserve", s.db.reserve)
+}
+
+func (s *simulation) loadReservation(ctx context.Context, _ activities.ReservationRef) (checkout.ReservationView, error) {
+	return s.reservationStep(ctx, "LoadReservation", s.db.reservationView)
+}
+
+func (s *simulation) endReservation(ctx context.Context, _ activities.ReservationRef, expire bool) (checkout.ReservationView, error) {
+	return s.reservationStep(ctx, "EndReservation", func() checkout.ReservationView { return s.db.endReservation(expire) })
+}
+
+func (s *simulation) extendReservation(ctx context.Context, _ activities.ReservationRef, seconds int) (checkout.ReservationView, error) {
+	return s.reservationStep(ctx, "ExtendReservation", func() checkout.ReservationView { return s.db.extendReservation(seconds) })
+}
+
+func (s *simulation) confirmReservation(ctx context.Context, _ activities.ReservationRef, requestID string) (checkout.ReservationView, error) {
+	return s.reservationStep(ctx, "ConfirmReservation", func() checkout.ReservationView { return s.db.confirmReservation(requestID) })
+}
+
+func (s *simulation) park(ctx context.Context, c activities.ParkedCase) error {
+	_, err := call(ctx, s, "Park", func() (bool, error) { s.db.park(c); return true, nil })
+	return err
+}
+
+func (s *simulation) unpark(ctx context.Context, c activities.ParkedCase, _ string) error {
+	_, err := call(ctx, s, "Unpark", func() (bool, error) { s.db.unpark(c); return true, nil })
+	return err
+}

@@ -1,0 +1,236 @@
+package workflows_test
+
+import (
+	"fmt"
+	"time"
+
+	"justlogistics/internal/money"
+	"justlogistics/internal/payment"
+)
+
+// ledger is what the providers know. One of them is like Webpay: the buyer
+// fills in a form, and only our commit moves the money. The other is like
+// Stripe Checkout: the buyer's payment moves it, and closing is a call that is
+// refused once the buyer has paid.
+type ledger struct {
+	now      func() time.Time
+	sessions []*session
+	// committing is asked at the moment in which a commit takes the money.
+	committing func(s *session)
+}
+
+// session is one attempt as its provider sees it.
+type session struct {
+	reference, paymentID string
+	gateway              payment.Name
+	amount               int64
+	begunAt              time.Time
+	state                sessionState
+	declined             bool // Stripe: the last card was refused, another may be tried
+	wrong                int64
+	paidAt               time.Time
+	refunds              map[string]*moneyBack
+	closedByUs           bool // Webpay: we said that we won't commit it
+}
+
+type sessionState string
+
+const (
+	open       sessionState = "open"
+	filled     sessionState = "filled"  // Webpay: the form is paid, nothing is charged yet
+	refused    sessionState = "refused" // Webpay: the form is done, the commit will tell of the bank's refusal
+	aborted    sessionState = "aborted" // Webpay: the buyer pressed cancel
+	processing sessionState = "processing"
+	charged    sessionState = "charged"
+	failed     sessionState = "failed"
+	expired    sessionState = "expired"
+)
+
+type moneyBack struct {
+	amount    int64
+	reference string
+	pending   bool
+}
+
+const (
+	webpayForm   = 10 * time.Minute
+	webpayCommit = 5 * time.Minute // after the form; later Webpay gives the money up
+	stripeLife   = 35 * time.Minute
+)
+
+func capabilities(g payment.Name) payment.Capabilities {
+	if g == payment.Transbank {
+		return payment.Capabilities{SettleMovesMoney: true, CloseIsOurs: true, PayableFor: webpayForm + 5*time.Minute}
+	}
+	return payment.Capabilities{Notifications: true, PayableFor: 2 * time.Hour}
+}
+
+func (l *ledger) find(reference string) *session {
+	for _, s := range l.sessions {
+		if s.reference == reference && reference != "" {
+			return s
+		}
+	}
+	return nil
+}
+
+// begin creates an attempt. A repetition brings Stripe's session back by its
+// idempotency key, and another token of Webpay's.
+func (l *ledger) begin(p payment.Payment, before payment.Looked) payment.Answer {
+	if a, asked := before.Answer(); asked && (a.Outcome == payment.OutcomeApproved || a.Outcome == payment.OutcomeDeclined && a.Code != payment.CodeNoSuchAttempt) {
+		return a
+	}
+	var s *session
+	if p.Gateway == payment.Stripe {
+		for _, known := range l.sessions {
+			if known.paymentID == p.ID {
+				s = known
+			}
+		}
+	}
+	if s == nil {
+		s = &session{reference: fmt.Sprintf("%s-%d", p.Gateway, len(l.sessions)+1), paymentID: p.ID, gateway: p.Gateway, amount: p.Amount, begunAt: l.now(), state: open, refunds: map[string]*moneyBack{}}
+		l.sessions = append(l.sessions, s)
+	}
+	return payment.Answer{Outcome: payment.OutcomePending, Reference: s.reference, CaptureRef: s.reference, PaymentID: p.ID}
+}
+
+// lapse lets time act: Stripe's sessions end by themselves.
+func (l *ledger) lapse(s *session) {
+	if s.gateway == payment.Stripe && s.state == open && l.now().Sub(s.begunAt) > stripeLife {
+		s.state = expired
+	}
+}
+
+// payable reports whether money can still move by what others do: for Webpay
+// nothing moves without us.
+func (l *ledger) payable(s *session) bool {
+	l.lapse(s)
+	return s.gateway == payment.Stripe && (s.state == open || s.state == processing)
+}
+
+func (l *ledger) lookup(p payment.Payment) payment.Answer {
+	s := l.find(p.Reference)
+	if s == nil {
+		return payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, PaymentID: p.ID, Code: payment.CodeNoSuchAttempt}
+	}
+	l.lapse(s)
+	a := payment.Answer{Outcome: payment.OutcomePending, Reference: s.reference, CaptureRef: s.reference, PaymentID: s.paymentID, Amount: s.amount, Currency: money.CLP}
+	switch s.state {
+	case charged:
+		a.Outcome, a.Captured, a.Amount, a.ApprovedAt = payment.OutcomeApproved, true, s.amount+s.wrong, s.paidAt
+	case processing:
+		a.Processing = true
+	case failed:
+		a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, true, "-1"
+	case expired:
+		a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, true, payment.CodeExpired
+	case open:
+		if s.declined {
+			a.Outcome, a.Code = payment.OutcomeDeclined, "card_declined"
+		}
+	}
+	return a
+}
+
+// settle is what a return asks for: Webpay's commit, Stripe's state.
+func (l *ledger) settle(p payment.Payment, ret payment.Return, before payment.Looked) payment.Answer {
+	if looked, asked := before.Answer(); asked && (looked.Outcome == payment.OutcomeApproved || p.Gateway == payment.Transbank && looked.Outcome != payment.OutcomePending) {
+		return looked
+	}
+	s := l.find(p.Reference)
+	if s == nil || p.Gateway == payment.Stripe {
+		return l.lookup(p)
+	}
+	if ret.Kind != payment.ReturnFinished {
+		code := payment.CodeAborted
+		if ret.Kind == payment.ReturnTimedOut {
+			code = payment.CodeFormTimeout
+		}
+		return l.abandon(p, code)
+	}
+	switch s.state {
+	case open:
+		return payment.Answer{Outcome: payment.OutcomePending, Reference: s.reference, PaymentID: s.paymentID, Code: "not_paid_yet"}
+	case aborted:
+		return payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Reference: s.reference, PaymentID: s.paymentID, Code: "aborted"}
+	case charged, failed: // "already locked by another process"
+		return payment.Answer{Outcome: payment.OutcomeUnknown, Reference: s.reference, PaymentID: s.paymentID, Code: "locked"}
+	case refused:
+		s.state = failed
+	case filled:
+		if l.now().Sub(s.paidAt) > webpayCommit {
+			s.state = failed
+			break
+		}
+		l.committing(s)
+		s.state = charged
+	}
+	return l.lookup(p)
+}
+
+func (l *ledger) abandon(p payment.Payment, code string) payment.Answer {
+	a := l.lookup(p)
+	if a.Outcome == payment.OutcomePending {
+		a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, true, code
+	}
+	return a
+}
+
+// close makes an attempt unpayable. Webpay has no such call.
+func (l *ledger) close(p payment.Payment, before payment.Looked) payment.Answer {
+	looked, asked := before.Answer()
+	if p.Gateway == payment.Transbank {
+		if asked && looked.Outcome == payment.OutcomeApproved {
+			return looked
+		}
+		return l.abandon(p, payment.CodeClosed)
+	}
+	if asked && (looked.Closed || looked.Outcome == payment.OutcomeApproved) {
+		return looked
+	}
+	s := l.find(p.Reference)
+	if s == nil {
+		return l.lookup(p)
+	}
+	if l.lapse(s); s.state != open {
+		return l.lookup(p)
+	}
+	s.state = expired
+	a := l.lookup(p)
+	a.Code = payment.CodeClosed
+	return a
+}
+
+func (l *ledger) refund(in payment.RefundIntent, pending bool) payment.RefundAnswer {
+	s := l.find(in.Attempt.Reference)
+	if s == nil || s.state != charged {
+		return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: "nothing_charged"}
+	}
+	if s.refunds[in.RefundID] == nil {
+		if s.back()+in.Amount > s.amount+s.wrong {
+			return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: "more_than_charged"}
+		}
+		s.refunds[in.RefundID] = &moneyBack{amount: in.Amount, reference: "back-" + in.RefundID, pending: pending}
+	}
+	return l.lookupRefund(in)
+}
+
+func (l *ledger) lookupRefund(in payment.RefundIntent) payment.RefundAnswer {
+	s := l.find(in.Attempt.Reference)
+	if s == nil || s.refunds[in.RefundID] == nil {
+		return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: payment.CodeNoSuchRefund}
+	}
+	r := s.refunds[in.RefundID]
+	if r.pending {
+		return payment.RefundAnswer{Outcome: payment.OutcomePending, Reference: r.reference}
+	}
+	return payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: r.reference, Amount: r.amount}
+}
+
+func (s *session) back() (sum int64) {
+	for _, r := range s.refunds {
+		sum += r.amount
+	}
+	return sum
+}
