@@ -54,7 +54,7 @@ type page struct {
 type formField struct{ Name, Value string }
 
 func (s *Server) showPage(c *gin.Context, status int, answer string, p page) {
-	s.counts.hints.WithLabelValues(c.Param("gateway"), answer).Inc()
+	s.counts.returned(c.Param("gateway"), answer)
 	var b bytes.Buffer
 	if err := buyerPage.Execute(&b, p); err != nil {
 		s.log.ErrorContext(c.Request.Context(), "the buyer's page can't be written", slog.Any("error", err))
@@ -242,7 +242,7 @@ func (s *Server) sendOn(c *gin.Context, tenantID, paymentID, inboxID string) {
 		s.showPage(c, http.StatusOK, "waits", waiting(waitPath(c, inboxID), ""))
 		return
 	}
-	s.counts.hints.WithLabelValues(c.Param("gateway"), "sent_on").Inc()
+	s.counts.returned(c.Param("gateway"), "sent_on")
 	c.Header("Cache-Control", "no-store")
 	c.Header("Referrer-Policy", "no-referrer")
 	c.Redirect(http.StatusSeeOther, to)

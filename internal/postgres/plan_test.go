@@ -1,13 +1,14 @@
 package postgres_test
 
 import (
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"justlogistics/internal/postgres"
 	"justlogistics/internal/shoptest"
 )
 
@@ -35,6 +36,8 @@ INSERT INTO idempotency_keys (tenant, key, method, path, body_hash) SELECT tenan
 INSERT INTO parked (tenant, workflow_id, step, subject, reason, message, verbs, due_at) SELECT tenant, id, 's', id, 'r', 'm', '{}', now() FROM n;
 ANALYZE`
 
+var removed = regexp.MustCompile(`Rows Removed by (?:Filter|Index Recheck): (\d+)`)
+
 const someID = "00000000000000000000003000"
 
 func TestHotQueries_UseAnIndexUnderRowLevelSecurity(t *testing.T) {
@@ -45,11 +48,6 @@ func TestHotQueries_UseAnIndexUnderRowLevelSecurity(t *testing.T) {
 	_, err = conn.Exec(t.Context(), crowd)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close(t.Context()))
-	// A generic plan is what a busy connection ends up with.
-	db, err := postgres.Open(t.Context(), s.Database.AppURL, postgres.Options{MaxConns: 1, MaxSystemConns: 1})
-	require.NoError(t, err)
-	t.Cleanup(db.Close)
-
 	for _, q := range []struct {
 		name, sql string
 		args      []any
@@ -62,15 +60,15 @@ func TestHotQueries_UseAnIndexUnderRowLevelSecurity(t *testing.T) {
 		{name: "a hold", sql: `SELECT status FROM holds WHERE tenant = $1 AND id = $2`, args: []any{"acme", someID}},
 		{name: "holds on a shelf", sql: `SELECT hl.quantity FROM hold_lines hl JOIN holds h ON h.tenant = hl.tenant AND h.id = hl.hold_id WHERE hl.tenant = $1 AND hl.sku = $2 AND hl.warehouse = $3`, args: []any{"acme", "S77", "SCL-1"}},
 		{name: "payments of a checkout", sql: `SELECT id FROM payments WHERE tenant = $1 AND checkout_id = $2 ORDER BY attempt`, args: []any{"acme", someID}},
-		{name: "a payment by its reference", sql: `SELECT id FROM payments WHERE tenant = $1 AND gateway = $2 AND (reference = $3 OR capture_ref = $3 AND capture_ref <> '') AND reference <> '' LIMIT 1`, args: []any{"acme", "stripe", "ref77"}},
+		{name: "a payment by its reference", sql: `SELECT id FROM payments WHERE tenant = $1 AND gateway = $2 AND (reference = $3 OR capture_ref = $3) LIMIT 1`, args: []any{"acme", "stripe", "ref77"}},
 		{name: "refunds of a payment", sql: `SELECT id FROM refunds WHERE tenant = $1 AND payment_id = $2`, args: []any{"acme", someID}},
 		{name: "news of a payment", sql: `SELECT id FROM inbox WHERE tenant = $1 AND payment_id = $2 AND status = 'pending'`, args: []any{"acme", someID}},
-		{name: "an event by its id", sql: `SELECT id FROM inbox WHERE tenant = $1 AND gateway = $2 AND event_id = $3 AND event_id <> ''`, args: []any{"acme", "stripe", "evt77"}},
+		{name: "an event by its id", sql: `SELECT id FROM inbox WHERE tenant = $1 AND gateway = $2 AND CASE WHEN $3 <> '' THEN event_id = $3 ELSE event_id = '' AND status = 'pending' AND kind = 'webhook' AND payment_id = $4 END`, args: []any{"acme", "stripe", "evt77", ""}},
 		{name: "a timeline", sql: `SELECT kind FROM events WHERE tenant = $1 AND subject = $2 ORDER BY seq`, args: []any{"acme", someID}},
 		{name: "an idempotency key", sql: `SELECT status FROM idempotency_keys WHERE tenant = $1 AND key = $2`, args: []any{"acme", someID}},
 		{name: "a page of orders", sql: `SELECT id FROM orders o WHERE o.tenant = $1 AND o.id < $2 ORDER BY o.id DESC LIMIT 50`, args: []any{"acme", someID}},
 		{name: "a page of orders by status", sql: `SELECT id FROM orders o WHERE o.tenant = $1 AND o.status = $2 ORDER BY o.id DESC LIMIT 50`, args: []any{"acme", "cancelled"}},
-		{name: "a buyer's open checkouts", sql: `SELECT id FROM checkouts WHERE tenant = $1 AND id <> $2 AND (email = $3 OR ($4 <> '' AND rut = $4 AND rut <> '') OR ($5 <> '' AND client_ip = $5 AND client_ip <> '')) AND status IN ('reserving','awaiting_payment')`, args: []any{"acme", someID, "b40@example.cl", "r40", "10.0.0.40"}},
+		{name: "a buyer's open checkouts", sql: `SELECT id FROM checkouts WHERE tenant = $1 AND id <> $2 AND (email = $3 OR ($4 <> '' AND rut = $4) OR ($5 <> '' AND client_ip = $5)) AND status IN ('reserving','awaiting_payment')`, args: []any{"acme", someID, "b40@example.cl", "r40", "10.0.0.40"}},
 		{name: "a buyer's unpaid checkouts", sql: `SELECT count(*) FROM checkouts WHERE tenant = $1 AND email = $2 AND status IN ('expired','payment_failed','cancelled') AND created_at > now() - interval '1 day'`, args: []any{"acme", "b41@example.cl"}},
 		{name: "pending news", sql: `SELECT tenant, id FROM inbox WHERE status = 'pending' AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED`, args: []any{10}, system: true},
 		{name: "holds that outlived their time", sql: `SELECT id FROM holds h WHERE h.status IN ('held','short') AND h.confirmed_at IS NULL AND h.held_until < now() - interval '30 seconds' ORDER BY h.held_until LIMIT 1`, system: true},
@@ -78,10 +76,7 @@ func TestHotQueries_UseAnIndexUnderRowLevelSecurity(t *testing.T) {
 		{name: "an API key's hash", sql: `SELECT k.tenant FROM api_keys k WHERE k.hash = $1 AND k.revoked_at IS NULL`, args: []any{[]byte("x")}, system: true},
 	} {
 		explain := func(tx pgx.Tx) error {
-			if _, err := tx.Exec(t.Context(), `SET LOCAL plan_cache_mode = force_generic_plan`); err != nil {
-				return err
-			}
-			rows, err := tx.Query(t.Context(), `EXPLAIN `+q.sql, q.args...)
+			rows, err := tx.Query(t.Context(), `EXPLAIN (ANALYZE, TIMING OFF) `+q.sql, q.args...)
 			if err != nil {
 				return err
 			}
@@ -92,13 +87,18 @@ func TestHotQueries_UseAnIndexUnderRowLevelSecurity(t *testing.T) {
 			plan := strings.Join(lines, "\n")
 			require.NotContains(t, plan, "Seq Scan", "%s:\n%s", q.name, plan)
 			require.Contains(t, plan, "Index", "%s:\n%s", q.name, plan)
-			require.NotContains(t, plan, "_pkey on checkouts\n  Filter", "%s:\n%s", q.name, plan)
+			// An index that finds only the tenant reads all of its rows.
+			for _, m := range removed.FindAllStringSubmatch(plan, -1) {
+				n, err := strconv.Atoi(m[1])
+				require.NoError(t, err)
+				require.Less(t, n, 500, "%s:\n%s", q.name, plan)
+			}
 			return nil
 		}
 		if q.system {
-			require.NoError(t, db.AsSystem(t.Context(), explain), q.name)
+			require.NoError(t, s.DB.AsSystem(t.Context(), explain), q.name)
 		} else {
-			require.NoError(t, db.InTenant(t.Context(), "acme", explain), q.name)
+			require.NoError(t, s.DB.InTenant(t.Context(), "acme", explain), q.name)
 		}
 	}
 }

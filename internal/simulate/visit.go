@@ -45,8 +45,9 @@ type Approval struct {
 	At        time.Time `json:"at"`
 	// Taken: the provider took it for certain.
 	Taken bool `json:"taken"`
-	// Stored: the browser came back, and the shop's side has taken note.
-	Stored bool `json:"stored"`
+	// StoredAt is when the browser was back and sent on to the shop, which the
+	// API does once it has taken note.
+	StoredAt time.Time `json:"stored_at,omitzero"`
 }
 
 // visit is one buyer at work.
@@ -204,38 +205,38 @@ func (v *visit) approve(ctx context.Context, paymentID string, comeBack bool) bo
 		return false
 	}
 	approval := Approval{PaymentID: paymentID, At: at, Taken: true}
-	if comeBack {
-		approval.Stored = v.back(ctx, paymentID, took)
+	if comeBack && v.back(ctx, paymentID, took) {
+		approval.StoredAt = time.Now()
 	}
 	v.rec.Approvals = append(v.rec.Approvals, approval)
 	return true
 }
 
-// back judges how the browser was received and reloads until somebody has
-// received it.
+// reloads is how often a buyer reloads a page that asks for patience.
+const reloads = 10
+
+// back judges how the browser was received, and reloads until it is sent on to
+// the shop, as the waiting page does by itself.
 func (v *visit) back(ctx context.Context, paymentID string, took stepTaken) bool {
-	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 4*time.Second) {
+	pause := 500 * time.Millisecond
+	for range reloads {
 		switch {
 		case !took.Returned:
 			return false
-		case took.ReturnStatus >= 500:
-			v.rec.ServerErrors = append(v.rec.ServerErrors, fmt.Sprintf("payment %s: the return page answered %d", paymentID, took.ReturnStatus))
-		case took.ReturnError == "" && took.ReturnStatus == http.StatusSeeOther:
+		case took.ReturnError != "", took.ReturnStatus == http.StatusOK: // nobody there, or please wait
+		case took.ReturnStatus == http.StatusSeeOther:
 			v.told(took.toldStatus())
 			return true
-		case took.ReturnError == "" && took.ReturnStatus == http.StatusOK:
-			// The waiting page: stored, or it brings the parameters again, as
-			// the reload below does.
-			if pause > 2*time.Second {
-				return true
-			}
-		case took.ReturnError == "":
+		case took.ReturnStatus >= 500:
+			v.rec.ServerErrors = append(v.rec.ServerErrors, fmt.Sprintf("payment %s: the return page answered %d", paymentID, took.ReturnStatus))
+		default:
 			v.rec.Trouble = append(v.rec.Trouble, fmt.Sprintf("payment %s: the return page answered %d", paymentID, took.ReturnStatus))
 			return false
 		}
 		if rest(ctx, pause) != nil {
 			return false
 		}
+		pause = min(2*pause, 4*time.Second)
 		again, err := v.out.step(ctx, paymentID, "return", true)
 		if err != nil {
 			v.rec.Trouble = append(v.rec.Trouble, err.Error())
@@ -243,6 +244,7 @@ func (v *visit) back(ctx context.Context, paymentID string, took stepTaken) bool
 		}
 		took = again
 	}
+	return false
 }
 
 func (v *visit) told(status string) {

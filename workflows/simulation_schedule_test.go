@@ -1,0 +1,235 @@
+package workflows_test
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// schedule is everything that is drawn for one run of the saga. Printed, it is
+// the Go literal to be added to the regressions.
+type schedule struct {
+	Gateway     string // transbank, stripe or auto
+	Units       int    // of one SKU, that the buyer wants
+	SCL, CCP    int    // on the shelves
+	Hold        int    // seconds
+	Skew        time.Duration
+	Reservation int // units of a reservation beside the checkout; 0 for none
+	Steps       []step
+	Faults      []fault
+	Outages     []outage
+	// RefundTakes is how long the provider has a refund pending.
+	RefundTakes   time.Duration
+	RefundRefused bool
+	// Lossy: the operator's cancel is a loss of the run instead, as when
+	// Temporal's file is deleted: the sweeper begins it anew from its rows.
+	Lossy bool
+}
+
+// step is something that somebody does: at a time after the start, or in the
+// Nth call of an activity.
+type step struct {
+	At   time.Duration
+	In   string
+	Nth  int
+	When phase
+	Do   act
+	// On is the attempt that it concerns, counted from 1; 0 is the newest.
+	On int
+	N  int
+}
+
+// phase is a moment in a call: before anything, between the transaction that
+// announces it and the call of the gateway, after its effect.
+type phase string
+
+const (
+	before    phase = "before"
+	announced phase = "announced"
+	after     phase = "after"
+)
+
+type act string
+
+const (
+	approve      act = "approve"       // N&1: does not come back; N&2: the notification comes late; N&4: the API dies after storing the return
+	approveWrong act = "approve wrong" // another amount than asked
+	decline      act = "decline"
+	abort        act = "abort"
+	formTimeout  act = "form timeout"
+	process      act = "process" // the provider works on it for N minutes, and approves unless N is odd
+	returnAgain  act = "return again"
+	notifyAgain  act = "notify again"
+	cancel       act = "cancel"
+	try          act = "try" // N: the gateway
+	tryAgain     act = "try again"
+	beginAgain   act = "begin again"
+	othersBuy    act = "others buy"
+	othersReturn act = "others return"
+	count        act = "count" // N units are on the shelf of SCL-1
+	restock      act = "restock"
+	replace      act = "replace"  // by another checkout of the same buyer
+	operator     act = "operator" // cancels the run in Temporal
+	support      act = "support"
+	wrongVerb    act = "wrong verb"
+	reserveMore  act = "extend"
+	confirmIt    act = "confirm"
+	releaseIt    act = "release"
+)
+
+var buyersActs = []act{approve, approve, approve, approve, decline, decline, abort, formTimeout, process, returnAgain, notifyAgain, approveWrong, cancel, try, try, tryAgain, beginAgain}
+
+var othersActs = []act{othersBuy, othersReturn, count, restock, replace, operator, support, support, wrongVerb}
+
+var reservationActs = []act{reserveMore, confirmIt, releaseIt}
+
+// fault is what goes wrong in the Nth call of an activity and the Times - 1
+// after it.
+type fault struct {
+	Call       string
+	Nth, Times int
+	When       phase
+	As         failure
+	For        time.Duration // slow and late
+}
+
+type failure string
+
+const (
+	databaseAway failure = "database away"
+	timesOut     failure = "times out" // the worker dies: retried by Temporal
+	bug          failure = "bug"
+	unavailable  failure = "unavailable"
+	rateLimited  failure = "rate limited"
+	credentials  failure = "credentials"
+	unknown      failure = "unknown"       // nothing was done, nobody knows
+	unknownActed failure = "unknown acted" // it was done, nobody knows
+	slow         failure = "slow"          // the answer takes For
+	late         failure = "late"          // the effect takes For
+)
+
+// outage is a time in which something is not there.
+type outage struct {
+	What    string // database, transbank or stripe
+	At, For time.Duration
+}
+
+var databaseCalls = []string{"Start", "Next", "Try", "Load", "GiveUp", "Grace", "EndUnpaid", "Settled", "Record", "HoldAgain", "LetGo", "NotCommitted", "RefundStray", "CureShort", "Shorted", "NotBegun",
+	"LoadRefund", "PutRefund", "Park", "Unpark", "Reserve", "LoadReservation", "EndReservation", "ExtendReservation", "ConfirmReservation"}
+
+var gatewayCalls = []string{"Begin", "Settle", "Lookup", "Close", "Refund"}
+
+// outagesLast bounds how long a database is away: a regular activity of the
+// test environment is tried ten times, where Temporal tries for ever.
+const outagesLast = 90 * time.Second
+
+func schedules() *rapid.Generator[schedule] {
+	return rapid.Custom(func(t *rapid.T) schedule {
+		s := schedule{
+			Gateway: rapid.SampledFrom([]string{"transbank", "stripe", "auto"}).Draw(t, "gateway"),
+			Units:   rapid.IntRange(1, 3).Draw(t, "units"),
+			SCL:     rapid.IntRange(0, 4).Draw(t, "scl"),
+			CCP:     rapid.IntRange(0, 3).Draw(t, "ccp"),
+			Hold:    rapid.SampledFrom([]int{900, 300, 60}).Draw(t, "hold"),
+			Skew:    time.Duration(rapid.SampledFrom([]int{0, 0, 0, 1, -1, 2, -2}).Draw(t, "skew")) * time.Second,
+		}
+		if rapid.IntRange(0, 3).Draw(t, "refunds") == 3 {
+			s.RefundRefused = rapid.Bool().Draw(t, "refund refused")
+			s.RefundTakes = time.Duration(rapid.IntRange(0, 90).Draw(t, "refund takes")) * time.Minute
+		}
+		s.Lossy = rapid.IntRange(0, 2).Draw(t, "lossy") == 2
+		acts := append(append([]act{}, buyersActs...), othersActs...)
+		if rapid.IntRange(0, 4).Draw(t, "reservation") == 4 {
+			s.Reservation = rapid.IntRange(1, 3).Draw(t, "reserved units")
+			acts = append(acts, reservationActs...)
+			acts = append(acts, reservationActs...)
+		}
+		s.Steps = rapid.SliceOfN(steps(s.Hold, acts), 0, 7).Draw(t, "steps")
+		s.Faults = rapid.SliceOfN(faults(), 0, 3).Draw(t, "faults")
+		s.Outages = rapid.SliceOfN(outages(s.Hold), 0, 1).Draw(t, "outages")
+		return s
+	})
+}
+
+// moments are times after the start, most of them near those at which
+// something happens by itself.
+func moments(hold int) *rapid.Generator[time.Duration] {
+	around := func(seconds int) *rapid.Generator[int] { return rapid.IntRange(seconds-3, seconds+3) }
+	return rapid.Map(rapid.OneOf(rapid.IntRange(1, hold), rapid.IntRange(1, hold+60), around(hold), around(hold+30), around(hold+graceLimit), around(900), rapid.IntRange(hold, hold+1200), rapid.IntRange(1, 3*3600)),
+		func(seconds int) time.Duration { return time.Duration(max(seconds, 1)) * time.Second })
+}
+
+func steps(hold int, acts []act) *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		st := step{Do: rapid.SampledFrom(acts).Draw(t, "do"), On: rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "on"), N: rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3, 4, 5}).Draw(t, "n")}
+		if rapid.IntRange(0, 2).Draw(t, "in a call") < 2 {
+			st.At = moments(hold).Draw(t, "at")
+			return st
+		}
+		st.In = rapid.SampledFrom(append([]string{"Close", "EndUnpaid", "Record", "Settle", "Grace", "HoldAgain"}, append(databaseCalls, gatewayCalls...)...)).Draw(t, "in")
+		st.Nth = rapid.IntRange(1, 4).Draw(t, "nth")
+		st.When = rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when")
+		return st
+	})
+}
+
+func faults() *rapid.Generator[fault] {
+	return rapid.Custom(func(t *rapid.T) fault {
+		f := fault{Nth: rapid.IntRange(1, 4).Draw(t, "nth"), Times: rapid.SampledFrom([]int{1, 1, 2, 3, 20}).Draw(t, "times")}
+		if rapid.Bool().Draw(t, "of the database") {
+			f.Call = rapid.SampledFrom(databaseCalls).Draw(t, "call")
+			f.When = rapid.SampledFrom([]phase{before, after}).Draw(t, "when")
+			f.As = rapid.SampledFrom([]failure{databaseAway, timesOut, bug}).Draw(t, "as")
+			if f.Call == "Park" || f.Call == "Unpark" {
+				f.As, f.Times = databaseAway, min(f.Times, 3)
+			}
+			return f
+		}
+		f.Call = rapid.SampledFrom(gatewayCalls).Draw(t, "call")
+		f.When = rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when")
+		f.As = rapid.SampledFrom([]failure{databaseAway, timesOut, bug, unavailable, rateLimited, credentials, unknown, unknownActed, slow, late}).Draw(t, "as")
+		if f.As == slow || f.As == late {
+			f.For, f.Times = time.Duration(rapid.IntRange(1, 11).Draw(t, "for"))*time.Second, 1
+		}
+		return f
+	})
+}
+
+func outages(hold int) *rapid.Generator[outage] {
+	return rapid.Custom(func(t *rapid.T) outage {
+		o := outage{What: rapid.SampledFrom([]string{"database", "transbank", "stripe"}).Draw(t, "what"), At: moments(hold).Draw(t, "at")}
+		if o.What == "database" {
+			o.For = time.Duration(rapid.IntRange(1, int(outagesLast/time.Second)).Draw(t, "for")) * time.Second
+		} else {
+			o.For = time.Duration(rapid.SampledFrom([]int{10, 60, 300, 900, 3600}).Draw(t, "for")) * time.Second
+		}
+		return o
+	})
+}
+
+// String is the schedule as Go.
+func (s schedule) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "schedule{Gateway: %q, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Lossy: %t",
+		s.Gateway, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Lossy)
+	b.WriteString(", Steps: []step{")
+	for _, st := range s.Steps {
+		if st.In == "" {
+			fmt.Fprintf(&b, "\n\t{At: %d * time.Second, Do: %q, On: %d, N: %d},", st.At/time.Second, st.Do, st.On, st.N)
+		} else {
+			fmt.Fprintf(&b, "\n\t{In: %q, Nth: %d, When: %q, Do: %q, On: %d, N: %d},", st.In, st.Nth, st.When, st.Do, st.On, st.N)
+		}
+	}
+	b.WriteString("}, Faults: []fault{")
+	for _, f := range s.Faults {
+		fmt.Fprintf(&b, "\n\t{Call: %q, Nth: %d, Times: %d, When: %q, As: %q, For: %d},", f.Call, f.Nth, f.Times, f.When, f.As, f.For)
+	}
+	b.WriteString("}, Outages: []outage{")
+	for _, o := range s.Outages {
+		fmt.Fprintf(&b, "\n\t{What: %q, At: %d * time.Second, For: %d * time.Second},", o.What, o.At/time.Second, o.For/time.Second)
+	}
+	b.WriteString("}}")
+	return b.String()
+}
