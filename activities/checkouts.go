@@ -35,7 +35,9 @@ func (a *Checkouts) Start(ctx context.Context, in CheckoutRef) (checkout.View, e
 		return v, classify(err)
 	}
 	if v.Status != checkout.Reserving || v.HoldID != "" {
-		return v, nil
+		return v, classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+			return inheritDesk(ctx, tx, in.Tenant, activity.GetInfo(ctx).WorkflowExecution.ID)
+		}))
 	}
 	gateway := payment.Name(v.Requested)
 	if v.Requested == "auto" {

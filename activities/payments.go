@@ -181,8 +181,12 @@ func (a *Payments) Settle(ctx context.Context, in PaymentRef) (Asked, error) {
 			return out, nil
 		}
 	}
-	out.Answer, err = g.Settle(ctx, p.At(), ret, before)
-	return out, classify(err)
+	if out.Answer, err = g.Settle(ctx, p.At(), ret, before); err != nil || out.Answer.Outcome != payment.OutcomePending || out.Answer.Processing {
+		return out, classify(err)
+	}
+	// The buyer has not paid yet (the return was opened by hand): nothing was
+	// committed, and nobody needs to wonder whether it was.
+	return out, classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error { return payment.NotSettled(ctx, tx, in.Tenant, in.PaymentID) }))
 }
 
 // Lookup asks the gateway what became of an attempt.

@@ -63,3 +63,16 @@ func (a *Support) Unpark(ctx context.Context, c ParkedCase, resolution string) e
 		return timeline.Add(ctx, tx, c.Tenant, c.Subject, "person_decided", "support", map[string]any{"step": c.Step, "resolution": resolution, "workflow_id": c.WorkflowID})
 	}))
 }
+
+// inheritDesk takes what an earlier run of a workflow had parked off the list,
+// when a new run begins from the rows: it parks again what still waits, and
+// knows nothing of the rest.
+func inheritDesk(ctx context.Context, tx pgx.Tx, tenant, workflowID string) error {
+	_, err := tx.Exec(ctx, `WITH old AS (
+	    UPDATE parked SET resolved_at = now(), resolution = 'the run was begun anew' WHERE tenant = $1 AND workflow_id = $2 AND resolved_at IS NULL RETURNING subject, reason)
+	  UPDATE orders o SET attention = NULL, updated_at = now() FROM old WHERE o.tenant = $1 AND o.id = old.subject AND o.attention = old.reason`, tenant, workflowID)
+	if err != nil {
+		return fmt.Errorf("cases of an earlier run of %s: %w", workflowID, err)
+	}
+	return nil
+}

@@ -163,6 +163,23 @@ func (a *Sweeps) overdue(ctx context.Context) error {
 	return nil
 }
 
+// CheckAll asks about the run of every open row, past due or not: for a
+// Temporal that has lost its data, so that timers and polls go on at once and
+// not when their rows are late.
+func (a *Sweeps) CheckAll(ctx context.Context) error {
+	all, err := a.subjects(ctx, `SELECT DISTINCT tenant, kind, id FROM (`+openSubjects+`) s`)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, s := range all {
+		if err := a.check(ctx, s); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
 func (a *Sweeps) subjects(ctx context.Context, sql string, args ...any) (out []subject, err error) {
 	err = a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
 		q, err := tx.Query(ctx, sql, args...)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -525,6 +524,7 @@ func (c checkedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if res.Header.Get("X-Request-Id") == "" {
 		c.t.Errorf("%s %s: no X-Request-Id", req.Method, req.URL.Path)
 	}
+	c.documented(res, body)
 	// What has no route has no description: 404 and 405 of the router.
 	relative := req.Clone(req.Context())
 	relative.URL.Scheme, relative.URL.Host, relative.Host = "", "", ""
@@ -546,6 +546,34 @@ func (c checkedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
+// documented wants every code of a problem in the description.
+func (c checkedTransport) documented(res *http.Response, body []byte) {
+	if !strings.HasPrefix(res.Header.Get("Content-Type"), "application/problem+json") {
+		return
+	}
+	var p struct {
+		Code   string `json:"code"`
+		Errors []struct {
+			Code string `json:"code"`
+		} `json:"errors"`
+	}
+	doc, err := spec()
+	if err = errors.Join(err, json.Unmarshal(body, &p)); err != nil {
+		c.t.Errorf("a problem can't be read: %v\n%s", err, body)
+		return
+	}
+	known, _ := doc.Extensions["x-problem-codes"].(map[string]any)
+	codes := []string{p.Code}
+	for _, f := range p.Errors {
+		codes = append(codes, f.Code)
+	}
+	for _, code := range codes {
+		if _, ok := known[code]; !ok {
+			c.t.Errorf("the code %q is not described", code)
+		}
+	}
+}
+
 var spec = sync.OnceValues(api.Spec)
 
 func specRouter(t *testing.T) routers.Router {
@@ -557,10 +585,4 @@ func specRouter(t *testing.T) routers.Router {
 	router, err := gorillamux.NewRouter(&loaded)
 	require.NoError(t, err)
 	return router
-}
-
-func with(m map[string]any, more map[string]any) map[string]any {
-	out := maps.Clone(m)
-	maps.Copy(out, more)
-	return out
 }

@@ -56,8 +56,12 @@ func Queues() []string {
 // longer than the start-to-close time of a gateway's call.
 const stopTimeout = 15 * time.Second
 
-// sweepEvery is the period of the sweeper's schedule.
-const sweepEvery = time.Minute
+const (
+	// sweepEvery is the period of the sweeper's schedule.
+	sweepEvery = time.Minute
+	// scheduleCheck is how often the schedule is looked for.
+	scheduleCheck = 10 * time.Second
+)
 
 // Start begins to work and returns a function that stops. While Temporal is
 // away it keeps trying; ctx ends that.
@@ -151,13 +155,17 @@ func newWorker(d Deps, queue string) worker.Worker {
 		w.RegisterActivity(&activities.Checkouts{DB: d.DB, Route: Route(d.DB, d.Gateways)})
 		w.RegisterActivity(&activities.Reservations{DB: d.DB})
 		w.RegisterActivity(&activities.Support{DB: d.DB})
-		w.RegisterActivity(&activities.Sweeps{DB: d.DB, Temporal: d.Temporal, Namespace: d.Namespace, Logger: d.Logger,
-			Restart: func(ctx context.Context, kind, tenant, subject string) error {
-				return workflows.Restart(ctx, d.Temporal, kind, tenant, subject, false)
-			}})
+		w.RegisterActivity(sweeps(d))
 	}
 	w.RegisterActivity(&activities.Payments{DB: d.DB, Gateways: d.Gateways, PublicURL: d.PublicURL})
 	return w
+}
+
+func sweeps(d Deps) *activities.Sweeps {
+	return &activities.Sweeps{DB: d.DB, Temporal: d.Temporal, Namespace: d.Namespace, Logger: d.Logger,
+		Restart: func(ctx context.Context, kind, tenant, subject string) error {
+			return workflows.Restart(ctx, d.Temporal, kind, tenant, subject, false)
+		}}
 }
 
 // RegisterWorkflows names the workflows as histories know them.
@@ -221,25 +229,30 @@ func Route(db *postgres.DB, registry *gateways.Registry) activities.Route {
 	}
 }
 
-// keepSchedule makes sure that the sweeper's schedule exists, also after
-// Temporal has lost its data.
+// keepSchedule makes sure that the sweeper's schedule exists. One that is not
+// there is that of a new Temporal, or of one that has lost its data: then every
+// open row is asked for its run at once.
 func keepSchedule(ctx context.Context, d Deps) {
 	for {
-		if err := ensureSchedule(ctx, d.Temporal); err != nil && ctx.Err() == nil {
+		created, err := ensureSchedule(ctx, d.Temporal)
+		if created {
+			err = sweeps(d).CheckAll(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			d.Logger.Warn("sweeper's schedule: will be tried again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(sweepEvery / 2):
+		case <-time.After(scheduleCheck):
 		}
 	}
 }
 
-func ensureSchedule(ctx context.Context, c client.Client) error {
+func ensureSchedule(ctx context.Context, c client.Client) (created bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	_, err := c.ScheduleClient().Create(ctx, client.ScheduleOptions{
+	_, err = c.ScheduleClient().Create(ctx, client.ScheduleOptions{
 		ID:            "sweeper",
 		Spec:          client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: sweepEvery}}},
 		Action:        &client.ScheduleWorkflowAction{ID: "sweeper", Workflow: workflows.SweeperName, TaskQueue: workflows.TaskQueue},
@@ -247,7 +260,7 @@ func ensureSchedule(ctx context.Context, c client.Client) error {
 		Note:          "frees what outlived its time and looks after rows past due",
 	})
 	if errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }

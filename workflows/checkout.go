@@ -113,6 +113,7 @@ type checkoutRun struct {
 	doubts  []*doubt
 	pollAt  time.Time
 	polls   int
+	endAt   time.Time // before this the end of the hold is not tried again
 	bell    workflow.Channel
 	news    workflow.ReceiveChannel
 	short   workflow.ReceiveChannel
@@ -345,7 +346,7 @@ func (r *checkoutRun) deadline(now time.Time) (at time.Time, why string) {
 		return at, why
 	}
 	if r.view.Status.Open() {
-		sooner(r.view.HeldUntil, "hold ends")
+		sooner(r.holdEnds(), "hold ends")
 	}
 	for _, a := range r.view.Attempts {
 		if !alive(a, now) {
@@ -496,7 +497,7 @@ func (r *checkoutRun) tick(ctx workflow.Context) error {
 		return nil
 	}
 	if r.view.Status.Open() {
-		if !r.view.HeldUntil.After(now) {
+		if !r.holdEnds().After(now) {
 			return r.timeUp(ctx)
 		}
 		if !r.pollAt.After(now) {
@@ -510,6 +511,15 @@ func (r *checkoutRun) tick(ctx workflow.Context) error {
 		}
 	}
 	return nil
+}
+
+// holdEnds is when the hold is over. Where the database's clock, which decides,
+// is behind ours, its refusal is not asked for again at once.
+func (r *checkoutRun) holdEnds() time.Time {
+	if r.view.HeldUntil.Before(r.endAt) {
+		return r.endAt
+	}
+	return r.view.HeldUntil
 }
 
 // poll asks about every attempt that the buyer may be paying.
@@ -806,6 +816,7 @@ func (r *checkoutRun) timeUp(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
+	r.endAt = workflow.Now(ctx).Add(time.Second)
 	return r.answerCancels(ctx)
 }
 

@@ -120,7 +120,8 @@ func (r *reservationRun) wait(ctx workflow.Context, short workflow.ReceiveChanne
 	r.desk.describe(ctx, fmt.Sprintf("%s held until %s: waiting to be confirmed, released or extended.", stock.Describe(r.view.Held), clock(r.view.ExpiresAt)))
 	timerCtx, cancel := workflow.WithCancel(ctx)
 	defer cancel()
-	left := max(r.view.HeldUntil.Sub(workflow.Now(ctx)), time.Millisecond)
+	// Not at once where the database's clock, which decides, is behind ours.
+	left := max(r.view.HeldUntil.Sub(workflow.Now(ctx)), time.Second)
 	timer := workflow.NewTimerWithOptions(timerCtx, left, workflow.TimerOptions{Summary: "hold ends at " + clock(r.view.HeldUntil)})
 	timeUp, lost := false, false
 	s := workflow.NewSelector(ctx)

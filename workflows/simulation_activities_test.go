@@ -83,6 +83,12 @@ func (s *simulation) answerLate(token []byte, out any, err error) {
 	if err := s.env.CompleteActivity(token, out, err); err != nil {
 		s.broken("a late answer could not be given: %v", err)
 	}
+	// The environment wakes its root for it; the run that waits is another.
+	for id, up := range s.up {
+		if up {
+			s.soon(func() { s.signal(id, "nudge", nil) })
+		}
+	}
 }
 
 // step is call for what has no answer but the view.

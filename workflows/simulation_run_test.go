@@ -52,7 +52,8 @@ type simulation struct {
 	calls   map[string]int
 	lately  map[string][]time.Time
 	wanted  []run
-	running map[string]bool
+	running map[string]bool // wanted or at work
+	up      map[string]bool // able to take messages
 	lostAt  time.Time // when the checkout's run was lost
 	asked   []*asked
 	buys    []string // holds of other buyers
@@ -82,7 +83,7 @@ type asked struct {
 
 // simulate runs a schedule to the end of everything and returns what it found.
 func simulate(plan schedule, options ...func(*simulation)) *simulation {
-	s := &simulation{plan: plan, calls: map[string]int{}, lately: map[string][]time.Time{}, running: map[string]bool{}}
+	s := &simulation{plan: plan, calls: map[string]int{}, lately: map[string][]time.Time{}, running: map[string]bool{}, up: map[string]bool{}}
 	suite := testsuite.WorkflowTestSuite{}
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	s.env = suite.NewTestWorkflowEnvironment()
@@ -203,14 +204,14 @@ func (s *simulation) want(r run) {
 func (s *simulation) started(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running[id] = true
+	s.running[id], s.up[id] = true, true
 }
 
 func (s *simulation) ended(id string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.note("%s has ended: %v", id, err)
-	s.running[id] = false
+	s.running[id], s.up[id] = false, false
 	lost := s.plan.Lossy && temporal.IsCanceledError(err)
 	if err != nil && !lost {
 		s.broken("run %s failed: %v", id, err)
@@ -226,31 +227,32 @@ func (s *simulation) ended(id string, err error) {
 func (s *simulation) update(workflowID, name string, gone func(), args ...any) *asked {
 	a := &asked{what: name, workflowID: workflowID}
 	s.asked = append(s.asked, a)
-	id := s.db.id("UPDATE")
-	s.offered++
-	s.env.RegisterDelayedCallback(func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.offered--
-		s.note("update %s of %s %+v", name, workflowID, args)
-		err := s.env.UpdateWorkflowByID(workflowID, name, id, &testsuite.TestUpdateCallback{
-			OnAccept: func() { s.locked(func() { a.accepted = true }) },
-			OnReject: func(err error) { s.locked(func() { a.done, a.err = true, err }) },
-			OnComplete: func(answer any, err error) {
-				s.locked(func() {
-					a.done, a.answer, a.err = true, answer, err
-					s.note("update %s of %s is answered: %+v %v", name, workflowID, answer, err)
-				})
-			},
-		}, args...)
-		if err != nil {
-			a.lost = true
-			if gone != nil {
-				gone()
-			}
-		}
-	}, 0)
+	s.soon(func() { s.send(a, s.db.id("UPDATE"), gone, args...) })
 	return a
+}
+
+func (s *simulation) send(a *asked, id string, gone func(), args ...any) {
+	if s.running[a.workflowID] && !s.up[a.workflowID] {
+		s.later(time.Millisecond, func() { s.send(a, id, gone, args...) })
+		return
+	}
+	s.note("update %s of %s %+v", a.what, a.workflowID, args)
+	err := s.env.UpdateWorkflowByID(a.workflowID, a.what, id, &testsuite.TestUpdateCallback{
+		OnAccept: func() { s.locked(func() { a.accepted = true }) },
+		OnReject: func(err error) { s.locked(func() { a.done, a.err = true, err }) },
+		OnComplete: func(answer any, err error) {
+			s.locked(func() {
+				a.done, a.answer, a.err = true, answer, err
+				s.note("update %s of %s is answered: %+v %v", a.what, a.workflowID, answer, err)
+			})
+		},
+	}, args...)
+	if err != nil {
+		a.lost = true
+		if gone != nil {
+			gone()
+		}
+	}
 }
 
 func (s *simulation) locked(f func()) {
@@ -261,6 +263,10 @@ func (s *simulation) locked(f func()) {
 
 // signal sends a signal from the environment's loop; false when the run is gone.
 func (s *simulation) signal(workflowID, name string, arg any) bool {
+	if s.running[workflowID] && !s.up[workflowID] {
+		s.later(time.Millisecond, func() { s.signal(workflowID, name, arg) })
+		return true
+	}
 	return s.running[workflowID] && s.env.SignalWorkflowByID(workflowID, name, arg) == nil
 }
 
@@ -324,6 +330,9 @@ func (s *simulation) waiting() (out []string) {
 		if p.open {
 			out = append(out, fmt.Sprintf("step %s of %s is parked (%s)", p.Step, p.WorkflowID, p.Reason))
 		}
+	}
+	if s.db.checkout.ClosedAt.IsZero() {
+		out = append(out, "the checkout is "+string(s.db.checkout.Status)+" and was never closed")
 	}
 	if s.offered > 0 {
 		out = append(out, fmt.Sprintf("%d things are still to happen", s.offered))

@@ -18,7 +18,8 @@ func TestSimulation_CheckoutSagaKeepsItsInvariants(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				plan := schedules().Draw(t, "schedule")
 				if s := simulate(plan); len(s.failed) > 0 {
-					t.Fatalf("%s", s.story())
+					t.Log(s.story())
+					t.Fatal("an invariant is broken")
 				}
 			})
 		})

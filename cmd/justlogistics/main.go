@@ -15,14 +15,15 @@ import (
 )
 
 type commands struct {
-	Dev     devCommand     `cmd:"" help:"Run everything on this machine: PostgreSQL, Temporal, the sandbox, the API and the worker."`
-	API     apiCommand     `cmd:"" name:"api" help:"Serve the HTTP API."`
-	Worker  workerCommand  `cmd:"" help:"Run workflows and activities."`
-	Migrate migrateCommand `cmd:"" help:"Bring the database schema and Temporal's search attributes up to date, or look at them."`
-	Support supportCommand `cmd:"" help:"See what needs a person, and act on it."`
-	Tenant  tenantCommand  `cmd:"" help:"Create tenants, issue and revoke their API keys, set their providers' credentials."`
-	Audit   auditCommand   `cmd:"" help:"Check every invariant over the whole database, and against the sandbox's ledger when there is one."`
-	Sandbox sandboxCommand `cmd:"" hidden:"" help:"Play the providers. dev starts it by itself."`
+	Dev      devCommand      `cmd:"" help:"Run everything on this machine: PostgreSQL, Temporal, the sandbox, the API and the worker."`
+	API      apiCommand      `cmd:"" name:"api" help:"Serve the HTTP API."`
+	Worker   workerCommand   `cmd:"" help:"Run workflows and activities."`
+	Migrate  migrateCommand  `cmd:"" help:"Bring the database schema and Temporal's search attributes up to date, or look at them."`
+	Support  supportCommand  `cmd:"" help:"See what needs a person, and act on it."`
+	Tenant   tenantCommand   `cmd:"" help:"Create tenants, issue and revoke their API keys, set their providers' credentials."`
+	Audit    auditCommand    `cmd:"" help:"Check every invariant over the whole database, and against the sandbox's ledger when there is one."`
+	Simulate simulateCommand `cmd:"" help:"Drive real orders through a running stack and compare what its buyers did with what the API says."`
+	Sandbox  sandboxCommand  `cmd:"" hidden:"" help:"Play the providers. dev starts it by itself."`
 
 	Healthcheck healthcheckCommand `cmd:"" hidden:"" help:"Ask an address whether it is well; for containers."`
 

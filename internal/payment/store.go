@@ -191,6 +191,15 @@ func Announce(ctx context.Context, tx pgx.Tx, tenant, paymentID string, e Effect
 	return before, askedAt, nil
 }
 
+// NotSettled takes back that settling was tried: the gateway has answered that
+// there was nothing to settle yet, so no money can have moved by it.
+func NotSettled(ctx context.Context, tx pgx.Tx, tenant, paymentID string) error {
+	if _, err := tx.Exec(ctx, `UPDATE payments SET settle_tried_at = NULL, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, paymentID); err != nil {
+		return fmt.Errorf("payment %s is not settled: %w", paymentID, err)
+	}
+	return nil
+}
+
 // Begun records what Begin answered: where the buyer pays, and until when an
 // attempt that nobody closes can be paid (the link's own end when the provider
 // names one, with a margin for a buyer who is in the middle of it).

@@ -192,7 +192,7 @@ func (e evidence) money(r *Record, say sayFunc) {
 	}
 }
 
-// intimeBy is how long before the end of the hold a return must be stored for
+// inTimeBy is how long before the end of the hold a return must be stored for
 // the buyer to have a right to the order.
 const inTimeBy = 2 * time.Second
 
@@ -205,11 +205,13 @@ func (e evidence) promises(r *Record, say sayFunc) {
 	if r.ToldPaid && c.Status != "paid" {
 		say("told_paid_and_is_not", "the buyer was told paid, the checkout is %s", c.Status)
 	}
-	if r.Cancelled || c.Status == "paid" || r.Attempts != 1 || c.ExpiresAt == nil {
+	if r.Cancelled || c.Status == "paid" || len(c.Payments) == 0 || c.ExpiresAt == nil {
 		return
 	}
+	// An attempt that a newer one took the place of has no such right.
+	last := c.Payments[len(c.Payments)-1].ID
 	for _, a := range r.Approvals {
-		if a.Taken && !a.StoredAt.IsZero() && a.StoredAt.Before(c.ExpiresAt.Add(-inTimeBy)) {
+		if a.PaymentID == last && a.Taken && !a.StoredAt.IsZero() && a.StoredAt.Before(c.ExpiresAt.Add(-inTimeBy)) {
 			say("approved_in_time_and_not_paid", "the buyer approved %s before the end of the hold and was back, the checkout is %s", c.ExpiresAt.Sub(a.StoredAt).Round(time.Second), c.Status)
 		}
 	}

@@ -104,9 +104,13 @@ func (v *visit) checkOut(ctx context.Context) *checkout {
 			v.rec.Refused, v.rec.Reason, v.rec.Shortage = refusal.Code, a.String(), refusal.Lines
 			return nil
 		}
-		if len(refusal.Alternatives) > 0 && try%2 == 1 {
+		switch {
+		case len(refusal.Alternatives) > 0 && try%2 == 1:
 			// Another body needs another key.
 			gateway, key = refusal.Alternatives[0], v.key()
+		case a.ok():
+			// 202 was the final answer to this key; only a 5xx is tried again with it.
+			key = v.key()
 		}
 		if err := rest(ctx, min(max(a.retry, 500*time.Millisecond), 2*time.Second)); err != nil {
 			v.rec.Unanswered = err.Error()

@@ -50,7 +50,7 @@ func (w *world) step(ctx context.Context, paymentID, step string, comeBack bool)
 	}
 	for pause := 300 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		var out stepTaken
-		status, err := w.call(ctx, http.MethodPost, path, nil, &out)
+		status, err := w.call(ctx, http.MethodPost, path, "", &out)
 		switch {
 		case err == nil && status == http.StatusOK:
 			return out, nil

@@ -141,13 +141,13 @@ func startShared() (_ *Stack, err error) {
 	if shared.dir, err = os.MkdirTemp("", "justlogistics-stacktest-"); err != nil {
 		return nil, err
 	}
-	database, err := pgtest.Create()
+	database, drop, err := pgtest.Create()
 	if err != nil {
 		return nil, err
 	}
 	s := &Stack{AppURL: database.AppURL, PayloadKeys: "test1:" + secretbox.GenerateKey(), CredentialKeys: "test1:" + secretbox.GenerateKey(), logs: newLogs(shared.dir)}
 	s.closers = append(s.closers, func() {
-		if err := database.Drop(); err != nil {
+		if err := drop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stacktest:", err)
 		}
 	})

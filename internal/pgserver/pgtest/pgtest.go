@@ -54,22 +54,36 @@ type Database struct {
 // is a copy of a template, which takes some tens of milliseconds.
 func New(t testing.TB) *Database {
 	t.Helper()
+	d, drop, err := Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := drop(); err != nil {
+			t.Errorf("drop the test's database: %v", err)
+		}
+	})
+	return d
+}
+
+// Create is New for a database that several tests share: the caller drops it.
+func Create() (d *Database, drop func() error, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), setupLimit)
 	defer cancel()
 	server, err := sharedServer()
 	if err != nil {
-		t.Fatalf("PostgreSQL for the tests: %v", err)
+		return nil, nil, fmt.Errorf("PostgreSQL for the tests: %w", err)
 	}
 	tmpl, err := template()
 	if err != nil {
-		t.Fatalf("migrate the template database: %v", err)
+		return nil, nil, fmt.Errorf("migrate the template database: %w", err)
 	}
 	name := "jlt_" + randomName()
 	if err := execute(ctx, server, "CREATE DATABASE "+name+" TEMPLATE "+tmpl); err != nil {
-		t.Fatalf("copy the template database: %v", err)
+		return nil, nil, fmt.Errorf("copy the template database: %w", err)
 	}
-	dropLater(t, server, name)
-	return &Database{Name: name, AppURL: onDatabase(server, name, appRole, appPassword), SuperuserURL: onDatabase(server, name, "", "")}
+	d = &Database{Name: name, AppURL: onDatabase(server, name, appRole, appPassword), SuperuserURL: onDatabase(server, name, "", "")}
+	return d, func() error { return dropDatabase(server, name) }, nil
 }
 
 // NewEmpty returns a database without any migration, for tests of the migrations
@@ -97,7 +111,7 @@ func NewEmpty(t testing.TB) *Database {
 //
 // A package without it works too: its server ends with its process, and the next
 // run removes the data.
-func Main(m *testing.M) int {
+func Main(m interface{ Run() int }) int {
 	code := m.Run()
 	if err := stopOwn(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the PostgreSQL of the tests:", err)
@@ -232,12 +246,16 @@ var template = sync.OnceValues(func() (name string, err error) {
 
 func dropLater(t testing.TB, server *url.URL, name string) {
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), setupLimit)
-		defer cancel()
-		if err := execute(ctx, server, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
+		if err := dropDatabase(server, name); err != nil {
 			t.Errorf("drop the test's database: %v", err)
 		}
 	})
+}
+
+func dropDatabase(server *url.URL, name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), setupLimit)
+	defer cancel()
+	return execute(ctx, server, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
 }
 
 // onDatabase is the server's URL with another database and, unless user is

@@ -1,0 +1,278 @@
+// Package simulate drives real orders through a running stack, as storefronts
+// and buyers do: over the public HTTP API and the sandbox's pages for buyers,
+// while the providers misbehave. At the end it compares what its buyers did,
+// were told and were charged with what the API says.
+//
+// Which buyers there are is decided by a seed; how they meet is up to the
+// machine.
+package simulate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"justlogistics/internal/audit"
+	"justlogistics/internal/httpclient"
+)
+
+// Options of a run.
+type Options struct {
+	Orders   int
+	Rate     float64 // checkouts per second
+	Faults   Faults
+	Gateways []string
+	// To is how far orders are driven; only paid in this build.
+	To   string
+	Seed uint64
+	// APIURL is the API without /v1; APIKey one with scope admin, because the
+	// run sets up products and holds stock for seconds only.
+	APIURL, APIKey string
+	SandboxURL     string
+	// Warehouses that the run's stock lies in.
+	Warehouses []string
+	// Timeout bounds the whole run.
+	Timeout time.Duration
+	// Audit makes the audit at the end; nil leaves it out, and NoAudit says why.
+	Audit   func(ctx context.Context) (audit.Report, error)
+	NoAudit string
+	// Progress is told in words how far the run is; may be nil.
+	Progress func(words string)
+}
+
+// Check says what is wrong with the options.
+func (o Options) Check() error {
+	switch {
+	case o.Orders < 1:
+		return errors.New("orders: at least 1")
+	case o.Rate <= 0:
+		return errors.New("rate: more than 0 checkouts per second")
+	case len(o.Gateways) == 0:
+		return errors.New("gateways: at least one")
+	case o.To != "paid":
+		return fmt.Errorf("to %s: this build drives orders as far as paid", o.To)
+	case o.Timeout <= 0:
+		return errors.New("timeout: more than 0")
+	case o.APIURL == "" || o.APIKey == "" || o.SandboxURL == "":
+		return errors.New("the API's URL, a key and the sandbox's URL are needed: run it beside a dev, or give --api-url, --api-key and --sandbox-url")
+	case len(o.Warehouses) == 0:
+		return errors.New("warehouses: at least one")
+	}
+	_, err := ParseFaults(string(o.Faults))
+	return err
+}
+
+// run is one simulation.
+type run struct {
+	Options
+	id      string
+	shop    *storefront
+	world   *world
+	shelves []shelf
+	records []*Record
+}
+
+func (r *run) prefix() string         { return "SIM-" + strconv.FormatUint(r.Seed, 10) + "-" + r.id + "-" }
+func (r *run) sku(name string) string { return r.prefix() + name }
+func (r *run) code() string           { return strings.ToUpper("SIM-" + r.id) }
+func (r *run) say(f string, args ...any) {
+	if r.Progress != nil {
+		r.Progress(fmt.Sprintf(f, args...))
+	}
+}
+
+func (r *run) othersThan(gateway string) (others []string) {
+	for _, g := range r.Gateways {
+		if g != gateway && gateway != autoRoute {
+			others = append(others, g)
+		}
+	}
+	return others
+}
+
+// Run makes the run and reports it. What the buyers found wrong is in the
+// report; an error means that the run could not be made or not be judged.
+// Whatever happens, and when ctx ends too, the faults are cleared.
+func Run(ctx context.Context, o Options) (Report, error) {
+	if err := o.Check(); err != nil {
+		return Report{}, err
+	}
+	began := time.Now()
+	// A buyer's step waits for the shop's page, which waits for the gateway.
+	client := httpclient.New(httpclient.Options{Timeout: 45 * time.Second, MaxAnswer: 256 << 20, MaxConnsPerHost: 512})
+	defer client.CloseIdleConnections()
+	r := &run{Options: o, id: strconv.FormatInt(began.UnixMilli(), 36), shop: newStorefront(strings.TrimRight(o.APIURL, "/"), o.APIKey, client),
+		world: &world{base: strings.TrimRight(o.SandboxURL, "/"), client: client}}
+	limited, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+
+	buyers := Draw(o.Seed, o.Orders, o.Gateways)
+	if err := r.stockUp(limited, buyers); err != nil {
+		return Report{}, fmt.Errorf("set up the run's products: %w", err)
+	}
+	arrivals := time.Duration(float64(o.Orders) / o.Rate * float64(time.Second))
+	trouble, err := r.world.begin(limited, o.Faults, o.Gateways, o.Seed, arrivals)
+	if trouble == nil {
+		return Report{}, err
+	}
+	if err == nil {
+		r.trade(limited, buyers)
+	}
+	occurred, clearing := trouble.end(ctx)
+	if err := errors.Join(err, clearing); err != nil {
+		return Report{}, fmt.Errorf("faults: %w", err)
+	}
+	if ctx.Err() != nil {
+		return Report{}, fmt.Errorf("interrupted; the faults are cleared: %w", ctx.Err())
+	}
+	found, err := r.find(limited)
+	if err != nil {
+		return Report{}, err
+	}
+	report := r.report(found, occurred)
+	report.Seconds = time.Since(began).Seconds()
+	r.audit(ctx, &report)
+	return report, nil
+}
+
+// stockUp makes products, stock and a discount code that only this run uses.
+func (r *run) stockUp(ctx context.Context, buyers []Buyer) error {
+	r.shelves = shelves(buyers)
+	for _, s := range r.shelves {
+		product := map[string]any{"name": "Simulation " + s.name, "prices": []map[string]any{{"currency": "CLP", "amount": s.price}}, "weight_grams": 100}
+		if err := r.shop.put(ctx, "/v1/products/"+r.sku(s.name), product); err != nil {
+			return err
+		}
+		for i, w := range r.Warehouses {
+			here := s.units / len(r.Warehouses)
+			if i == 0 {
+				here += s.units % len(r.Warehouses)
+			}
+			if err := r.shop.put(ctx, "/v1/stock/"+r.sku(s.name), map[string]any{"warehouse": w, "on_hand": here}); err != nil {
+				return err
+			}
+		}
+	}
+	return r.shop.put(ctx, "/v1/discount-codes/"+r.code(), map[string]any{"kind": "percent", "value": codeBasis})
+}
+
+// trade lets the buyers in at the run's rate and waits until all have gone.
+func (r *run) trade(ctx context.Context, buyers []Buyer) {
+	r.say("%d buyers arrive at %g a second, faults: %s", len(buyers), r.Rate, r.Faults)
+	var all sync.WaitGroup
+	door := time.NewTicker(time.Duration(float64(time.Second) / r.Rate))
+	defer door.Stop()
+	for _, b := range buyers {
+		rec := &Record{Buyer: b}
+		r.records = append(r.records, rec)
+		all.Go(func() { scripts[b.Kind](ctx, &visit{run: r, shop: r.shop, out: r.world, rec: rec}) })
+		select {
+		case <-door.C:
+		case <-ctx.Done():
+		}
+	}
+	all.Wait()
+}
+
+// audit has the database checked, when it is known where it is.
+func (r *run) audit(ctx context.Context, report *Report) {
+	if r.Audit == nil {
+		report.NoAudit = r.NoAudit
+		return
+	}
+	r.say("auditing the database")
+	found, err := r.Audit(ctx)
+	if err != nil {
+		report.NoAudit = err.Error()
+		report.AuditFailed = true
+		return
+	}
+	report.Audit = &found
+}
+
+// find waits until every checkout has ended, and gathers what the rules need.
+func (r *run) find(ctx context.Context) (evidence, error) {
+	r.say("faults are cleared, waiting for every checkout to end")
+	r.settle(ctx)
+	// What could not be read until the timeout is a difference; reading the rest
+	// gets a little time of its own.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 60*time.Second)
+	defer cancel()
+	e := evidence{records: r.records, shelves: r.shelves, stock: map[string]stockOf{}, prefix: r.prefix(), clean: r.Faults == NoFaults}
+	var err error
+	if e.ledger, err = r.world.ledger(ctx); err != nil {
+		return e, err
+	}
+	for _, s := range r.shelves {
+		var level stockOf
+		if err := r.shop.get(ctx, "/v1/stock/"+r.sku(s.name), &level); err != nil {
+			return e, err
+		}
+		e.stock[s.name] = level
+	}
+	return e, nil
+}
+
+// settle reads every checkout until it has ended or ctx has, and the orders of
+// those that were paid.
+func (r *run) settle(ctx context.Context) {
+	var all sync.WaitGroup
+	slots := make(chan struct{}, 8)
+	for _, rec := range r.records {
+		if len(rec.CheckoutIDs) == 0 {
+			continue
+		}
+		all.Go(func() {
+			for pause := 300 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+				slots <- struct{}{}
+				done, err := r.look(ctx, rec)
+				<-slots
+				if done {
+					return
+				}
+				if rest(ctx, pause) != nil {
+					if err != nil && rec.Unanswered == "" {
+						rec.Unanswered = err.Error()
+					}
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (r *run) look(ctx context.Context, rec *Record) (done bool, err error) {
+	var c checkout
+	a, err := r.shop.once(ctx, http.MethodGet, checkoutsPath+"/"+rec.CheckoutIDs[len(rec.CheckoutIDs)-1], "", nil)
+	if err != nil || !a.ok() {
+		return false, err
+	}
+	if err := a.into(&c); err != nil {
+		return false, err
+	}
+	rec.checkout = &c
+	if !c.ended() {
+		return false, nil
+	}
+	if c.Status != "paid" {
+		return true, nil
+	}
+	a, err = r.shop.once(ctx, http.MethodGet, "/v1/orders/"+c.ID, "", nil)
+	if err != nil || a.status >= 500 {
+		return false, err
+	}
+	if a.ok() {
+		var o order
+		if err := a.into(&o); err != nil {
+			return false, err
+		}
+		rec.order = &o
+	}
+	return true, nil
+}

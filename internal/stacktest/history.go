@@ -1,0 +1,82 @@
+package stacktest
+
+import (
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/proxy"
+	"google.golang.org/protobuf/proto"
+
+	"justlogistics/internal/codec"
+	"justlogistics/internal/secretbox"
+	"justlogistics/workflows"
+)
+
+// WorkflowID of a subject of the shop.
+func (s *Shop) WorkflowID(kind, subject string) string { return workflows.ID(kind, s.Tenant, subject) }
+
+// CheckoutRun is the workflow id of a checkout.
+func (s *Shop) CheckoutRun(checkoutID string) string {
+	return s.WorkflowID(workflows.KindCheckout, checkoutID)
+}
+
+// AwaitClosed waits until a workflow's newest run has completed.
+func (s *Shop) AwaitClosed(workflowID string) {
+	s.t.Helper()
+	s.Eventually(func() (string, bool) {
+		d, err := s.Temporal.DescribeWorkflowExecution(s.t.Context(), workflowID, "")
+		if err != nil {
+			return err.Error(), false
+		}
+		status := d.GetWorkflowExecutionInfo().GetStatus()
+		return workflowID + " is " + status.String(), status == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED
+	})
+}
+
+// History reads a workflow's newest run, with payloads as they are stored.
+func (s *Stack) History(t testing.TB, workflowID string) *historypb.History {
+	t.Helper()
+	h := &historypb.History{}
+	events := s.Temporal.GetWorkflowHistory(t.Context(), workflowID, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for events.HasNext() {
+		e, err := events.Next()
+		require.NoError(t, err)
+		h.Events = append(h.Events, e)
+	}
+	return h
+}
+
+// Decrypted is a copy of a history with its payloads in clear.
+func (s *Stack) Decrypted(t testing.TB, h *historypb.History) *historypb.History {
+	t.Helper()
+	keys, err := secretbox.ParseKeyring(s.PayloadKeys)
+	require.NoError(t, err)
+	clear, ok := proto.Clone(h).(*historypb.History)
+	require.True(t, ok)
+	c := codec.New(keys)
+	err = proxy.VisitPayloads(t.Context(), clear, proxy.VisitPayloadsOptions{
+		Visitor: func(_ *proxy.VisitPayloadsContext, payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
+			return c.Decode(payloads)
+		},
+	})
+	require.NoError(t, err)
+	return clear
+}
+
+// Text is all that a history says, bytes included, for searching in it.
+func Text(t testing.TB, h *historypb.History) string {
+	t.Helper()
+	var b strings.Builder
+	for _, e := range h.Events {
+		raw, err := proto.Marshal(e)
+		require.NoError(t, err)
+		b.Write(raw)
+		b.WriteString("\n" + base64.StdEncoding.EncodeToString(raw) + "\n")
+	}
+	return b.String()
+}
