@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+	"go.temporal.io/sdk/activity"
 
 	"justlogistics/internal/checkout"
 	"justlogistics/internal/money"
@@ -51,6 +52,14 @@ func (a *Checkouts) Start(ctx context.Context, in CheckoutRef) (checkout.View, e
 	}
 	v, err = checkout.Start(ctx, a.DB, in.Tenant, in.CheckoutID, gateway)
 	return v, classify(err)
+}
+
+// runID names the run that a step belongs to; empty outside Temporal.
+func runID(ctx context.Context) string {
+	if !activity.IsActivity(ctx) {
+		return ""
+	}
+	return activity.GetInfo(ctx).WorkflowExecution.RunID
 }
 
 // untried is the first gateway of the route that has not failed to begin;

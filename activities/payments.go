@@ -111,6 +111,9 @@ func (a *Payments) Begin(ctx context.Context, in PaymentRef) error {
 		if err := checkout.Offer(ctx, tx, in.Tenant, p.CheckoutID); err != nil {
 			return err
 		}
+		if err := checkout.SetRun(ctx, tx, in.Tenant, p.CheckoutID, runID(ctx)); err != nil {
+			return err
+		}
 		return timeline.Add(ctx, tx, in.Tenant, p.CheckoutID, "payment_begun", "system", map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "attempt": p.Attempt})
 	}))
 }
@@ -177,7 +180,8 @@ func (a *Payments) Settle(ctx context.Context, in PaymentRef) (Asked, error) {
 		said, _ := before.Answer()
 		if said.Outcome == payment.OutcomeUnknown || commits && !in.MayCommit {
 			out.Answer = said
-			out.NotCommitted = commits && said.Outcome != payment.OutcomeApproved
+			// A commit that was tried and is still unknown may have charged the buyer.
+			out.NotCommitted = commits && said.Outcome != payment.OutcomeApproved && (said.Outcome != payment.OutcomeUnknown || p.SettleTriedAt == nil)
 			return out, nil
 		}
 	}

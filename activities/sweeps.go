@@ -121,7 +121,7 @@ func (a *Sweeps) lostStarts(ctx context.Context) error {
 		case l.Waited:
 			_, err = checkout.GiveUp(ctx, a.DB, l.Tenant, l.ID, checkout.FailAbandoned, "its caller stopped waiting before anything was held")
 		default:
-			err = a.Restart(ctx, "checkout", l.Tenant, l.ID)
+			err = a.restart(ctx, subject{l.Tenant, "checkout", l.ID})
 		}
 		if err != nil {
 			return err
@@ -202,13 +202,22 @@ func (a *Sweeps) check(ctx context.Context, s subject) error {
 		return err
 	}
 	if problem == "missing" {
-		if err := a.Restart(ctx, s.Kind, s.Tenant, s.ID); err == nil {
+		if err := a.restart(ctx, s); err == nil {
 			a.Logger.Warn("restarted a run that Temporal had lost", "workflow_id", s.workflowID(), "tenant", s.Tenant)
 			return nil
 		}
 		detail = "restarting it failed"
 	}
 	return a.note(ctx, s, problem, detail)
+}
+
+// restart begins a run anew, with nothing parked.
+func (a *Sweeps) restart(ctx context.Context, s subject) error {
+	err := a.DB.AsSystem(ctx, func(tx pgx.Tx) error { return inheritDesk(ctx, tx, s.Tenant, s.workflowID()) })
+	if err != nil {
+		return err
+	}
+	return a.Restart(ctx, s.Kind, s.Tenant, s.ID)
 }
 
 func (a *Sweeps) note(ctx context.Context, s subject, problem, detail string) error {

@@ -28,8 +28,10 @@ import (
 type Config struct {
 	// Addr is where the API listens, host:port.
 	Addr string
-	// MetricsAddr is where /metrics listens; the API's own address when empty.
+	// MetricsAddr is where /metrics listens; not at all when empty.
 	MetricsAddr string
+	// MetricsHere serves /metrics on Addr too (development).
+	MetricsHere bool
 	// PublicURL is what providers and buyers reach us at, without a slash at
 	// the end.
 	PublicURL string
@@ -201,7 +203,7 @@ func (s *Server) routes() {
 	r.GET("/readyz", s.readyz)
 	r.GET("/openapi.json", s.openAPI)
 	r.GET("/docs", s.docs)
-	if s.cfg.MetricsAddr == "" {
+	if s.cfg.MetricsHere {
 		r.GET("/metrics", gin.WrapH(s.metrics.Handler()))
 	}
 	if s.cfg.CodecOrigin != "" {

@@ -98,7 +98,7 @@ func setup(t *testing.T) *bundle {
 	}
 
 	registry := gateways.New(credentials, gateways.Options{Client: httpclient.New(httpclient.Options{})})
-	s, err := api.New(api.Config{PublicURL: "https://api.example", TemporalUIURL: "https://temporal.example", Namespace: "default"},
+	s, err := api.New(api.Config{MetricsHere: true, PublicURL: "https://api.example", TemporalUIURL: "https://temporal.example", Namespace: "default"},
 		api.Deps{DB: db, Temporal: b.temporal, Gateways: registry, Metrics: telemetry.NewMetrics(), Logger: telemetry.Logger(b.logs, "debug")})
 	require.NoError(t, err)
 	b.server = httptest.NewServer(s.Handler())

@@ -27,7 +27,7 @@ func TestSpec_DescribesEveryRouteAndNoOther(t *testing.T) {
 	db, err := postgres.Open(context.Background(), "postgres://nobody@127.0.0.1:1/none", postgres.Options{})
 	require.NoError(t, err)
 	defer db.Close()
-	s, err := api.New(api.Config{}, api.Deps{DB: db, Metrics: telemetry.NewMetrics(), Logger: telemetry.Logger(&syncBuffer{}, "")})
+	s, err := api.New(api.Config{MetricsHere: true}, api.Deps{DB: db, Metrics: telemetry.NewMetrics(), Logger: telemetry.Logger(&syncBuffer{}, "")})
 	require.NoError(t, err)
 	engine, ok := s.Handler().(*gin.Engine)
 	require.True(t, ok)

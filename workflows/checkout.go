@@ -205,8 +205,8 @@ func (r *checkoutRun) open(ctx workflow.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		if class == "" {
-			break
+		if class == "" || r.view.Status != checkout.Reserving {
+			break // begun, also when only its answer was lost
 		}
 		if r.view.Requested == "auto" && class != activities.TypeInvalid {
 			next, err := certain[activities.NextAttempt](ctx, r.desk, "next-gateway", "take the next gateway of the route", checkouts.Next, r.ref, n+1)
@@ -287,7 +287,14 @@ func (r *checkoutRun) run(ctx workflow.Context) error {
 	if _, err := certain[any](ctx, r.desk, "settled", "no attempt can be approved any more", checkouts.Settled, r.ref); err != nil {
 		return err
 	}
-	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+	// What came in the meantime has its turn before the run ends.
+	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) || !r.over(ctx) }); err != nil {
+		return err
+	}
+	if !r.over(ctx) {
+		return r.run(ctx)
+	}
+	return nil
 }
 
 // publish keeps the search attribute in step with the status.

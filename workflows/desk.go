@@ -143,6 +143,13 @@ func (d *desk) unpark(ctx workflow.Context, step, resolution string) error {
 	}
 	c := d.cases[i]
 	d.cases = slices.Delete(d.cases, i, i+1)
+	// A second verb on the same step came too late, and is told so.
+	d.decided = slices.DeleteFunc(d.decided, func(dec *decision) bool {
+		if dec.Step == step {
+			dec.result, dec.done = "nothing done: "+step+" was decided already", true
+		}
+		return dec.done
+	})
 	d.show(ctx)
 	if err := d.attributes(ctx); err != nil {
 		return err

@@ -100,7 +100,12 @@ func (s *simulation) step(ctx context.Context, name string, effect func()) (chec
 }
 
 func (s *simulation) start(ctx context.Context, _ activities.CheckoutRef) (checkout.View, error) {
-	return call(ctx, s, "Start", func() (checkout.View, error) { return s.db.start(), nil })
+	return call(ctx, s, "Start", func() (checkout.View, error) {
+		if c := s.db.checkout; c.Status != checkout.Reserving || c.HoldID != "" {
+			s.db.inheritDesk(theCheckout)
+		}
+		return s.db.start(), nil
+	})
 }
 
 func (s *simulation) next(ctx context.Context, _ activities.CheckoutRef, number int) (activities.NextAttempt, error) {
@@ -128,7 +133,9 @@ func (s *simulation) load(ctx context.Context, _ activities.CheckoutRef) (checko
 
 func (s *simulation) giveUp(ctx context.Context, _ activities.CheckoutRef, code, _ string) (checkout.View, error) {
 	return s.step(ctx, "GiveUp", func() {
-		s.freeing("given up", false)
+		if s.db.checkout.Status == checkout.Reserving {
+			s.freeing("given up", false)
+		}
 		s.db.giveUp(code)
 	})
 }
@@ -301,7 +308,9 @@ func (s *simulation) settle(ctx context.Context, in activities.PaymentRef) (acti
 				return out, nil
 			}
 		}
-		out.Answer = s.bank.settle(p, ret, before)
+		if out.Answer = s.bank.settle(p, ret, before); out.Answer.Outcome == payment.OutcomePending && !out.Answer.Processing {
+			s.db.payment(p.ID).SettleTriedAt = nil
+		}
 		return out, nil
 	}, s.unknownAnswer)
 }

@@ -612,6 +612,15 @@ func (d *database) unpark(c activities.ParkedCase) {
 	}
 }
 
+// inheritDesk takes what an earlier run had parked off the list.
+func (d *database) inheritDesk(workflowID string) {
+	for _, p := range d.parked {
+		if p.WorkflowID == workflowID {
+			p.open = false
+		}
+	}
+}
+
 // store is inbox.Store: a signed event once for ever, a return joined with one
 // like it that nobody has applied.
 func (d *database) store(n newsRow) (row *newsRow, fresh bool) {

@@ -54,7 +54,7 @@ type simulation struct {
 	wanted  []run
 	running map[string]bool // wanted or at work
 	up      map[string]bool // able to take messages
-	lostAt  time.Time // when the checkout's run was lost
+	lostAt  time.Time       // when the checkout's run was lost
 	asked   []*asked
 	buys    []string // holds of other buyers
 	tries   []string
@@ -304,6 +304,7 @@ func (p schedule) quietAfter(age, last time.Duration) bool { return age > last }
 func (s *simulation) overdue() {
 	c := s.db.checkout
 	if !s.running[theCheckout] && c.ClosedAt.IsZero() && s.env.Now().Sub(s.lostAt) > time.Minute {
+		s.db.inheritDesk(theCheckout)
 		s.want(run{theCheckout, workflows.CheckoutName, workflows.CheckoutInput{Tenant: demo, CheckoutID: checkoutID}})
 	}
 	h := s.db.hold(reservationID)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"justlogistics/api"
+	"justlogistics/internal/config"
 )
 
 type apiCommand struct{}
@@ -17,9 +18,14 @@ func (apiCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer p.close()
+	metricsAddr := p.cfg.MetricsAddr
+	if metricsAddr == config.MetricsOnAPI {
+		metricsAddr = ""
+	}
 	return api.Run(ctx, api.Config{
 		Addr:          net.JoinHostPort(p.cfg.APIHost, strconv.Itoa(p.cfg.APIPort)),
-		MetricsAddr:   p.cfg.MetricsAddr,
+		MetricsAddr:   metricsAddr,
+		MetricsHere:   p.cfg.MetricsAddr == config.MetricsOnAPI,
 		PublicURL:     p.cfg.PublicURL,
 		TemporalUIURL: p.cfg.TemporalUIURL,
 		Namespace:     p.cfg.TemporalNamespace,

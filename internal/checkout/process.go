@@ -340,8 +340,11 @@ func Preference(ctx context.Context, tx pgx.Tx, t tenant.Tenant, region string) 
 func holdsTooMuch(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r *row) (string, error) {
 	l := t.Settings.Limits
 	var open, units, unpaid int
-	// Checkouts of one buyer take turns here, or two at once would both pass.
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1 || ':' || $2, 7))`, t.ID, r.Email); err != nil {
+	// Checkouts of one buyer take turns here, or two at once would both pass: one
+	// lock for each name the buyer goes by, always in the same order.
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(lock) FROM (SELECT DISTINCT hashtextextended($1 || name, 7) AS lock
+	    FROM (VALUES (':email:' || $2), (nullif(':rut:' || $3, ':rut:')), (nullif(':ip:' || $4, ':ip:'))) AS names (name) WHERE name IS NOT NULL ORDER BY 1) locks`,
+		t.ID, r.Email, r.RUT, r.ClientIP); err != nil {
 		return "", fmt.Errorf("hold limits: %w", err)
 	}
 	err := tx.QueryRow(ctx, `
@@ -388,7 +391,8 @@ func takeOver(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, r *ro
 		return "", err
 	}
 	for _, p := range attempts {
-		if p.Status.InDoubt() || p.Status.Approved() {
+		committing := p.Status == payment.StatusPending && !p.Closed && p.SettleTriedAt != nil
+		if p.Status.InDoubt() || p.Status.Approved() || committing {
 			return "the checkout to replace is being paid", nil
 		}
 	}
@@ -461,6 +465,18 @@ func Offer(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string) error {
 	_, err := tx.Exec(ctx, `UPDATE checkouts SET status = 'awaiting_payment', updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'reserving'`, tenantID, checkoutID)
 	if err != nil {
 		return fmt.Errorf("offer checkout %s: %w", checkoutID, err)
+	}
+	return nil
+}
+
+// SetRun notes which run of the workflow looks after the checkout, for links
+// to Temporal's web UI.
+func SetRun(ctx context.Context, tx pgx.Tx, tenantID, checkoutID, runID string) error {
+	if runID == "" {
+		return nil
+	}
+	if _, err := tx.Exec(ctx, `UPDATE checkouts SET run_id = $3 WHERE tenant = $1 AND id = $2 AND run_id <> $3`, tenantID, checkoutID, runID); err != nil {
+		return fmt.Errorf("run of checkout %s: %w", checkoutID, err)
 	}
 	return nil
 }

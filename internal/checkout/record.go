@@ -3,6 +3,7 @@ package checkout
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -42,6 +43,9 @@ type Ruling struct {
 	// Mismatch names what differs between the approval and its intent.
 	Mismatch string `json:"mismatch,omitempty"`
 }
+
+// mismatchPrefix begins the reason of an approval that is not what was asked.
+const mismatchPrefix = "mismatch_"
 
 // holdAgainSeconds is how long stock is held for an approval that comes after
 // its hold has ended: long enough to commit and record it.
@@ -125,14 +129,15 @@ func rule(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 			return fmt.Errorf("refund of %s: %w", p.ID, err)
 		}
 		out.RefundID = refundID
-		if refundID == "" {
+		// A stray payment whose refund has failed waits with that refund.
+		if refundID == "" && strings.HasPrefix(p.NotAppliedReason, mismatchPrefix) {
 			out.Mismatch = p.NotAppliedReason
 		}
 		return nil
 	}
 	if wrong := payment.Mismatch(*p, n.Answer); wrong != "" && !n.Person {
-		out.Mismatch, out.Changed = "mismatch_"+wrong, true
-		return notApplied(ctx, tx, t.ID, checkoutID, p, "mismatch_"+wrong)
+		out.Mismatch, out.Changed = mismatchPrefix+wrong, true
+		return notApplied(ctx, tx, t.ID, checkoutID, p, out.Mismatch)
 	}
 	refund := func(reason string) error {
 		current, err := payment.Load(ctx, tx, t.ID, p.ID)

@@ -25,7 +25,7 @@ type Config struct {
 	TemporalNamespace string // TEMPORAL_NAMESPACE
 	APIHost           string // JL_API_HOST: the address that the API listens on, all when empty
 	APIPort           int    // JL_API_PORT
-	MetricsAddr       string // JL_METRICS_ADDR: host:port of /metrics and, in the worker, /readyz
+	MetricsAddr       string // JL_METRICS_ADDR: host:port of /metrics and, in the worker, /readyz; not served when empty
 	PublicURL         string // PUBLIC_URL: what providers and buyers reach us at, without a slash at the end
 	TemporalUIURL     string // JL_TEMPORAL_UI_URL
 	SandboxURL        string // JL_SANDBOX_URL: set only where providers are played
@@ -40,6 +40,10 @@ type Config struct {
 	// the environment.
 	Dev *devfolder.Info
 }
+
+// MetricsOnAPI as JL_METRICS_ADDR serves /metrics on the API's own address, for
+// development: in production it is not for the outside.
+const MetricsOnAPI = "api"
 
 // Need is something that a command can't work without.
 type Need int
@@ -177,7 +181,7 @@ func (c *Config) check() []error {
 		wrong = append(wrong, fmt.Errorf("JL_API_PORT: %d is no port", c.APIPort))
 	}
 	for name, value := range map[string]string{"TEMPORAL_ADDRESS": c.TemporalAddress, "JL_METRICS_ADDR": c.MetricsAddr} {
-		if value == "" {
+		if value == "" || name == "JL_METRICS_ADDR" && value == MetricsOnAPI {
 			continue
 		}
 		if _, _, err := net.SplitHostPort(value); err != nil {

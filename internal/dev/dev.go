@@ -345,7 +345,7 @@ func (d *dev) startProgram(ctx context.Context) error {
 		"TEMPORAL_NAMESPACE": namespace,
 		"JL_API_HOST":        "127.0.0.1",
 		"JL_API_PORT":        strconv.Itoa(d.opts.Ports.API),
-		"JL_METRICS_ADDR":    "",
+		"JL_METRICS_ADDR":    config.MetricsOnAPI,
 		"PUBLIC_URL":         d.publicURL(),
 		"JL_PAYLOAD_KEYS":    d.secrets.PayloadKeys,
 		"JL_CREDENTIAL_KEYS": d.secrets.CredentialKeys,

@@ -202,14 +202,22 @@ func cancelsWhilePaying(ctx context.Context, v *visit) {
 	}
 	other := *v
 	other.rec = &Record{Buyer: v.rec.Buyer}
-	var paying sync.WaitGroup
-	paying.Go(func() { other.approve(ctx, p, true) })
-	// Somewhere in the first tenths of a second the two cross.
-	_ = rest(ctx, time.Duration(v.buyer().Delay/2)*time.Millisecond)
-	v.cancel(ctx, c)
-	paying.Wait()
+	// One of the two goes ahead by some hundredths of a second, and they cross.
+	ahead := time.Duration(v.buyer().Delay/4) * time.Millisecond
+	pay := func() { other.approve(ctx, p, true) }
+	cancel := func() { v.cancel(ctx, c) }
+	first, second := pay, cancel
+	if v.buyer().Coin {
+		first, second = cancel, pay
+	}
+	var crossing sync.WaitGroup
+	crossing.Go(first)
+	// A pause that is cut short is followed by steps that are.
+	_ = rest(ctx, ahead)
+	second()
+	crossing.Wait()
 	v.rec.join(other.rec)
-	v.rec.Occurred = len(v.rec.Approvals) > 0
+	v.rec.Occurred = len(v.rec.Approvals) > 0 || v.rec.ToldCancelled
 }
 
 // retriesSameKey gives up waiting and asks again with the same key, as after a

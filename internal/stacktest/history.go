@@ -2,6 +2,7 @@ package stacktest
 
 import (
 	"encoding/base64"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -77,6 +78,25 @@ func Text(t testing.TB, h *historypb.History) string {
 		require.NoError(t, err)
 		b.Write(raw)
 		b.WriteString("\n" + base64.StdEncoding.EncodeToString(raw) + "\n")
+	}
+	return b.String()
+}
+
+// Story lists a history's events, a line each, with their summaries in clear.
+func (s *Stack) Story(t testing.TB, h *historypb.History) string {
+	t.Helper()
+	var b strings.Builder
+	for _, e := range s.Decrypted(t, h).Events {
+		fmt.Fprintf(&b, "%3d %s %s %s", e.EventId, e.EventTime.AsTime().Format("05.000"), strings.TrimPrefix(e.EventType.String(), "EVENT_TYPE_"), e.GetUserMetadata().GetSummary().GetData())
+		switch {
+		case e.GetActivityTaskScheduledEventAttributes() != nil:
+			b.WriteString(" " + e.GetActivityTaskScheduledEventAttributes().ActivityType.Name)
+		case e.GetWorkflowExecutionSignaledEventAttributes() != nil:
+			fmt.Fprintf(&b, " %s", e.GetWorkflowExecutionSignaledEventAttributes().GetInput().GetPayloads())
+		case e.GetMarkerRecordedEventAttributes() != nil:
+			fmt.Fprintf(&b, " %.700s", e.GetMarkerRecordedEventAttributes().GetDetails()["data"])
+		}
+		b.WriteString("\n")
 	}
 	return b.String()
 }

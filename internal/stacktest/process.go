@@ -171,7 +171,9 @@ func (p *Processes) process(t testing.TB, name, path string, args []string, sett
 	part := &Process{t: t, name: name, path: path, args: args, env: environment(settings), log: p.logs.open(name), ready: ready, output: func(w io.Writer) io.Writer { return w }}
 	t.Cleanup(func() {
 		if part.child != nil {
-			part.child.Stop(syscall.SIGKILL, 5*time.Second) //nolint:errcheck // it was killed on purpose
+			if err := part.child.Stop(syscall.SIGKILL, 5*time.Second); err != nil {
+				t.Errorf("stop %s: %v", name, err)
+			}
 		}
 	})
 	return part

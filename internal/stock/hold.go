@@ -338,11 +338,14 @@ func Extend(ctx context.Context, tx pgx.Tx, tenant, holdID string, seconds, maxS
 func HandOver(ctx context.Context, tx pgx.Tx, tenant, holdID, reason, actor string) error {
 	b := &pgx.Batch{}
 	b.Queue(lockHold, tenant, holdID)
-	b.Queue(`WITH line AS (
-	    UPDATE hold_lines SET left_stock = quantity - shorted
+	b.Queue(`WITH due AS (
+	    SELECT sku, warehouse, quantity - shorted - left_stock AS units FROM hold_lines
 	     WHERE tenant = $1 AND hold_id = $2 AND left_stock < quantity - shorted
 	       AND EXISTS (SELECT FROM holds WHERE tenant = $1 AND id = $2 AND confirmed_at IS NOT NULL AND status IN ('confirmed','short'))
-	    RETURNING sku, warehouse, quantity - shorted AS units
+	  ), line AS (
+	    UPDATE hold_lines hl SET left_stock = left_stock + due.units FROM due
+	     WHERE hl.tenant = $1 AND hl.hold_id = $2 AND hl.sku = due.sku AND hl.warehouse = due.warehouse
+	    RETURNING hl.sku, hl.warehouse, due.units
 	  ), free AS (
 	    UPDATE stock_levels l SET reserved = l.reserved - line.units, updated_at = now() FROM line
 	     WHERE l.tenant = $1 AND l.sku = line.sku AND l.warehouse = line.warehouse RETURNING l.sku

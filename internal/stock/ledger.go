@@ -252,22 +252,26 @@ func Cure(ctx context.Context, tx pgx.Tx, tenant, holdID string, warehouses []st
 	), wanted AS (
 	  SELECT w.sku, w.quantity FROM unnest($3::text[], $4::int[]) AS w (sku, quantity)
 	), level AS (
-	  SELECT l.sku, l.warehouse, w.quantity,
+	  SELECT l.sku, l.warehouse, w.quantity, hold.channel, coalesce((l.set_aside ->> hold.channel)::int, 0) AS own,
 	         greatest(0, l.on_hand - l.reserved - coalesce((SELECT sum(value::int) FROM jsonb_each_text(l.set_aside) WHERE key <> hold.channel), 0))::int AS free
 	    FROM stock_levels l JOIN wanted w USING (sku), hold WHERE l.tenant = $1 AND l.warehouse = ANY($5)
 	), ranked AS (
 	  SELECT *, sum(free) OVER (PARTITION BY sku ORDER BY array_position($5, warehouse) ROWS UNBOUNDED PRECEDING) - free AS before FROM level
 	), taken AS (
-	  SELECT sku, warehouse, least(free, quantity - before)::int AS units FROM ranked WHERE free > 0 AND before < quantity
+	  SELECT sku, warehouse, channel, least(free, quantity - before)::int AS units, least(own, free, quantity - before)::int AS from_set_aside
+	    FROM ranked WHERE free > 0 AND before < quantity
 	), enough AS (
 	  SELECT NOT EXISTS (SELECT FROM wanted w WHERE w.quantity > coalesce((SELECT sum(units) FROM taken t WHERE t.sku = w.sku), 0)) AND EXISTS (SELECT FROM hold) AS ok
 	), reserve AS (
-	  UPDATE stock_levels l SET reserved = l.reserved + t.units, updated_at = now() FROM taken t, enough
+	  UPDATE stock_levels l SET reserved = l.reserved + t.units, updated_at = now(),
+	         set_aside = CASE WHEN t.from_set_aside = 0 THEN l.set_aside
+	                          ELSE jsonb_set(l.set_aside, ARRAY[t.channel], to_jsonb((l.set_aside ->> t.channel)::int - t.from_set_aside)) END
+	    FROM taken t, enough
 	   WHERE enough.ok AND l.tenant = $1 AND l.sku = t.sku AND l.warehouse = t.warehouse
 	), line AS (
-	  INSERT INTO hold_lines (tenant, hold_id, sku, warehouse, quantity)
-	  SELECT $1, $2, t.sku, t.warehouse, t.units FROM taken t, enough WHERE enough.ok
-	  ON CONFLICT (tenant, hold_id, sku, warehouse) DO UPDATE SET quantity = hold_lines.quantity + excluded.quantity
+	  INSERT INTO hold_lines (tenant, hold_id, sku, warehouse, quantity, from_set_aside)
+	  SELECT $1, $2, t.sku, t.warehouse, t.units, t.from_set_aside FROM taken t, enough WHERE enough.ok
+	  ON CONFLICT (tenant, hold_id, sku, warehouse) DO UPDATE SET quantity = hold_lines.quantity + excluded.quantity, from_set_aside = hold_lines.from_set_aside + excluded.from_set_aside
 	)
 	SELECT ok FROM enough`, tenant, holdID, skus, quantities, warehouses).QueryRow(func(row pgx.Row) error { return row.Scan(&whole) })
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
@@ -278,7 +282,7 @@ func Cure(ctx context.Context, tx pgx.Tx, tenant, holdID string, warehouses []st
 	}
 	b = &pgx.Batch{}
 	// What was lost is told by the movements; the hold names only what it keeps.
-	b.Queue(`UPDATE hold_lines SET quantity = quantity - shorted, shorted = 0 WHERE tenant = $1 AND hold_id = $2 AND shorted > 0`, tenant, holdID)
+	b.Queue(`UPDATE hold_lines SET quantity = quantity - shorted, shorted = 0, from_set_aside = least(from_set_aside, quantity - shorted) WHERE tenant = $1 AND hold_id = $2 AND shorted > 0`, tenant, holdID)
 	b.Queue(`UPDATE holds SET status = CASE WHEN confirmed_at IS NULL THEN 'held' ELSE 'confirmed' END, updated_at = now(),
 	   due_at = CASE WHEN confirmed_at IS NULL THEN held_until + interval '`+settleMargin+`' END WHERE tenant = $1 AND id = $2 AND status = 'short'`, tenant, holdID)
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {

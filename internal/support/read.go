@@ -114,15 +114,6 @@ func Stuck(ctx context.Context, tx pgx.Tx, tenant, after string, limit int) ([]I
 	return list, nil
 }
 
-// Count is how much needs a person.
-func Count(ctx context.Context, tx pgx.Tx, tenant string) (int, error) {
-	var n int
-	if err := tx.QueryRow(ctx, items+` SELECT count(*) FROM keyed`, tenant).Scan(&n); err != nil {
-		return 0, fmt.Errorf("support list: %w", err)
-	}
-	return n, nil
-}
-
 // ErrPosition is returned for a position that Position did not make.
 var ErrPosition = errors.New("not a position in the support list")
 
