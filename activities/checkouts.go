@@ -147,9 +147,17 @@ func (a *Checkouts) EndUnpaid(ctx context.Context, in CheckoutRef, to checkout.S
 	return v, classify(err)
 }
 
-// Settled marks the end of the run.
+// Settled marks the end of the run. A LatePayment that ends what a lost run of
+// the checkout had begun also ends what that run had parked.
 func (a *Checkouts) Settled(ctx context.Context, in CheckoutRef) error {
-	return classify(checkout.Settled(ctx, a.DB, in.Tenant, in.CheckoutID))
+	if err := checkout.Settled(ctx, a.DB, in.Tenant, in.CheckoutID); err != nil {
+		return classify(err)
+	}
+	run := "checkout:" + in.Tenant + ":" + in.CheckoutID
+	if activity.GetInfo(ctx).WorkflowExecution.ID == run {
+		return nil
+	}
+	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error { return inheritDesk(ctx, tx, in.Tenant, run) }))
 }
 
 // Record stores a gateway's answer and rules on it.

@@ -40,8 +40,9 @@ type PaymentRef struct {
 	// InboxID is the stored return that asks to be settled; empty for the
 	// payment's newest.
 	InboxID string `json:"inbox_id,omitempty"`
-	// MayCommit allows Settle to move money. Without it a gateway that charges
-	// only when we commit answers NotCommitted.
+	// MayCommit allows Settle to move money, if units are still held by then.
+	// Without it a gateway that charges only when we commit answers
+	// NotCommitted.
 	MayCommit bool `json:"may_commit,omitempty"`
 }
 
@@ -50,7 +51,7 @@ type Asked struct {
 	Answer  payment.Answer `json:"answer"`
 	AskedAt time.Time      `json:"asked_at"`
 	// NotCommitted: the buyer finished, and nothing was charged because
-	// MayCommit was not given.
+	// MayCommit was not given, or nothing is held any more.
 	NotCommitted bool `json:"not_committed,omitempty"`
 	// ByUs: of a Close, the provider knows nothing of it; the attempt dies by
 	// our not committing it.
@@ -156,6 +157,13 @@ func (a *Payments) Settle(ctx context.Context, in PaymentRef) (Asked, error) {
 		if ret.Kind != payment.ReturnFinished {
 			p, out.AskedAt, err = loadNow(ctx, tx, in)
 			return err
+		}
+		// The workflow may not know yet that another checkout, or the sweeper, has
+		// taken its units.
+		if in.MayCommit {
+			if in.MayCommit, err = checkout.Committable(ctx, tx, in.Tenant, in.CheckoutID); err != nil {
+				return err
+			}
 		}
 		if !in.MayCommit {
 			p, out.AskedAt, err = loadNow(ctx, tx, in)

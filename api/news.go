@@ -117,11 +117,20 @@ func (s *Server) keepNotification(ctx context.Context, tenantID string, name pay
 		if err != nil || !stored.Pending {
 			return err
 		}
-		if known && redundant(p, n.Claim) {
-			return inbox.MarkIgnored(ctx, tx, tenantID, stored.ID, "the payment is captured and applied already")
+		if !known {
+			return nil
 		}
-		tell = known && p.CheckoutID != ""
-		return nil
+		// Providers send several events about one thing within milliseconds: the
+		// first of them makes the run ask, and what it is told covers the others.
+		if p, err = payment.Lock(ctx, tx, tenantID, p.ID); err != nil {
+			return err
+		}
+		if inbox.Redundant(p, n.Claim) {
+			return inbox.MarkIgnored(ctx, tx, tenantID, stored.ID, inbox.ReasonRedundant)
+		}
+		told, err := inbox.HandedOn(ctx, tx, tenantID, p.ID, stored.ID)
+		tell = !told && p.CheckoutID != ""
+		return err
 	})
 	if err != nil {
 		return err
@@ -135,11 +144,6 @@ func (s *Server) keepNotification(ctx context.Context, tenantID string, name pay
 		})
 	}
 	return nil
-}
-
-// redundant reports whether news say what is recorded and done already.
-func redundant(p payment.Payment, claim payment.Outcome) bool {
-	return claim == payment.OutcomeApproved && p.Status == payment.StatusCaptured && p.Applied
 }
 
 // limitBody bounds a body that is read in other ways than by readBody.

@@ -12,6 +12,7 @@ import (
 
 	"justlogistics/internal/checkout"
 	"justlogistics/internal/inbox"
+	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/workflows"
 )
@@ -80,6 +81,9 @@ func (l *inboxLoop) hand(ctx context.Context, r inbox.Row) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if done, err := l.redundant(ctx, r); err != nil || done {
+		return err
+	}
 	news := workflows.News{PaymentID: r.PaymentID}
 	if r.Kind == inbox.Return {
 		news.ReturnID = r.ID
@@ -98,4 +102,19 @@ func (l *inboxLoop) hand(ctx context.Context, r inbox.Row) error {
 		return workflows.Restart(ctx, l.temporal, workflows.KindCheckout, r.Tenant, r.CheckoutID, false)
 	}
 	return workflows.StartLatePayment(ctx, l.temporal, workflows.CheckoutInput{Tenant: r.Tenant, CheckoutID: r.CheckoutID, PaymentID: r.PaymentID, ReturnID: news.ReturnID})
+}
+
+// redundant settles what came after the answer that it tells of.
+func (l *inboxLoop) redundant(ctx context.Context, r inbox.Row) (done bool, err error) {
+	err = l.db.InTenant(ctx, r.Tenant, func(tx pgx.Tx) error {
+		p, err := payment.Load(ctx, tx, r.Tenant, r.PaymentID)
+		if err != nil {
+			return err
+		}
+		if done = inbox.Redundant(p, r.Claim); !done {
+			return nil
+		}
+		return inbox.MarkIgnored(ctx, tx, r.Tenant, r.ID, inbox.ReasonRedundant)
+	})
+	return done, err
 }

@@ -48,6 +48,9 @@ func Checkout(ctx workflow.Context, in CheckoutInput) error {
 	// the same rules decide it. What must be undone is undone.
 	dctx, stop := workflow.NewDisconnectedContext(ctx)
 	defer stop()
+	if err := r.desk.giveUp(dctx); err != nil {
+		return err
+	}
 	if err := r.reload(dctx); err != nil {
 		return err
 	}
@@ -284,8 +287,10 @@ func (r *checkoutRun) run(ctx workflow.Context) error {
 	}
 	r.stopTimer()
 	r.desk.describe(ctx, "Done: "+string(r.view.Status)+".")
-	if _, err := certain[any](ctx, r.desk, "settled", "no attempt can be approved any more", checkouts.Settled, r.ref); err != nil {
-		return err
+	if !r.payable(ctx) {
+		if _, err := certain[any](ctx, r.desk, "settled", "no attempt can be approved any more", checkouts.Settled, r.ref); err != nil {
+			return err
+		}
 	}
 	// What came in the meantime has its turn before the run ends.
 	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) || !r.over(ctx) }); err != nil {
@@ -325,18 +330,12 @@ func (r *checkoutRun) over(ctx workflow.Context) bool {
 	if len(r.queue) > 0 || len(r.cancels) > 0 || len(r.desk.cases) > 0 || len(r.desk.decided) > 0 || len(r.doubts) > 0 || r.news.Len() > 0 || r.short.Len() > 0 {
 		return false
 	}
-	if r.late {
-		return true
-	}
-	if r.view.Status.Open() {
-		return false
-	}
-	for _, a := range r.view.Attempts {
-		if alive(a, workflow.Now(ctx)) {
-			return false
-		}
-	}
-	return true
+	return r.late || !r.payable(ctx)
+}
+
+// payable reports whether the checkout can still be paid by what others do.
+func (r *checkoutRun) payable(ctx workflow.Context) bool {
+	return r.view.Status.Open() || slices.ContainsFunc(r.view.Attempts, func(a checkout.AttemptView) bool { return alive(a, workflow.Now(ctx)) })
 }
 
 // deadline is the next moment at which the loop must act by itself, and why.
@@ -554,11 +553,19 @@ func (r *checkoutRun) ask(ctx workflow.Context, paymentID string) error {
 		return r.settle(ctx, paymentID, "")
 	}
 	var asked activities.Asked
-	call := gatewayCall(ctx, a.Gateway, string(a.Gateway)+": what became of payment "+a.PaymentID+"?")
+	call := askCall(ctx, a.Gateway, string(a.Gateway)+": what became of payment "+a.PaymentID+"?", r.left(ctx))
 	if failed := workflow.ExecuteActivity(call, payments.Lookup, r.payment(paymentID)).Get(ctx, &asked); failed != nil {
 		return r.unanswered(ctx, a, failed)
 	}
 	return r.record(ctx, a, asked, "")
+}
+
+// left is how long the stock is still kept; without stock there is no hurry.
+func (r *checkoutRun) left(ctx workflow.Context) time.Duration {
+	if !r.view.Status.Open() || r.view.HeldUntil.IsZero() {
+		return mostPatience
+	}
+	return r.view.HeldUntil.Sub(workflow.Now(ctx))
 }
 
 // attempt finds an attempt, reading the rows again when it is not known here.
@@ -588,6 +595,12 @@ func (r *checkoutRun) settle(ctx workflow.Context, paymentID, inboxID string) er
 	}
 	if !asked.NotCommitted {
 		return r.record(ctx, a, asked, "")
+	}
+	if held { // no more: the rows say what happened
+		if err := r.reload(ctx); err != nil {
+			return err
+		}
+		a, _ = r.view.Attempt(paymentID)
 	}
 	if !asked.Answer.Closed && !r.superseded(a) && (r.view.Status == checkout.Expired || r.view.Status == checkout.PaymentFailed) {
 		again, err := certain[activities.HeldAgain](ctx, r.desk, "hold-again", "hold stock again for a late buyer", checkouts.HoldAgain, r.ref)
@@ -755,16 +768,16 @@ func (r *checkoutRun) closeOthers(ctx workflow.Context, paid string) error {
 
 // closeLeftover closes an attempt of a checkout that has ended.
 func (r *checkoutRun) closeLeftover(ctx workflow.Context, a checkout.AttemptView) error {
-	_, err := r.close(ctx, a, payment.StatusCancelled, true)
+	_, err := r.close(ctx, a, payment.StatusCancelled, true, r.left(ctx))
 	return err
 }
 
 // close makes an attempt unpayable. certain is false when the gateway does not
 // answer, or answers that the buyer is in the middle of paying. final means
 // that it shall not be settled either if the buyer comes back.
-func (r *checkoutRun) close(ctx workflow.Context, a checkout.AttemptView, lapse payment.Status, final bool) (certain bool, err error) {
+func (r *checkoutRun) close(ctx workflow.Context, a checkout.AttemptView, lapse payment.Status, final bool, left time.Duration) (certain bool, err error) {
 	var asked activities.Asked
-	call := gatewayCall(ctx, a.Gateway, string(a.Gateway)+": close payment "+a.PaymentID)
+	call := askCall(ctx, a.Gateway, string(a.Gateway)+": close payment "+a.PaymentID, left)
 	if failed := workflow.ExecuteActivity(call, payments.Close, r.payment(a.PaymentID)).Get(ctx, &asked); failed != nil {
 		return false, r.unanswered(ctx, a, failed)
 	}
@@ -796,10 +809,10 @@ func (r *checkoutRun) timeUp(ctx workflow.Context) error {
 			after, _ := r.view.Attempt(a.PaymentID)
 			certain = !uncertain(after)
 			if err == nil && certain && alive(after, workflow.Now(ctx)) {
-				certain, err = r.close(ctx, after, payment.StatusExpired, false)
+				certain, err = r.close(ctx, after, payment.StatusExpired, false, r.left(ctx))
 			}
 		} else {
-			certain, err = r.close(ctx, a, payment.StatusExpired, false)
+			certain, err = r.close(ctx, a, payment.StatusExpired, false, r.left(ctx))
 		}
 		if err != nil {
 			return err
@@ -849,7 +862,8 @@ func (r *checkoutRun) another(ctx workflow.Context, c *command) (refused string,
 		if uncertain(a) {
 			return "payment_in_progress", nil
 		}
-		if _, err := r.close(ctx, a, payment.StatusCancelled, true); err != nil {
+		// A gateway that is away is why buyers take another one.
+		if _, err := r.close(ctx, a, payment.StatusCancelled, true, leastPatience); err != nil {
 			return "", err
 		}
 		after, _ := r.view.Attempt(a.PaymentID)
@@ -924,7 +938,7 @@ func (r *checkoutRun) cancel(ctx workflow.Context) (decided bool, err error) {
 			}
 		}
 		if r.view.Status.Open() && alive(a, workflow.Now(ctx)) {
-			sure, err := r.close(ctx, a, payment.StatusCancelled, true)
+			sure, err := r.close(ctx, a, payment.StatusCancelled, true, r.left(ctx))
 			if err != nil {
 				return false, err
 			}
@@ -1062,6 +1076,8 @@ func startShortage(ctx workflow.Context, in ShortageInput) error {
 }
 
 func startAbandoned(ctx workflow.Context, id, summary, name string, in any) error {
+	// Cancelling the one that starts it must not cancel it.
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{WorkflowID: id, ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE, StaticSummary: summary})
 	err := workflow.ExecuteChildWorkflow(ctx, name, in).GetChildWorkflowExecution().Get(ctx, nil)

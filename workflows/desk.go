@@ -33,6 +33,8 @@ type Case struct {
 	Message string // plain words: what it waits for
 	Tried   string
 	Verbs   []string
+	// standing: no step waits inside for the verb; a loop takes it up.
+	standing bool
 }
 
 // decision is a verb that a person used on a case.
@@ -121,6 +123,11 @@ func (d *desk) parked(step string) bool {
 
 // park puts a case on the desk. A step that is parked already stays.
 func (d *desk) park(ctx workflow.Context, c Case) error {
+	c.standing = true
+	return d.put(ctx, c)
+}
+
+func (d *desk) put(ctx workflow.Context, c Case) error {
 	if d.parked(c.Step) {
 		return nil
 	}
@@ -157,10 +164,23 @@ func (d *desk) unpark(ctx workflow.Context, step, resolution string) error {
 	return d.write(ctx, supports.Unpark, d.row(c), resolution)
 }
 
+// giveUp takes the cases off the desk that waited inside a step (wait) of which
+// nothing is left, because the run was cancelled and goes on elsewhere.
+func (d *desk) giveUp(ctx workflow.Context) error {
+	for _, c := range slices.Clone(d.cases) {
+		if !c.standing {
+			if err := d.unpark(ctx, c.Step, "the run was cancelled in Temporal"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // wait parks a case and waits until a person has used a verb on it; the caller
 // acts on the verb. It is for steps beside which nothing else goes on.
 func (d *desk) wait(ctx workflow.Context, c Case) (SupportRequest, error) {
-	if err := d.park(ctx, c); err != nil {
+	if err := d.put(ctx, c); err != nil {
 		return SupportRequest{}, err
 	}
 	var mine *decision
@@ -186,8 +206,10 @@ func (d *desk) row(c Case) activities.ParkedCase {
 	return activities.ParkedCase{Tenant: d.tenant, WorkflowID: d.workflowID, Step: c.Step, Subject: c.Subject, Reason: c.Reason, Message: c.Message, Tried: c.Tried, Verbs: c.Verbs}
 }
 
-// write keeps trying: a case that is not on the list would wait in silence.
+// write keeps trying, also when the run is cancelled: a case that is not on the
+// list would wait in silence.
 func (d *desk) write(ctx workflow.Context, activity any, args ...any) error {
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	ctx = workflow.WithActivityOptions(ctx, databaseActivity("support list"))
 	return workflow.ExecuteActivity(ctx, activity, args...).Get(ctx, nil)
 }

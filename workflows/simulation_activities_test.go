@@ -156,7 +156,10 @@ func (s *simulation) endUnpaid(ctx context.Context, _ activities.CheckoutRef, to
 }
 
 func (s *simulation) settled(ctx context.Context, _ activities.CheckoutRef) error {
-	_, err := s.step(ctx, "Settled", s.db.settled)
+	_, err := s.step(ctx, "Settled", func() {
+		s.db.settled()
+		s.db.inheritDesk(theCheckout)
+	})
 	return err
 }
 
@@ -294,6 +297,7 @@ func (s *simulation) settle(ctx context.Context, in activities.PaymentRef) (acti
 			return
 		}
 		ret = e.ret
+		in.MayCommit = in.MayCommit && s.db.committable()
 		if now := s.db.now(); ret.Kind == payment.ReturnFinished && in.MayCommit && p.SettleTriedAt == nil {
 			p.SettleTriedAt = &now
 		}

@@ -292,6 +292,9 @@ func (d *database) record(n checkout.News) checkout.Ruling {
 	}
 	before := *p
 	to := payment.After(p.Status, a, lapse)
+	if to == payment.StatusPending && p.Closed {
+		to = lapse
+	}
 	closed := a.Closed || a.Outcome == payment.OutcomeApproved
 	out.Changed = to != p.Status || closed && !p.Closed
 	if out.Changed || a.Code != p.Code {
@@ -334,11 +337,8 @@ func (d *database) put(p *payment.Payment, a payment.Answer, to payment.Status, 
 
 func (d *database) rule(before payment.Payment, p *payment.Payment, n checkout.News, out *checkout.Ruling) {
 	if before.Status.Approved() && before.NotAppliedReason != "" && !n.Person {
-		for _, r := range d.refunds {
-			if r.PaymentID == p.ID && r.Status != "failed" {
-				out.RefundID = r.ID
-				return
-			}
+		if out.RefundID = d.bookedRefund(p.ID); out.RefundID != "" {
+			return
 		}
 		out.Mismatch = before.NotAppliedReason
 		return
@@ -352,6 +352,8 @@ func (d *database) rule(before payment.Payment, p *payment.Payment, n checkout.N
 		p.NotAppliedReason = reason
 		if back := p.Captured - p.Refunded; back > 0 {
 			out.RefundID, out.Changed = d.intendRefund(p, back, reason), true
+		} else {
+			out.RefundID = d.bookedRefund(p.ID)
 		}
 	}
 	c := d.checkout
@@ -381,6 +383,15 @@ func (d *database) rule(before payment.Payment, p *payment.Payment, n checkout.N
 	p.Applied, p.NotAppliedReason, p.OrderID = true, "", c.ID
 	d.setCheckout(checkout.Paid)
 	c.FailureCode = ""
+}
+
+func (d *database) bookedRefund(paymentID string) string {
+	for _, r := range d.refunds {
+		if r.PaymentID == paymentID && r.Status != "failed" {
+			return r.ID
+		}
+	}
+	return ""
 }
 
 func (d *database) intendRefund(p *payment.Payment, amount int64, reason string) string {
@@ -441,6 +452,12 @@ func (d *database) shorted() {
 	}
 }
 
+// committable is checkout.Committable.
+func (d *database) committable() bool {
+	c, h := d.checkout, d.hold(d.checkout.HoldID)
+	return c.Status != checkout.Paid && c.Status != checkout.Cancelled && h != nil && h.live() && !h.confirmed
+}
+
 // takeOver is what another checkout does that replaces this one: its hold is
 // handed over before its attempts are closed.
 func (d *database) takeOver() bool {
@@ -451,6 +468,12 @@ func (d *database) takeOver() bool {
 	for _, p := range d.payments {
 		if p.Status.InDoubt() || p.Status.Approved() || p.Status == payment.StatusPending && !p.Closed && p.SettleTriedAt != nil {
 			return false
+		}
+	}
+	for _, p := range d.payments {
+		if p.Status == payment.StatusPending && p.BegunAt == nil {
+			d.setPayment(p, payment.StatusCancelled)
+			p.Closed = true
 		}
 	}
 	d.release(c.HoldID)

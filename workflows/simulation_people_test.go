@@ -216,8 +216,8 @@ func (s *simulation) shortage(orderID, holdID string) {
 
 // visit is a person's turn at the support desk.
 func (s *simulation) visit(earnest bool) {
-	for range s.db.parked {
-		s.decide(0, earnest)
+	for i := range s.db.parked {
+		s.decide(i, earnest)
 	}
 }
 
@@ -235,8 +235,13 @@ func (s *simulation) decide(n int, earnest bool) {
 	}
 	c := cases[n%len(cases)]
 	if !s.running[c.WorkflowID] {
+		// A run that was lost after its checkout had been closed is not begun
+		// anew: what it had parked stays until a person looks.
+		lost := s.plan.Lossy && !s.lostAt.IsZero() && !s.db.checkout.ClosedAt.After(s.lostAt.Add(s.plan.Skew))
+		if c.open = false; lost {
+			return
+		}
 		s.broken("step %s is on the support list, and its run %s is over", c.Step, c.WorkflowID)
-		c.open = false
 		return
 	}
 	verb := c.Verbs[n%len(c.Verbs)]

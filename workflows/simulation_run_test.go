@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stretchr/testify/mock"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/log"
@@ -34,7 +35,9 @@ const (
 )
 
 var (
-	dawn           = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	// The environment holds a local activity's deadline against the real clock:
+	// virtual time begins after it.
+	dawn           = time.Date(2126, 3, 2, 12, 0, 0, 0, time.UTC)
 	theCheckout    = workflows.ID(workflows.KindCheckout, demo, checkoutID)
 	theReservation = workflows.ID(workflows.KindReservation, demo, reservationID)
 )
@@ -101,6 +104,7 @@ func simulate(plan schedule, options ...func(*simulation)) *simulation {
 		o(s)
 	}
 	s.register(s.env)
+	s.env.OnRequestCancelExternalWorkflow(mock.Anything, theCheckout, mock.Anything).Return(nil) // a run that has just ended
 	s.env.SetOnChildWorkflowStartedListener(func(info *workflow.Info, _ workflow.Context, _ converter.EncodedValues) {
 		s.started(info.WorkflowExecution.ID)
 	})

@@ -44,6 +44,22 @@ func gatewayCall(ctx workflow.Context, g payment.Name, summary string) workflow.
 	})
 }
 
+// Patience of a question: what is not answered by then is asked again later.
+const (
+	mostPatience  = 15 * time.Second
+	leastPatience = 3 * time.Second
+)
+
+// askCall is gatewayCall for a question, or for closing an attempt, while the
+// stock may be kept for left longer: a gateway that is away must not keep it
+// past its time, nor keep other messages waiting for long.
+func askCall(ctx workflow.Context, g payment.Name, summary string, left time.Duration) workflow.Context {
+	ctx = gatewayCall(ctx, g, summary)
+	patience := min(max(left, leastPatience), mostPatience)
+	ctx = workflow.WithScheduleToCloseTimeout(ctx, patience)
+	return workflow.WithStartToCloseTimeout(ctx, min(patience, 12*time.Second))
+}
+
 // beginCall is gatewayCall for the step that the buyer waits for: a gateway
 // that is away is not waited for, the next one is used.
 func beginCall(ctx workflow.Context, g payment.Name, summary string) workflow.Context {

@@ -54,6 +54,7 @@ func runAudit(ctx context.Context, cfg *config.Config, patience time.Duration) (
 
 func printJSON(v any) error {
 	out := json.NewEncoder(os.Stdout)
+	out.SetEscapeHTML(false)
 	out.SetIndent("", "  ")
 	return out.Encode(v)
 }

@@ -202,6 +202,6 @@ func TestAudit_TheReportReadsAndParses(t *testing.T) {
 func TestAudit_ALedgerThatCantBeReadIsAnError(t *testing.T) {
 	t.Parallel()
 	s := openShop(t)
-	_, err := Run(t.Context(), s.db, Options{SandboxURL: "http://127.0.0.1:1", Client: http.DefaultClient})
+	_, err := Run(t.Context(), s.db, Options{SandboxURL: "http://127.0.0.1:1", Client: http.DefaultClient, Patience: time.Millisecond})
 	require.ErrorIs(t, err, ErrLedger)
 }

@@ -19,7 +19,8 @@ var holdRules = []rule{
 		      LEFT JOIN LATERAL (
 		        SELECT p.id AS payment FROM payments p
 		         WHERE p.tenant = h.tenant AND p.checkout_id = h.checkout_id
-		           AND (p.status IN ('unknown','processing') OR p.status = 'pending' AND NOT p.closed AND (p.settle_tried_at IS NOT NULL OR p.close_tried_at IS NOT NULL))
+		           AND (p.status IN ('unknown','processing') OR p.status = 'pending' AND NOT p.closed AND p.settle_tried_at IS NOT NULL
+                OR p.status IN ('pending','declined','cancelled') AND NOT p.closed AND p.close_tried_at IS NOT NULL)
 		         LIMIT 1) doubt ON true
 		     WHERE h.status IN ('held','short') AND h.confirmed_at IS NULL
 		  )

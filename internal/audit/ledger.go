@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -33,7 +34,24 @@ type entry struct {
 // taken reports whether a charge moved money; an authorization has not.
 func (e entry) taken() bool { return e.Status != "authorized" && e.Status != "voided" }
 
-func fetchLedger(ctx context.Context, client *http.Client, sandboxURL string) (s statement, err error) {
+// fetchLedger tries for as long as the options' patience lasts: a sandbox that
+// is being restarted is back within seconds.
+func fetchLedger(ctx context.Context, o Options) (statement, error) {
+	deadline := time.Now().Add(o.Patience)
+	for {
+		s, err := fetchLedgerOnce(ctx, o.Client, o.SandboxURL)
+		if err == nil || time.Now().After(deadline) {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return s, err
+		case <-time.After(min(500*time.Millisecond, o.Patience)):
+		}
+	}
+}
+
+func fetchLedgerOnce(ctx context.Context, client *http.Client, sandboxURL string) (s statement, err error) {
 	fail := func(err error) (statement, error) { return s, fmt.Errorf("%w at %s: %w", ErrLedger, sandboxURL, err) }
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(sandboxURL, "/")+"/ledger", nil)
 	if err != nil {
@@ -92,7 +110,7 @@ func lookWithLedger(ctx context.Context, db *postgres.DB, o Options, more func(t
 	}
 	var l look
 	var err error
-	if l.before, err = fetchLedger(ctx, o.Client, o.SandboxURL); err != nil {
+	if l.before, err = fetchLedger(ctx, o); err != nil {
 		return nil, err
 	}
 	err = snapshot(ctx, db, func(tx pgx.Tx) error {
@@ -106,7 +124,7 @@ func lookWithLedger(ctx context.Context, db *postgres.DB, o Options, more func(t
 	if err != nil {
 		return nil, err
 	}
-	if l.after, err = fetchLedger(ctx, o.Client, o.SandboxURL); err != nil {
+	if l.after, err = fetchLedger(ctx, o); err != nil {
 		return nil, err
 	}
 	return &l, nil

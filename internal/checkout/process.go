@@ -405,6 +405,10 @@ func takeOver(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, r *ro
 	    due_at = now() + interval '5 minutes' WHERE tenant = $1 AND id = $2`, tenantID, r.Replaces, "replaced by "+checkoutID); err != nil {
 		return "", fmt.Errorf("replace checkout %s: %w", r.Replaces, err)
 	}
+	// Its run closes what was begun; what was not shall not be.
+	if _, err := tx.Exec(ctx, `UPDATE payments SET status = 'cancelled', closed = true, updated_at = now(), due_at = NULL WHERE tenant = $1 AND checkout_id = $2 AND status = 'pending' AND begun_at IS NULL`, tenantID, r.Replaces); err != nil {
+		return "", fmt.Errorf("attempts of %s: %w", r.Replaces, err)
+	}
 	if err := giveDiscountBack(ctx, tx, tenantID, r.Replaces); err != nil {
 		return "", err
 	}

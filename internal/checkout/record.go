@@ -94,6 +94,9 @@ func move(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 	}
 	a := n.Answer
 	to := payment.After(p.Status, a, lapse)
+	if to == payment.StatusPending && p.Closed {
+		to = lapse // what was in doubt is not paid, and never will be
+	}
 	closed := a.Closed || a.Outcome == payment.OutcomeApproved
 	out.Changed = to != p.Status || closed && !p.Closed
 	if out.Changed || a.Code != p.Code {
@@ -123,10 +126,9 @@ func move(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 func rule(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r *row, p *payment.Payment, n News, out *Ruling) error {
 	if p.Status.Approved() && p.NotAppliedReason != "" && !n.Person {
 		// Decided before: only the refund's id is repeated.
-		var refundID string
-		err := tx.QueryRow(ctx, `SELECT coalesce((SELECT id FROM refunds WHERE tenant = $1 AND payment_id = $2 AND origin = 'ours' AND status <> 'failed' ORDER BY id LIMIT 1), '')`, t.ID, p.ID).Scan(&refundID)
+		refundID, err := bookedRefund(ctx, tx, t.ID, p.ID)
 		if err != nil {
-			return fmt.Errorf("refund of %s: %w", p.ID, err)
+			return err
 		}
 		out.RefundID = refundID
 		// A stray payment whose refund has failed waits with that refund.
@@ -149,7 +151,10 @@ func rule(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 		}
 		back := current.Captured - current.Refunded
 		if back <= 0 {
-			return nil // authorized only: the void is the gateway's Cancel
+			// Booked by an earlier turn of this, or authorized only: the void is the
+			// gateway's Cancel.
+			out.RefundID, err = bookedRefund(ctx, tx, t.ID, p.ID)
+			return err
 		}
 		out.RefundID, err = payment.IntendRefund(ctx, tx, t.ID, current, back, reason)
 		if err != nil {
@@ -192,6 +197,15 @@ func rule(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 	}
 	out.Changed = true
 	return makeOrder(ctx, tx, t, checkoutID, r, p, n)
+}
+
+// bookedRefund is the refund of ours that a payment has; "" when there is none.
+func bookedRefund(ctx context.Context, tx pgx.Tx, tenantID, paymentID string) (refundID string, err error) {
+	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT id FROM refunds WHERE tenant = $1 AND payment_id = $2 AND origin = 'ours' AND status <> 'failed' ORDER BY id LIMIT 1), '')`, tenantID, paymentID).Scan(&refundID)
+	if err != nil {
+		return "", fmt.Errorf("refund of %s: %w", paymentID, err)
+	}
+	return refundID, nil
 }
 
 func notApplied(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p *payment.Payment, reason string) error {
@@ -250,7 +264,7 @@ func settleInbox(ctx context.Context, tx pgx.Tx, tenantID string, p payment.Paym
 	if n.Answer.Outcome == payment.OutcomeUnknown {
 		return nil
 	}
-	return inbox.SettleFor(ctx, tx, tenantID, p.ID, n.AskedAt, n.Answer.Outcome == payment.OutcomePending, out.Changed, "nothing new: the payment was "+string(p.Status))
+	return inbox.SettleFor(ctx, tx, tenantID, p.ID, n.AskedAt, n.Answer.Outcome, out.Changed, "nothing new: the payment was "+string(p.Status))
 }
 
 // HoldAgain holds the stock of a checkout whose hold has ended, for a late
@@ -318,6 +332,19 @@ func LetGo(ctx context.Context, db *postgres.DB, tenantID, checkoutID string) (v
 	return v, err
 }
 
+// Committable reports whether the buyer may be charged now: units are held and
+// the checkout is neither paid nor cancelled. It keeps others from taking the
+// hold until the transaction ends, which must announce the commit.
+func Committable(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string) (ok bool, err error) {
+	err = tx.QueryRow(ctx, `SELECT c.status NOT IN ('paid','cancelled') AND EXISTS (
+	      SELECT FROM holds h WHERE h.tenant = c.tenant AND h.id = c.hold_id AND h.status IN ('held','short') AND h.confirmed_at IS NULL)
+	  FROM checkouts c WHERE c.tenant = $1 AND c.id = $2 FOR UPDATE OF c`, tenantID, checkoutID).Scan(&ok)
+	if err != nil {
+		return false, fmt.Errorf("may checkout %s be charged: %w", checkoutID, err)
+	}
+	return ok, nil
+}
+
 // NotCommitted settles the stored return of an attempt that we do not commit:
 // the buyer was not charged.
 func NotCommitted(ctx context.Context, db *postgres.DB, tenantID, checkoutID, paymentID, why string) (v View, err error) {
@@ -345,8 +372,9 @@ func RefundStray(ctx context.Context, db *postgres.DB, tenantID, checkoutID, pay
 		if err != nil {
 			return err
 		}
-		refundID, err = payment.IntendRefund(ctx, tx, tenantID, p, p.Captured-p.Refunded, payment.ReasonMismatch)
-		if err != nil {
+		back := p.Captured - p.Refunded
+		refundID, err = payment.IntendRefund(ctx, tx, tenantID, p, back, payment.ReasonMismatch)
+		if err != nil || back == 0 { // booked before
 			return err
 		}
 		return timeline.Add(ctx, tx, tenantID, checkoutID, "refund_booked", "support", map[string]any{"refund_id": refundID, "payment_id": paymentID, "reason": payment.ReasonMismatch})

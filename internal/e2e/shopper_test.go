@@ -76,11 +76,12 @@ func requireShortStory(t *testing.T, s *stacktest.Shop, c stacktest.Checkout) {
 	require.LessOrEqual(t, len(h.Events), mostEvents)
 
 	stored, clear := stacktest.Text(t, h), stacktest.Text(t, s.Decrypted(t, h))
-	require.Contains(t, clear, c.Reservation.ID, "the payloads could be read")
-	require.NotContains(t, stored, c.Reservation.ID, "payloads are encrypted")
-	for _, personal := range []string{"ana@example.cl", "example.cl", "Ana", "Rojas", "61234567", "Providencia", "11111111", "11.111.111"} {
-		require.NotContains(t, strings.ToLower(clear), strings.ToLower(personal))
-		require.NotContains(t, strings.ToLower(stored), strings.ToLower(personal))
+	require.True(t, strings.Contains(clear, c.Reservation.ID), "the payloads could be read")
+	require.False(t, strings.Contains(stored, c.Reservation.ID), "payloads are encrypted")
+	for _, personal := range []string{"ana@example", "example.cl", "Ana Rojas", "Rojas", "961234567", "Providencia", "11111111-1", "11.111.111"} {
+		for _, text := range []string{clear, stored} {
+			require.False(t, strings.Contains(strings.ToLower(text), strings.ToLower(personal)), "%q is in the history", personal)
+		}
 	}
 
 	described, err := s.Temporal.DescribeWorkflow(t.Context(), run, "")

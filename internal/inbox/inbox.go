@@ -68,9 +68,9 @@ func Store(ctx context.Context, tx pgx.Tx, tenant string, n News) (Stored, error
 	// two statements makes room for ours.
 	for range 3 {
 		s := Stored{ID: id.New(), Pending: true}
-		tag, err := tx.Exec(ctx, `INSERT INTO inbox (tenant, id, gateway, kind, event_id, event_type, payment_id, reference, signed, claim, detail)
-		  VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11) ON CONFLICT DO NOTHING`,
-			tenant, s.ID, n.Gateway, n.Kind, n.EventID, n.EventType, n.PaymentID, n.Reference, n.Signed, claim, detail)
+		tag, err := tx.Exec(ctx, `INSERT INTO inbox (tenant, id, gateway, kind, event_id, event_type, payment_id, reference, signed, claim, detail, next_attempt_at)
+		  VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11, now() + $12::interval) ON CONFLICT DO NOTHING`,
+			tenant, s.ID, n.Gateway, n.Kind, n.EventID, n.EventType, n.PaymentID, n.Reference, n.Signed, claim, detail, firstTurn(n.Kind))
 		if err != nil {
 			return Stored{}, fmt.Errorf("store news: %w", err)
 		}
@@ -90,6 +90,35 @@ func Store(ctx context.Context, tx pgx.Tx, tenant string, n News) (Stored, error
 		}
 	}
 	return Stored{}, errors.New("store news: like news keep being applied at the same moment")
+}
+
+// ReasonRedundant is why news are ignored that Redundant is true of.
+const ReasonRedundant = "the payment is captured and applied already"
+
+// Redundant reports whether news say what is recorded and done already.
+func Redundant(p payment.Payment, claim payment.Outcome) bool {
+	return claim == payment.OutcomeApproved && p.Status == payment.StatusCaptured && p.Applied
+}
+
+// firstTurn is when the loop takes what its receiver did not get done: a webhook
+// is handed on within a second, a return is waited for as long as a buyer waits.
+func firstTurn(k Kind) time.Duration {
+	if k == Return {
+		return 9 * time.Second
+	}
+	return 3 * time.Second
+}
+
+// HandedOn reports whether other news of a payment came so shortly before that
+// the run is about to ask the gateway because of them. The caller holds the
+// payment's row, so that of two at once one is the first.
+func HandedOn(ctx context.Context, tx pgx.Tx, tenant, paymentID, inboxID string) (bool, error) {
+	var yes bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM inbox WHERE tenant = $1 AND payment_id = $2 AND id <> $3 AND status = 'pending' AND received_at > now() - interval '2 seconds')`, tenant, paymentID, inboxID).Scan(&yes)
+	if err != nil {
+		return false, fmt.Errorf("other news of payment %s: %w", paymentID, err)
+	}
+	return yes, nil
 }
 
 // StoreIgnored keeps news that change nothing, once per payment, kind of news
@@ -209,17 +238,18 @@ func mark(ctx context.Context, tx pgx.Tx, tenant, inboxID, status, reason string
 
 // SettleFor marks what was said about a payment before askedAt (the database's
 // time at which the provider was asked), because the provider's answer covers
-// it: applied when it changed something, else ignored with the reason. While
-// the provider has no answer yet (pending), an event that claims one stays,
-// and so does a return that asks to be settled.
-func SettleFor(ctx context.Context, tx pgx.Tx, tenant, paymentID string, askedAt time.Time, pending, applied bool, reason string) error {
+// it: applied when it changed something, else ignored with the reason. An
+// answer that the payment is approved covers whatever claims just that, also
+// what came since. While the provider has no answer yet, an event that claims
+// one stays, and so does a return that asks to be settled.
+func SettleFor(ctx context.Context, tx pgx.Tx, tenant, paymentID string, askedAt time.Time, outcome payment.Outcome, applied bool, reason string) error {
 	status := "ignored"
 	if applied {
 		status, reason = "applied", ""
 	}
 	_, err := tx.Exec(ctx, `UPDATE inbox SET status = $3, reason = $4, settled_at = now(), due_at = NULL
-	  WHERE tenant = $1 AND payment_id = $2 AND status = 'pending' AND received_at <= $5
-	    AND NOT ($6 AND (claim = 'approved' OR kind = 'return' AND event_type = 'finished'))`, tenant, paymentID, status, reason, askedAt, pending)
+	  WHERE tenant = $1 AND payment_id = $2 AND status = 'pending' AND (received_at <= $5 OR $6 = 'approved' AND claim = 'approved')
+	    AND NOT ($6 = 'pending' AND (claim = 'approved' OR kind = 'return' AND event_type = 'finished'))`, tenant, paymentID, status, reason, askedAt, string(outcome))
 	if err != nil {
 		return fmt.Errorf("settle news of payment %s: %w", paymentID, err)
 	}

@@ -106,6 +106,8 @@ func TestClaim_FindsThePaymentAndBacksOff(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	early := b.store(inbox.News{Gateway: payment.Stripe, Kind: inbox.Webhook, EventID: "evt_1", Reference: "pi_1", Signed: true, Claim: payment.OutcomeApproved})
+	require.Empty(t, b.claim(10), "who received it goes first")
+	b.sql(`UPDATE inbox SET next_attempt_at = now()`)
 	rows := b.claim(10)
 	require.Len(t, rows, 1)
 	require.Empty(t, rows[0].PaymentID, "not known yet")
@@ -120,18 +122,18 @@ func TestClaim_FindsThePaymentAndBacksOff(t *testing.T) {
 	require.Equal(t, early.ID, rows[0].ID)
 	require.Equal(t, payment.OutcomeApproved, rows[0].Claim)
 
-	settle := func(askedAt time.Time, pending bool) (left int) {
+	settle := func(askedAt time.Time, outcome payment.Outcome) (left int) {
 		b.in(func(tx pgx.Tx) error {
-			if err := inbox.SettleFor(t.Context(), tx, shop, paymentID, askedAt, pending, true, ""); err != nil {
+			if err := inbox.SettleFor(t.Context(), tx, shop, paymentID, askedAt, outcome, true, ""); err != nil {
 				return err
 			}
 			return tx.QueryRow(t.Context(), `SELECT count(*) FROM inbox WHERE status = 'pending'`).Scan(&left)
 		})
 		return left
 	}
-	require.Equal(t, 1, settle(time.Now().Add(-time.Hour), false), "what came after the question is not answered by it")
-	require.Equal(t, 1, settle(time.Now().Add(time.Hour), true), "a claim of approval waits for an answer")
-	require.Zero(t, settle(time.Now().Add(time.Hour), false))
+	require.Equal(t, 1, settle(time.Now().Add(-time.Hour), payment.OutcomeDeclined), "what came after the question is not answered by it")
+	require.Equal(t, 1, settle(time.Now().Add(time.Hour), payment.OutcomePending), "a claim of approval waits for an answer")
+	require.Zero(t, settle(time.Now().Add(-time.Hour), payment.OutcomeApproved), "an approval covers the claim, whenever it came")
 	b.sql(`UPDATE inbox SET next_attempt_at = now()`)
 	require.Empty(t, b.claim(10))
 }
@@ -142,6 +144,7 @@ func TestClaim_TwoLoopsNeverTakeTheSame(t *testing.T) {
 	for range 20 {
 		b.store(inbox.News{Gateway: payment.Stripe, Kind: inbox.Webhook, EventID: id.New(), Signed: true})
 	}
+	b.sql(`UPDATE inbox SET next_attempt_at = now()`)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	seen := map[string]int{}

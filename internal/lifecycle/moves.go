@@ -44,7 +44,7 @@ var rows = []row{
 
 	// An approval is forward from every unpaid state.
 	{Payment, "pending", "processing authorized captured declined cancelled expired unknown"},
-	{Payment, "processing", "authorized captured declined cancelled expired unknown"},
+	{Payment, "processing", "pending authorized captured declined cancelled expired unknown"},
 	{Payment, "unknown", "pending processing authorized captured declined cancelled expired"},
 	{Payment, "declined", "processing authorized captured unknown"},
 	{Payment, "cancelled", "processing authorized captured unknown"},

@@ -152,7 +152,8 @@ func Resplit(ctx context.Context, tx pgx.Tx, tenant, orderID string, held []stoc
 		}
 		keep = append(keep, s.warehouse)
 		_, err = tx.Exec(ctx, `INSERT INTO shipments (tenant, id, order_id, warehouse, status, lines, due_at) VALUES ($1,$2,$3,$4,'pending',$5,$6)
-		  ON CONFLICT (tenant, order_id, warehouse) DO UPDATE SET lines = excluded.lines, updated_at = now() WHERE shipments.status = 'pending'`, tenant, id.New(), orderID, s.warehouse, lines, due)
+		  ON CONFLICT (tenant, order_id, warehouse) DO UPDATE SET lines = excluded.lines, status = 'pending', due_at = coalesce(shipments.due_at, excluded.due_at), updated_at = now()
+		    WHERE shipments.status IN ('pending','cancelled')`, tenant, id.New(), orderID, s.warehouse, lines, due)
 		if err != nil {
 			return fmt.Errorf("split order %s: %w", orderID, err)
 		}

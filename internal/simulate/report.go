@@ -205,6 +205,7 @@ func (r Report) WriteText(w io.Writer) error {
 // WriteJSON prints all of a report.
 func (r Report) WriteJSON(w io.Writer) error {
 	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
 	out.SetIndent("", "  ")
 	return out.Encode(r)
 }

@@ -204,6 +204,14 @@ func (r *run) find(ctx context.Context) (evidence, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 60*time.Second)
 	defer cancel()
 	e := evidence{records: r.records, shelves: r.shelves, stock: map[string]stockOf{}, prefix: r.prefix(), clean: r.Faults == NoFaults}
+	for _, rec := range r.records {
+		if len(rec.CheckoutIDs) == 0 || rec.checkout != nil && rec.checkout.ended() {
+			continue
+		}
+		if _, err := r.look(ctx, rec); err != nil && rec.Unanswered == "" {
+			rec.Unanswered = err.Error()
+		}
+	}
 	var err error
 	if e.ledger, err = r.world.ledger(ctx); err != nil {
 		return e, err
@@ -230,15 +238,10 @@ func (r *run) settle(ctx context.Context) {
 		all.Go(func() {
 			for pause := 300 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 				slots <- struct{}{}
-				done, err := r.look(ctx, rec)
+				// What can't be read now is read again, and once more at the end.
+				done, _ := r.look(ctx, rec)
 				<-slots
-				if done {
-					return
-				}
-				if rest(ctx, pause) != nil {
-					if err != nil && rec.Unanswered == "" {
-						rec.Unanswered = err.Error()
-					}
+				if done || rest(ctx, pause) != nil {
 					return
 				}
 			}

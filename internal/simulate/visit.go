@@ -198,22 +198,26 @@ func (v *visit) another(ctx context.Context, c *checkout, gateway string) string
 // approve pays at the provider's page. The browser comes back unless the buyer
 // closes the tab; one that finds nobody reloads, as people do.
 func (v *visit) approve(ctx context.Context, paymentID string, comeBack bool) bool {
-	at := time.Now()
+	approval := Approval{PaymentID: paymentID, At: time.Now()}
 	took, err := v.out.step(ctx, paymentID, "approve", comeBack)
-	if errors.Is(err, errPageClosed) {
+	switch {
+	case errors.Is(err, errPageClosed):
 		return false
+	case errors.Is(err, errPerhapsTaken):
+		if comeBack {
+			took, err = v.out.step(ctx, paymentID, "return", true)
+		}
+	case err == nil:
+		approval.Taken = true
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errPerhapsTaken) && !errors.Is(err, errPageClosed) {
 		v.rec.Trouble = append(v.rec.Trouble, err.Error())
-		v.rec.Approvals = append(v.rec.Approvals, Approval{PaymentID: paymentID, At: at})
-		return false
 	}
-	approval := Approval{PaymentID: paymentID, At: at, Taken: true}
-	if comeBack && v.back(ctx, paymentID, took) {
+	if err == nil && comeBack && v.back(ctx, paymentID, took) {
 		approval.StoredAt = time.Now()
 	}
 	v.rec.Approvals = append(v.rec.Approvals, approval)
-	return true
+	return err == nil
 }
 
 // reloads is how often a buyer reloads a page that asks for patience.
@@ -242,6 +246,9 @@ func (v *visit) back(ctx context.Context, paymentID string, took stepTaken) bool
 		}
 		pause = min(2*pause, 4*time.Second)
 		again, err := v.out.step(ctx, paymentID, "return", true)
+		if errors.Is(err, errPageClosed) || errors.Is(err, errPerhapsTaken) {
+			return false
+		}
 		if err != nil {
 			v.rec.Trouble = append(v.rec.Trouble, err.Error())
 			return false
@@ -263,7 +270,7 @@ func (v *visit) told(status string) {
 // leave declines or aborts and lets the browser come back.
 func (v *visit) leave(ctx context.Context, paymentID, step string) bool {
 	took, err := v.out.step(ctx, paymentID, step, true)
-	if errors.Is(err, errPageClosed) {
+	if errors.Is(err, errPageClosed) || errors.Is(err, errPerhapsTaken) {
 		return false
 	}
 	if err != nil {

@@ -37,28 +37,36 @@ func (s stepTaken) toldStatus() string {
 	return u.Query().Get("status")
 }
 
-// errPageClosed: the provider does not let the buyer do that any more.
-var errPageClosed = errors.New("the provider's page is closed")
+var (
+	// errPageClosed: the provider does not let the buyer do that any more.
+	errPageClosed = errors.New("the provider's page is closed")
+	// errPerhapsTaken: the page is closed, maybe because of this buyer's own step,
+	// to which there was no answer.
+	errPerhapsTaken = errors.New("the provider may have taken the step")
+)
 
 // step lets the buyer of a payment act: approve, decline, abort or return.
-// Without an answer the provider may have taken the step: asking again then
-// finds the page closed.
+// One that had no answer is taken again.
 func (w *world) step(ctx context.Context, paymentID, step string, comeBack bool) (stepTaken, error) {
 	path := "/buyer/" + url.PathEscape(paymentID) + "/" + step
 	if !comeBack {
 		path += "?return=false"
 	}
+	unanswered := false
 	for pause := 300 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		var out stepTaken
 		status, err := w.call(ctx, http.MethodPost, path, "", &out)
 		switch {
 		case err == nil && status == http.StatusOK:
 			return out, nil
+		case err == nil && status == http.StatusConflict && unanswered:
+			return out, errPerhapsTaken
 		case err == nil && status == http.StatusConflict:
 			return out, errPageClosed
 		case err == nil && status < 500:
 			return out, fmt.Errorf("%s at payment %s: the provider answers %d", step, paymentID, status)
 		}
+		unanswered = true
 		if failed := rest(ctx, pause); failed != nil {
 			return out, fmt.Errorf("%s at payment %s: %w", step, paymentID, failed)
 		}

@@ -1,7 +1,6 @@
 package stacktest
 
 import (
-	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -77,7 +76,6 @@ func Text(t testing.TB, h *historypb.History) string {
 		raw, err := proto.Marshal(e)
 		require.NoError(t, err)
 		b.Write(raw)
-		b.WriteString("\n" + base64.StdEncoding.EncodeToString(raw) + "\n")
 	}
 	return b.String()
 }

@@ -1,0 +1,162 @@
+package simulate
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const somePrefix = "SIM-1-x-"
+
+// bought is a buyer of two of A who approved and has the order, and everything
+// around it as it should be.
+func bought() (evidence, *Record) {
+	at := time.Date(2026, 9, 18, 12, 0, 0, 0, time.UTC)
+	ends := at.Add(time.Minute)
+	id := "c1"
+	r := &Record{
+		Buyer:       Buyer{N: 4, Kind: Approves, Gateway: "stripe", Items: []Item{{"A", 2}}},
+		CheckoutIDs: []string{id}, Attempts: 1, ToldPaid: true,
+		Approvals: []Approval{{PaymentID: "p1", At: at, Taken: true, StoredAt: at.Add(time.Second)}},
+		checkout: &checkout{ID: id, Status: "paid", OrderID: &id, ExpiresAt: &ends,
+			Items:       []soldItem{{SKU: somePrefix + "A", Quantity: 2, UnitPrice: 12990, Total: 25980}},
+			Totals:      totals{Items: 25980, Shipping: 3990, Total: 29970, Currency: "CLP"},
+			Reservation: &reservation{},
+			Payments:    []attempt{{ID: "p1", Gateway: "stripe", Status: "captured", Captured: 29970, Applied: true}},
+		},
+		order: &order{ID: id, Status: "paid", Totals: totals{Total: 29970}},
+	}
+	r.checkout.Reservation.Lines = append(r.checkout.Reservation.Lines, struct {
+		SKU       string `json:"sku"`
+		Quantity  int    `json:"quantity"`
+		Warehouse string `json:"warehouse"`
+	}{somePrefix + "A", 2, "SCL-1"})
+	level := stockOf{Available: 8}
+	level.Warehouses = append(level.Warehouses, struct {
+		Warehouse string `json:"warehouse"`
+		OnHand    int    `json:"on_hand"`
+		Reserved  int    `json:"reserved"`
+	}{"SCL-1", 10, 2})
+	return evidence{records: []*Record{r}, prefix: somePrefix, clean: true,
+		ledger:  ledger{charges: map[string][]entry{"p1": {{PaymentID: "p1", Gateway: "stripe", Amount: 29970, Currency: "CLP", Status: "captured"}}}, refunds: map[string][]entry{}},
+		shelves: []shelf{{good{"A", 12990}, 10}}, stock: map[string]stockOf{"A": level}}, r
+}
+
+// unpaid makes of it a checkout that ended, whose stock is free again.
+func unpaid(e evidence, r *Record, status string) {
+	r.checkout.Status, r.checkout.OrderID, r.order, r.ToldPaid = status, nil, nil, false
+	r.checkout.Payments[0].Status, r.checkout.Payments[0].Applied, r.checkout.Payments[0].Captured = "expired", false, 0
+	e.stock["A"].Warehouses[0].Reserved = 0
+	level := e.stock["A"]
+	level.Available = 10
+	e.stock["A"] = level
+}
+
+func TestDifferences_ABuyerWhoHasWhatItPaidForIsNone(t *testing.T) {
+	t.Parallel()
+	e, _ := bought()
+	require.Empty(t, e.differences())
+
+	e, r := bought()
+	unpaid(e, r, "expired")
+	r.Approvals, e.ledger.charges = nil, nil
+	require.Empty(t, e.differences())
+
+	e, r = bought() // a late approval that went back
+	unpaid(e, r, "cancelled")
+	r.ToldCancelled, r.Cancelled = true, true
+	r.checkout.Payments[0].Status = "refunded"
+	e.ledger.refunds["p1"] = []entry{{Amount: 29970}}
+	require.Empty(t, e.differences())
+}
+
+func TestDifferences_EachIsNamed(t *testing.T) {
+	t.Parallel()
+	charge := entry{PaymentID: "p1", Gateway: "stripe", Amount: 29970, Currency: "CLP", Status: "captured"}
+	for rule, spoil := range map[string]func(e *evidence, r *Record){
+		"unanswered":                  func(_ *evidence, r *Record) { r.Unanswered = "connection refused" },
+		"two_checkouts_for_one_order": func(_ *evidence, r *Record) { r.CheckoutIDs = append(r.CheckoutIDs, "c2") },
+		"buyer_saw_a_server_error":    func(_ *evidence, r *Record) { r.ServerErrors = []string{"500"} },
+		"unexpected_answer":           func(_ *evidence, r *Record) { r.Trouble = []string{"418"} },
+		"sold_what_there_is_not":      func(_ *evidence, r *Record) { r.Buyer.Kind = WantsTooMuch },
+		"refusal_without_lines":       func(_ *evidence, r *Record) { r.Refused = "insufficient_stock" },
+		"refused_with_stock": func(_ *evidence, r *Record) {
+			r.Refused, r.Shortage = "insufficient_stock", []shortage{{somePrefix + scarce.name, 1, 1}}
+		},
+		"refused_without_cause":      func(_ *evidence, r *Record) { r.Refused = "gateway_unavailable" },
+		"not_ended":                  func(_ *evidence, r *Record) { r.checkout.Payments[0].Status = "unknown" },
+		"items_differ":               func(_ *evidence, r *Record) { r.Buyer.Items[0].Quantity = 3 },
+		"totals_differ":              func(_ *evidence, r *Record) { r.checkout.Totals.Total++ },
+		"discount_differs":           func(_ *evidence, r *Record) { r.Buyer.Code = true },
+		"charged_another_amount":     func(e *evidence, _ *Record) { e.ledger.charges["p1"][0].Amount-- },
+		"charged_twice":              func(e *evidence, _ *Record) { e.ledger.charges["p1"] = []entry{charge, charge} },
+		"refunded_too_much":          func(e *evidence, _ *Record) { e.ledger.refunds["p1"] = []entry{{Amount: 30000}} },
+		"paid_without_charge":        func(e *evidence, _ *Record) { delete(e.ledger.charges, "p1") },
+		"paid_without_paying":        func(_ *evidence, r *Record) { r.Approvals = nil },
+		"charged_and_not_paid":       func(e *evidence, r *Record) { unpaid(*e, r, "expired") },
+		"told_cancelled_and_charged": func(e *evidence, r *Record) { unpaid(*e, r, "cancelled"); r.ToldCancelled = true },
+		"told_cancelled_and_is_not":  func(_ *evidence, r *Record) { r.ToldCancelled = true },
+		"told_paid_and_is_not":       func(e *evidence, r *Record) { unpaid(*e, r, "expired"); r.ToldPaid = true },
+		"approved_in_time_and_not_paid": func(e *evidence, r *Record) {
+			unpaid(*e, r, "expired")
+			delete(e.ledger.charges, "p1")
+		},
+		"order_without_payment": func(e *evidence, r *Record) { unpaid(*e, r, "expired"); id := "c1"; r.checkout.OrderID = &id },
+		"order_missing":         func(_ *evidence, r *Record) { r.order = nil },
+		"order_differs":         func(_ *evidence, r *Record) { r.order.Totals.Total = 1 },
+		"units_differ":          func(_ *evidence, r *Record) { r.checkout.Reservation.Lines[0].Quantity = 1 },
+		"stock_unknown":         func(e *evidence, _ *Record) { delete(e.stock, "A") },
+		"oversold":              func(e *evidence, _ *Record) { e.shelves[0].units = 1 },
+		"on_hand_differs":       func(e *evidence, _ *Record) { e.stock["A"].Warehouses[0].OnHand = 9 },
+		"reserved_differs":      func(e *evidence, _ *Record) { e.stock["A"].Warehouses[0].Reserved = 5 },
+		"available_differs":     func(e *evidence, _ *Record) { l := e.stock["A"]; l.Available = 0; e.stock["A"] = l },
+	} {
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			e, r := bought()
+			spoil(&e, r)
+			var named []string
+			for _, d := range e.differences() {
+				require.NotEmpty(t, d.Words)
+				named = append(named, d.Rule)
+			}
+			require.Contains(t, named, rule)
+		})
+	}
+}
+
+func TestDifferences_WhoeverCancelsOrPaysLateHasNoRightToTheOrder(t *testing.T) {
+	t.Parallel()
+	e, r := bought()
+	unpaid(e, r, "cancelled")
+	r.Cancelled, e.ledger.charges = true, nil
+	require.Empty(t, e.differences())
+
+	e, r = bought()
+	unpaid(e, r, "expired")
+	r.Approvals[0].StoredAt, e.ledger.charges = r.checkout.ExpiresAt.Add(-time.Second), nil
+	require.Empty(t, e.differences())
+}
+
+func TestCheckout_AStrayApprovalHasNotEndedUntilItWentBack(t *testing.T) {
+	t.Parallel()
+	c := checkout{Status: "cancelled", Payments: []attempt{{Status: "captured", Captured: 10}}}
+	require.False(t, c.ended())
+	c.Payments[0].Refunded = 10
+	require.False(t, c.ended())
+	c.Payments[0].Status = "refunded"
+	require.True(t, c.ended())
+	c.Status = "awaiting_payment"
+	require.False(t, c.ended())
+}
+
+func TestLatency_IsTheNearestRank(t *testing.T) {
+	t.Parallel()
+	var all []time.Duration
+	for i := range 100 {
+		all = append(all, time.Duration(100-i)*time.Millisecond)
+	}
+	require.Equal(t, Latency{Count: 100, P50: 50, P95: 95, P99: 99, Max: 100}, latency(all))
+	require.Equal(t, Latency{}, latency(nil))
+}
