@@ -29,8 +29,8 @@ type CheckoutRef struct {
 	CheckoutID string `json:"checkout_id"`
 }
 
-// Start holds stock and writes the first attempt's intent: checkout.Start.
-func (a *Checkouts) Start(ctx context.Context, in CheckoutRef) (checkout.View, error) {
+// HoldStock holds stock and writes the first attempt's intent: checkout.Start.
+func (a *Checkouts) HoldStock(ctx context.Context, in CheckoutRef) (checkout.View, error) {
 	v, err := checkout.Load(ctx, a.DB, in.Tenant, in.CheckoutID)
 	if err != nil {
 		return v, classify(err)
@@ -90,9 +90,9 @@ type NextAttempt struct {
 	OK bool `json:"ok"`
 }
 
-// Next writes the intent of an attempt with the next gateway of `auto`, as
+// NextGateway writes the intent of an attempt with the next gateway of `auto`, as
 // attempt Number. OK is false when none is left or the hold is over.
-func (a *Checkouts) Next(ctx context.Context, in CheckoutRef, number int) (NextAttempt, error) {
+func (a *Checkouts) NextGateway(ctx context.Context, in CheckoutRef, number int) (NextAttempt, error) {
 	v, err := checkout.Load(ctx, a.DB, in.Tenant, in.CheckoutID)
 	if err != nil {
 		return NextAttempt{}, classify(err)
@@ -105,9 +105,9 @@ func (a *Checkouts) Next(ctx context.Context, in CheckoutRef, number int) (NextA
 	return NextAttempt{View: v, OK: ok}, classify(err)
 }
 
-// Try writes the intent of an attempt that the buyer asked for. With `auto`
+// AddAttempt writes the intent of an attempt that the buyer asked for. With `auto`
 // the first gateway of the route is taken that did not fail to begin.
-func (a *Checkouts) Try(ctx context.Context, in CheckoutRef, paymentID, gateway string) (NextAttempt, error) {
+func (a *Checkouts) AddAttempt(ctx context.Context, in CheckoutRef, paymentID, gateway string) (NextAttempt, error) {
 	if gateway == "auto" {
 		v, err := checkout.Load(ctx, a.DB, in.Tenant, in.CheckoutID)
 		if err != nil {
@@ -123,8 +123,8 @@ func (a *Checkouts) Try(ctx context.Context, in CheckoutRef, paymentID, gateway 
 	return NextAttempt{View: v, OK: ok}, classify(err)
 }
 
-// Load reads the checkout.
-func (a *Checkouts) Load(ctx context.Context, in CheckoutRef) (checkout.View, error) {
+// ReadCheckout reads the checkout.
+func (a *Checkouts) ReadCheckout(ctx context.Context, in CheckoutRef) (checkout.View, error) {
 	v, err := checkout.Load(ctx, a.DB, in.Tenant, in.CheckoutID)
 	return v, classify(err)
 }
@@ -147,9 +147,9 @@ func (a *Checkouts) EndUnpaid(ctx context.Context, in CheckoutRef, to checkout.S
 	return v, classify(err)
 }
 
-// Settled marks the end of the run. A LatePayment that ends what a lost run of
+// EndRun marks the end of the run. A LatePayment that ends what a lost run of
 // the checkout had begun also ends what that run had parked.
-func (a *Checkouts) Settled(ctx context.Context, in CheckoutRef) error {
+func (a *Checkouts) EndRun(ctx context.Context, in CheckoutRef) error {
 	if err := checkout.Settled(ctx, a.DB, in.Tenant, in.CheckoutID); err != nil {
 		return classify(err)
 	}
@@ -160,8 +160,8 @@ func (a *Checkouts) Settled(ctx context.Context, in CheckoutRef) error {
 	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error { return inheritDesk(ctx, tx, in.Tenant, run) }))
 }
 
-// Record stores a gateway's answer and rules on it.
-func (a *Checkouts) Record(ctx context.Context, in CheckoutRef, n checkout.News) (checkout.Ruling, error) {
+// RecordAnswer stores a gateway's answer and rules on it.
+func (a *Checkouts) RecordAnswer(ctx context.Context, in CheckoutRef, n checkout.News) (checkout.Ruling, error) {
 	r, err := checkout.Record(ctx, a.DB, in.Tenant, in.CheckoutID, n)
 	return r, classify(err)
 }

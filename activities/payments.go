@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/internal/checkout"
+	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/timeline"
@@ -58,11 +59,11 @@ type Asked struct {
 	ByUs bool `json:"by_us,omitempty"`
 }
 
-// Begin creates the attempt at its gateway and offers the checkout to the
+// BeginPayment creates the attempt at its gateway and offers the checkout to the
 // buyer. Repeated, it finds the attempt begun. It fails with TypeUnavailable,
 // TypeInvalid or TypeCredentials when the buyer cannot pay there, and with
 // TypeUnknown when the gateway did not answer.
-func (a *Payments) Begin(ctx context.Context, in PaymentRef) error {
+func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) error {
 	var p payment.Payment
 	var intent payment.Intent
 	err := a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
@@ -138,10 +139,10 @@ func notBegunCode(class string) string {
 	return checkout.FailGatewayUnavailable
 }
 
-// Settle does what a stored return asks for. If it was tried before, the
+// SettleReturn does what a stored return asks for. If it was tried before, the
 // gateway is asked first, so that a commit whose answer was lost is not made
 // twice.
-func (a *Payments) Settle(ctx context.Context, in PaymentRef) (Asked, error) {
+func (a *Payments) SettleReturn(ctx context.Context, in PaymentRef) (Asked, error) {
 	var p payment.Payment
 	var ret payment.Return
 	var out Asked
@@ -201,8 +202,8 @@ func (a *Payments) Settle(ctx context.Context, in PaymentRef) (Asked, error) {
 	return out, classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error { return payment.NotSettled(ctx, tx, in.Tenant, in.PaymentID) }))
 }
 
-// Lookup asks the gateway what became of an attempt.
-func (a *Payments) Lookup(ctx context.Context, in PaymentRef) (Asked, error) {
+// AskGateway asks the gateway what became of an attempt.
+func (a *Payments) AskGateway(ctx context.Context, in PaymentRef) (Asked, error) {
 	p, g, askedAt, err := a.attempt(ctx, in, "")
 	if err != nil {
 		return Asked{}, classify(err)
@@ -215,8 +216,8 @@ func (a *Payments) Lookup(ctx context.Context, in PaymentRef) (Asked, error) {
 	return Asked{Answer: answer, AskedAt: askedAt}, nil
 }
 
-// Close makes an attempt unpayable, or finds that it was paid.
-func (a *Payments) Close(ctx context.Context, in PaymentRef) (Asked, error) {
+// CloseAttempt makes an attempt unpayable, or finds that it was paid.
+func (a *Payments) CloseAttempt(ctx context.Context, in PaymentRef) (Asked, error) {
 	p, g, askedAt, err := a.attempt(ctx, in, payment.EffectClose)
 	if err != nil {
 		return Asked{}, classify(err)
@@ -271,28 +272,28 @@ type RefundRef struct {
 
 // RefundView is a refund as its workflow sees it.
 type RefundView struct {
-	Status     string       `json:"status"`
-	Amount     int64        `json:"amount"`
-	Currency   string       `json:"currency"`
-	Reason     string       `json:"reason"`
-	Gateway    payment.Name `json:"gateway"`
-	PaymentID  string       `json:"payment_id"`
-	CheckoutID string       `json:"checkout_id"`
+	Status     string         `json:"status"`
+	Amount     int64          `json:"amount"`
+	Currency   money.Currency `json:"currency"`
+	Reason     string         `json:"reason"`
+	Gateway    payment.Name   `json:"gateway"`
+	PaymentID  string         `json:"payment_id"`
+	CheckoutID string         `json:"checkout_id"`
 }
 
 // LoadRefund reads a refund.
 func (a *Payments) LoadRefund(ctx context.Context, in RefundRef) (v RefundView, err error) {
 	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
 		r, p, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
-		v = RefundView{r.Status, r.Amount, string(r.Currency), r.Reason, p.Gateway, p.ID, r.CheckoutID}
+		v = RefundView{r.Status, r.Amount, r.Currency, r.Reason, p.Gateway, p.ID, r.CheckoutID}
 		return err
 	})
 	return v, classify(err)
 }
 
-// Refund gives the money back, or finds that it was given back already: a
+// RefundPayment gives the money back, or finds that it was given back already: a
 // refund that was tried before is looked up first.
-func (a *Payments) Refund(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
+func (a *Payments) RefundPayment(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
 	intent, g, tried, err := a.refund(ctx, in)
 	if err != nil {
 		return payment.RefundAnswer{}, classify(err)

@@ -27,9 +27,9 @@ type ParkedCase struct {
 	Verbs      []string `json:"verbs"`
 }
 
-// Park puts a case on the support list. Parking it again refreshes its words
+// ParkStep puts a case on the support list. Parking it again refreshes its words
 // and keeps its since.
-func (a *Support) Park(ctx context.Context, c ParkedCase) error {
+func (a *Support) ParkStep(ctx context.Context, c ParkedCase) error {
 	return classify(a.DB.InTenant(ctx, c.Tenant, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `INSERT INTO parked (tenant, workflow_id, step, subject, reason, message, tried, verbs, due_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8, now() + interval '1 hour')
 		  ON CONFLICT (tenant, workflow_id, step) DO UPDATE SET reason = excluded.reason, message = excluded.message, tried = excluded.tried, verbs = excluded.verbs,
@@ -45,8 +45,8 @@ func (a *Support) Park(ctx context.Context, c ParkedCase) error {
 	}))
 }
 
-// Unpark takes a case off the list, saying how it ended.
-func (a *Support) Unpark(ctx context.Context, c ParkedCase, resolution string) error {
+// UnparkStep takes a case off the list, saying how it ended.
+func (a *Support) UnparkStep(ctx context.Context, c ParkedCase, resolution string) error {
 	return classify(a.DB.InTenant(ctx, c.Tenant, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE parked SET resolved_at = now(), resolution = $4 WHERE tenant = $1 AND workflow_id = $2 AND step = $3 AND resolved_at IS NULL`, c.Tenant, c.WorkflowID, c.Step, resolution)
 		if err != nil {

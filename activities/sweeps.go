@@ -56,39 +56,43 @@ func (a *Sweeps) Sweep(ctx context.Context) error {
 
 // holds frees units whose time was over 30 s ago, one hold a transaction. A
 // hold whose payment is under way or unknown is left: it is past due, and so
-// on the support list.
+// on the support list. One that cannot be freed keeps no other from it.
 func (a *Sweeps) holds(ctx context.Context) error {
+	stuck := []string{}
+	var failed []error
 	for range sweepBatch {
-		done := true
+		var tenantID, holdID, checkoutID, status string
 		err := a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
-			var tenantID, holdID, checkoutID, status string
 			err := tx.QueryRow(ctx, `SELECT h.tenant, h.id, coalesce(h.checkout_id,''), coalesce(c.status,'') FROM holds h LEFT JOIN checkouts c ON c.tenant = h.tenant AND c.id = h.checkout_id
-			   WHERE h.status IN ('held','short') AND h.confirmed_at IS NULL AND h.held_until < now() - interval '30 seconds'
+			   WHERE h.status IN ('held','short') AND h.confirmed_at IS NULL AND h.held_until < now() - interval '30 seconds' AND NOT h.id = ANY($1)
 			     AND NOT EXISTS (SELECT FROM payments p WHERE p.tenant = h.tenant AND p.checkout_id = h.checkout_id
 			           AND (p.status IN ('unknown','processing') OR p.status = 'pending' AND NOT p.closed AND p.settle_tried_at IS NOT NULL))
-			   ORDER BY h.held_until LIMIT 1 FOR UPDATE OF h SKIP LOCKED`).Scan(&tenantID, &holdID, &checkoutID, &status)
+			   ORDER BY h.held_until LIMIT 1 FOR UPDATE OF h SKIP LOCKED`, stuck).Scan(&tenantID, &holdID, &checkoutID, &status)
 			if errors.Is(err, pgx.ErrNoRows) {
+				holdID = ""
 				return nil
 			}
 			if err != nil {
 				return err
 			}
-			done = false
 			if checkoutID != "" && checkout.Status(status).Open() {
-				if err := checkout.SweepUnpaid(ctx, tx, tenantID, checkoutID); err != nil {
-					return err
-				}
-			} else if _, err := stock.Expire(ctx, tx, tenantID, holdID); err != nil {
-				return err
+				return checkout.SweepUnpaid(ctx, tx, tenantID, checkoutID)
 			}
-			a.Logger.Warn("the sweeper freed a hold that outlived its time", "tenant", tenantID, "reservation_id", holdID)
-			return nil
-		})
-		if err != nil || done {
+			_, err = stock.Expire(ctx, tx, tenantID, holdID)
 			return err
+		})
+		switch {
+		case err == nil && holdID == "":
+			return errors.Join(failed...)
+		case err == nil:
+			a.Logger.Warn("the sweeper freed a hold that outlived its time", "tenant", tenantID, "reservation_id", holdID)
+		case holdID == "" || ctx.Err() != nil:
+			return errors.Join(append(failed, err)...)
+		default:
+			stuck, failed = append(stuck, holdID), append(failed, err)
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // lostStarts looks after checkouts whose row was written and whose workflow
@@ -111,6 +115,7 @@ func (a *Sweeps) lostStarts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var failed []error
 	for _, l := range rows {
 		problem, _, err := a.describe(ctx, "checkout:"+l.Tenant+":"+l.ID)
 		switch {
@@ -124,10 +129,10 @@ func (a *Sweeps) lostStarts(ctx context.Context) error {
 			err = a.restart(ctx, subject{l.Tenant, "checkout", l.ID})
 		}
 		if err != nil {
-			return err
+			failed = append(failed, err)
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // subject is an open row whose run should be at work.

@@ -136,7 +136,7 @@ func (s *Server) beginCheckout(r *request, checkoutID string, made checkout.Crea
 		noun = "unit"
 	}
 	options := start(workflows.KindCheckout, r.tenant, checkoutID, fmt.Sprintf("%s: %d %s, %s", made.Number, made.Units, noun, money.Format(made.Total, made.Currency)),
-		temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(r.tenant), temporalclient.OrderState.ValueSet(string(checkout.Reserving)),
+		temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(r.tenant), temporalclient.OrderState.ValueSet(string(checkout.AwaitingPayment)),
 			temporalclient.Channel.ValueSet(made.Channel), temporalclient.Number.ValueSet(made.Number), temporalclient.Attention.ValueSet(false)))
 	var answer workflows.BeginAnswer
 	runID, err := s.startAndAsk(ctx, options, workflows.CheckoutName, workflows.CheckoutInput{Tenant: r.tenant, CheckoutID: checkoutID},

@@ -66,7 +66,7 @@ func LatePayment(ctx workflow.Context, in CheckoutInput) error {
 	if err != nil {
 		return err
 	}
-	if r.view, err = certain[checkout.View](ctx, r.desk, "load", "read the checkout", checkouts.Load, r.ref); err != nil {
+	if r.view, err = certain[checkout.View](ctx, r.desk, "load", "read the checkout", checkouts.ReadCheckout, r.ref); err != nil {
 		return err
 	}
 	r.opened, r.late = true, true
@@ -193,7 +193,7 @@ func (r *checkoutRun) await(ctx workflow.Context, c *command) error {
 // open holds the stock and begins the first attempt that can begin.
 func (r *checkoutRun) open(ctx workflow.Context) (err error) {
 	r.desk.describe(ctx, "Holding stock.")
-	if r.view, err = certain[checkout.View](ctx, r.desk, "hold", "hold stock, write the payment's intent", checkouts.Start, r.ref); err != nil {
+	if r.view, err = certain[checkout.View](ctx, r.desk, "hold", "hold stock, write the payment's intent", checkouts.HoldStock, r.ref); err != nil {
 		return err
 	}
 	if r.view.Replaces != "" && r.view.Status.Open() {
@@ -212,7 +212,7 @@ func (r *checkoutRun) open(ctx workflow.Context) (err error) {
 			break // begun, also when only its answer was lost
 		}
 		if r.view.Requested == "auto" && class != activities.TypeInvalid {
-			next, err := certain[activities.NextAttempt](ctx, r.desk, "next-gateway", "take the next gateway of the route", checkouts.Next, r.ref, n+1)
+			next, err := certain[activities.NextAttempt](ctx, r.desk, "next-gateway", "take the next gateway of the route", checkouts.NextGateway, r.ref, n+1)
 			if err != nil {
 				return err
 			}
@@ -244,8 +244,8 @@ func (r *checkoutRun) open(ctx workflow.Context) (err error) {
 // pay, else the class of what prevented it.
 func (r *checkoutRun) begin(ctx workflow.Context, a checkout.AttemptView) (class string, err error) {
 	in := r.payment(a.PaymentID)
-	call := beginCall(ctx, a.Gateway, fmt.Sprintf("%s: begin payment of %s for %s", a.Gateway, amount(r.view.Total, string(r.view.Currency)), r.view.Number))
-	failed := workflow.ExecuteActivity(call, payments.Begin, in).Get(ctx, nil)
+	call := beginCall(ctx, a.Gateway, fmt.Sprintf("%s: begin payment of %s for %s", title(a.Gateway), amount(r.view.Total, r.view.Currency), r.view.Number), r.left(ctx))
+	failed := workflow.ExecuteActivity(call, payments.BeginPayment, in).Get(ctx, nil)
 	if failed != nil {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
@@ -264,7 +264,7 @@ func (r *checkoutRun) payment(id string) activities.PaymentRef {
 }
 
 func (r *checkoutRun) reload(ctx workflow.Context) (err error) {
-	r.view, err = certain[checkout.View](ctx, r.desk, "load", "read the checkout", checkouts.Load, r.ref)
+	r.view, err = certain[checkout.View](ctx, r.desk, "load", "read the checkout", checkouts.ReadCheckout, r.ref)
 	return err
 }
 
@@ -286,9 +286,9 @@ func (r *checkoutRun) run(ctx workflow.Context) error {
 		}
 	}
 	r.stopTimer()
-	r.desk.describe(ctx, "Done: "+string(r.view.Status)+".")
+	r.desk.describe(ctx, r.ending(ctx))
 	if !r.payable(ctx) {
-		if _, err := certain[any](ctx, r.desk, "settled", "no attempt can be approved any more", checkouts.Settled, r.ref); err != nil {
+		if _, err := certain[any](ctx, r.desk, "settled", "no attempt can be approved any more", checkouts.EndRun, r.ref); err != nil {
 			return err
 		}
 	}
@@ -346,24 +346,25 @@ func (r *checkoutRun) deadline(now time.Time) (at time.Time, why string) {
 		}
 	}
 	for _, d := range r.doubts {
-		sooner(d.next, "ask the gateway again about payment "+d.paymentID)
+		a, _ := r.view.Attempt(d.paymentID)
+		sooner(d.next, "ask "+title(a.Gateway)+" again whether it took the money, at "+clock(d.next))
 	}
 	if r.late {
 		return at, why
 	}
 	if r.view.Status.Open() {
-		sooner(r.holdEnds(), "hold ends")
+		sooner(r.holdEnds(), "the hold ends at "+clock(r.view.HeldUntil))
 	}
 	for _, a := range r.view.Attempts {
 		if !alive(a, now) {
 			continue
 		}
 		if r.view.Status.Open() {
-			sooner(r.pollAt, "ask "+string(a.Gateway)+" about payment "+a.PaymentID)
+			sooner(r.pollAt, "waiting for "+title(a.Gateway)+" until "+clock(r.view.ExpiresAt)+"; asks at "+clock(r.pollAt))
 		} else if !uncertain(a) && !r.doubted(a.PaymentID) {
 			// After the end: close at once what can be closed, and again when
 			// the provider's own time is over.
-			sooner(r.closeAt(a), "close attempt at "+string(a.Gateway))
+			sooner(r.closeAt(a), "a late buyer may come back from "+title(a.Gateway)+" until "+clock(a.PayableUntil))
 		}
 	}
 	return at, why
@@ -388,7 +389,7 @@ func (r *checkoutRun) wait(ctx workflow.Context) error {
 		r.stopTimer()
 		if !at.IsZero() {
 			timerCtx, cancel := workflow.WithCancel(ctx)
-			r.timer = workflow.NewTimerWithOptions(timerCtx, max(at.Sub(now), time.Millisecond), workflow.TimerOptions{Summary: why + " at " + clock(at)})
+			r.timer = workflow.NewTimerWithOptions(timerCtx, max(at.Sub(now), time.Millisecond), workflow.TimerOptions{Summary: why})
 			r.timerAt, r.cancelTimer = at, cancel
 		}
 	}
@@ -553,8 +554,8 @@ func (r *checkoutRun) ask(ctx workflow.Context, paymentID string) error {
 		return r.settle(ctx, paymentID, "")
 	}
 	var asked activities.Asked
-	call := askCall(ctx, a.Gateway, string(a.Gateway)+": what became of payment "+a.PaymentID+"?", r.left(ctx))
-	if failed := workflow.ExecuteActivity(call, payments.Lookup, r.payment(paymentID)).Get(ctx, &asked); failed != nil {
+	call := askCall(ctx, a.Gateway, title(a.Gateway)+": what became of payment "+a.PaymentID+"?", r.left(ctx))
+	if failed := workflow.ExecuteActivity(call, payments.AskGateway, r.payment(paymentID)).Get(ctx, &asked); failed != nil {
 		return r.unanswered(ctx, a, failed)
 	}
 	return r.record(ctx, a, asked, "")
@@ -651,8 +652,8 @@ func (r *checkoutRun) superseded(a checkout.AttemptView) bool {
 func (r *checkoutRun) settleCall(ctx workflow.Context, a checkout.AttemptView, inboxID string, mayCommit bool) (asked activities.Asked, err error) {
 	in := r.payment(a.PaymentID)
 	in.InboxID, in.MayCommit = inboxID, mayCommit
-	call := gatewayCall(ctx, a.Gateway, string(a.Gateway)+": settle the buyer's return of payment "+a.PaymentID)
-	err = workflow.ExecuteActivity(call, payments.Settle, in).Get(ctx, &asked)
+	call := askCall(ctx, a.Gateway, title(a.Gateway)+": settle the buyer's return of payment "+a.PaymentID, r.left(ctx))
+	err = workflow.ExecuteActivity(call, payments.SettleReturn, in).Get(ctx, &asked)
 	return asked, err
 }
 
@@ -673,7 +674,7 @@ func (r *checkoutRun) unanswered(ctx workflow.Context, a checkout.AttemptView, f
 	}
 	// Not cured by time alone.
 	return r.desk.park(ctx, Case{Step: "gateway:" + a.PaymentID, Reason: "gateway_" + class, Verbs: []string{VerbRetry, VerbResolve},
-		Message: fmt.Sprintf("%s does not tell what became of payment %s.", a.Gateway, a.PaymentID), Tried: cause(failed)})
+		Message: fmt.Sprintf("%s does not tell what became of payment %s.", title(a.Gateway), a.PaymentID), Tried: cause(failed)})
 }
 
 // doubt begins, or keeps, asking about an attempt.
@@ -699,7 +700,7 @@ func (r *checkoutRun) askAgain(ctx workflow.Context, d *doubt) error {
 	a, _ := r.view.Attempt(d.paymentID)
 	if len(r.doubts) > 0 && uncertain(a) && workflow.Now(ctx).Sub(d.since) > doubtUntilParked {
 		if err := r.desk.park(ctx, Case{Step: "doubt:" + d.paymentID, Reason: "payment_unknown", Verbs: []string{VerbRetry, VerbResolve},
-			Message: fmt.Sprintf("Nobody knows whether payment %s at %s took the buyer's money. Look at the provider's panel and resolve it as approved or declined; we go on asking.", d.paymentID, a.Gateway),
+			Message: fmt.Sprintf("Nobody knows whether payment %s at %s took the buyer's money. Look at the provider's panel and resolve it as approved or declined; we go on asking.", d.paymentID, title(a.Gateway)),
 			Tried:   fmt.Sprintf("asked since %s", clock(d.since))}); err != nil {
 			return err
 		}
@@ -714,7 +715,7 @@ func (r *checkoutRun) record(ctx workflow.Context, a checkout.AttemptView, asked
 }
 
 func (r *checkoutRun) recordNews(ctx workflow.Context, n checkout.News) error {
-	ruling, err := certain[checkout.Ruling](ctx, r.desk, "record", "record: payment is "+string(n.Answer.Outcome), checkouts.Record, r.ref, n)
+	ruling, err := certain[checkout.Ruling](ctx, r.desk, "record", "record: payment is "+string(n.Answer.Outcome), checkouts.RecordAnswer, r.ref, n)
 	if err != nil {
 		return err
 	}
@@ -733,13 +734,32 @@ func (r *checkoutRun) recordNews(ctx workflow.Context, n checkout.News) error {
 	}
 	if ruling.Mismatch != "" {
 		return r.desk.park(ctx, Case{Step: "mismatch:" + n.PaymentID, Reason: "payment_mismatch", Verbs: []string{VerbResolve, VerbSkip},
-			Message: fmt.Sprintf("Payment %s was approved, but not as we asked (%s). The money is recorded and pays nothing: resolve with outcome accept or refund.", n.PaymentID, ruling.Mismatch),
-			Tried:   "compared with the intent"})
+			Message: fmt.Sprintf("%s approved payment %s, but not as we asked (%s): %s, and we asked for %s. The money is recorded and pays nothing: resolve with outcome accept or refund.",
+				title(a.Gateway), n.PaymentID, strings.ReplaceAll(ruling.Mismatch, "_", " "), amount(n.Answer.Amount, n.Answer.Currency), amount(r.view.Total, r.view.Currency)),
+			Tried: "compared with the intent"})
+	}
+	if err := r.review(ctx, n, a); err != nil {
+		return err
 	}
 	if wasOpen && r.view.Status == checkout.Paid {
 		return r.closeOthers(ctx, n.PaymentID)
 	}
 	return nil
+}
+
+// review has a person look at an order whose payment its provider still
+// reviews: it is paid, and must not be shipped yet.
+func (r *checkoutRun) review(ctx workflow.Context, n checkout.News, a checkout.AttemptView) error {
+	step := "review:" + n.PaymentID
+	switch {
+	case !a.Applied || n.Answer.Outcome != payment.OutcomeApproved:
+		return nil
+	case n.Answer.Review && !n.Person:
+		return r.desk.park(ctx, Case{Step: step, Reason: checkout.ReasonReview, Verbs: []string{VerbRetry, VerbResolve},
+			Message: fmt.Sprintf("%s reviews payment %s by hand: the order is paid and must not be shipped yet. Retry asks again; resolve as approved when the review is closed.", title(a.Gateway), n.PaymentID),
+			Tried:   "asked the gateway"})
+	}
+	return r.desk.unpark(ctx, step, "the review is closed")
 }
 
 // certainNow ends a doubt and what was parked about it.
@@ -777,8 +797,8 @@ func (r *checkoutRun) closeLeftover(ctx workflow.Context, a checkout.AttemptView
 // that it shall not be settled either if the buyer comes back.
 func (r *checkoutRun) close(ctx workflow.Context, a checkout.AttemptView, lapse payment.Status, final bool, left time.Duration) (certain bool, err error) {
 	var asked activities.Asked
-	call := askCall(ctx, a.Gateway, string(a.Gateway)+": close payment "+a.PaymentID, left)
-	if failed := workflow.ExecuteActivity(call, payments.Close, r.payment(a.PaymentID)).Get(ctx, &asked); failed != nil {
+	call := askCall(ctx, a.Gateway, title(a.Gateway)+": close payment "+a.PaymentID, left)
+	if failed := workflow.ExecuteActivity(call, payments.CloseAttempt, r.payment(a.PaymentID)).Get(ctx, &asked); failed != nil {
 		return false, r.unanswered(ctx, a, failed)
 	}
 	if asked.ByUs && !final && workflow.Now(ctx).Before(a.PayableUntil) {
@@ -876,7 +896,7 @@ func (r *checkoutRun) another(ctx workflow.Context, c *command) (refused string,
 	}
 	gateway := c.gateway
 	for {
-		next, err := certain[activities.NextAttempt](ctx, r.desk, "try", "write the next attempt's intent", checkouts.Try, r.ref, c.paymentID, gateway)
+		next, err := certain[activities.NextAttempt](ctx, r.desk, "try", "write the next attempt's intent", checkouts.AddAttempt, r.ref, c.paymentID, gateway)
 		if err != nil {
 			return "", err
 		}
@@ -902,7 +922,7 @@ func (r *checkoutRun) another(ctx workflow.Context, c *command) (refused string,
 		case c.gateway != "auto":
 			return checkout.FailGatewayUnavailable, nil
 		}
-		next, err = certain[activities.NextAttempt](ctx, r.desk, "next-gateway", "take the next gateway of the route", checkouts.Next, r.ref, len(r.view.Attempts)+1)
+		next, err = certain[activities.NextAttempt](ctx, r.desk, "next-gateway", "take the next gateway of the route", checkouts.NextGateway, r.ref, len(r.view.Attempts)+1)
 		if err != nil {
 			return "", err
 		}
@@ -1024,8 +1044,10 @@ func (r *checkoutRun) decide(ctx workflow.Context, dec *decision) (err error) {
 				err = startRefund(ctx, r.in.Tenant, refundID)
 			}
 		}
+	case what == "review" && dec.Outcome == "approved":
+		err = r.desk.unpark(ctx, dec.Step, "the review is closed, says a person")
 	case what == "mismatch" && dec.Outcome == "accept", dec.Outcome == "approved", dec.Outcome == "declined":
-		answer := payment.Answer{Outcome: payment.OutcomeApproved, Captured: true, Amount: r.view.Total, Currency: r.view.Currency, Reference: dec.Reference}
+		answer := payment.Answer{Outcome: payment.OutcomeApproved, Captured: true, Amount: r.view.Total, Currency: r.view.Currency, Reference: dec.Reference, Code: checkout.CodeAcceptedByPerson}
 		if dec.Outcome == "declined" {
 			answer = payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: "resolved_by_support"}
 		}
@@ -1048,21 +1070,35 @@ func (r *checkoutRun) story(ctx workflow.Context) string {
 	var b strings.Builder
 	// Fprintf would do, but counts as non-deterministic.
 	say := func(format string, args ...any) { b.WriteString(fmt.Sprintf(format, args...)) }
-	say("**%s** %s, %s. ", r.view.Number, r.view.Status, amount(r.view.Total, string(r.view.Currency)))
+	say("**%s** is %s, %s. ", r.view.Number, strings.ReplaceAll(string(r.view.Status), "_", " "), amount(r.view.Total, r.view.Currency))
 	for _, a := range r.view.Attempts {
 		switch {
 		case uncertain(a):
-			say("Asking %s whether payment %s took the money. ", a.Gateway, a.PaymentID)
+			say("Asking %s whether payment %s took the money. ", title(a.Gateway), a.PaymentID)
 		case alive(a, now) && r.view.Status.Open():
-			say("Waiting for %s until %s. ", a.Gateway, clock(r.view.ExpiresAt))
+			say("Waiting for %s until %s. ", title(a.Gateway), clock(r.view.ExpiresAt))
 		case alive(a, now):
-			say("A late buyer may still come back from %s until %s. ", a.Gateway, clock(a.PayableUntil))
+			say("A late buyer may still come back from %s until %s. ", title(a.Gateway), clock(a.PayableUntil))
 		}
 	}
 	if r.view.Status.Open() && len(r.view.Held) > 0 {
 		say("%s held.", stock.Describe(r.view.Held))
 	}
 	return b.String()
+}
+
+// ending says in plain words what became of the checkout.
+func (r *checkoutRun) ending(ctx workflow.Context) string {
+	s := fmt.Sprintf("**%s** %s, %s", r.view.Number, strings.ReplaceAll(string(r.view.Status), "_", " "), amount(r.view.Total, r.view.Currency))
+	for _, a := range r.view.Attempts {
+		if a.Applied {
+			s += " by " + title(a.Gateway)
+		}
+	}
+	if r.view.FailureCode != "" {
+		s += " (" + strings.ReplaceAll(r.view.FailureCode, "_", " ") + ")"
+	}
+	return s + ", " + clock(workflow.Now(ctx)) + "."
 }
 
 // startRefund starts the refund's own workflow, which outlives this one. One

@@ -139,7 +139,7 @@ func (d *desk) put(ctx workflow.Context, c Case) error {
 	if err := d.attributes(ctx); err != nil {
 		return err
 	}
-	return d.write(ctx, supports.Park, d.row(c))
+	return d.write(ctx, "waits for a person: "+strings.ReplaceAll(c.Reason, "_", " "), supports.ParkStep, d.row(c))
 }
 
 // unpark takes a case off the desk and says how it ended.
@@ -161,7 +161,7 @@ func (d *desk) unpark(ctx workflow.Context, step, resolution string) error {
 	if err := d.attributes(ctx); err != nil {
 		return err
 	}
-	return d.write(ctx, supports.Unpark, d.row(c), resolution)
+	return d.write(ctx, "decided: "+resolution, supports.UnparkStep, d.row(c), resolution)
 }
 
 // giveUp takes the cases off the desk that waited inside a step (wait) of which
@@ -208,9 +208,9 @@ func (d *desk) row(c Case) activities.ParkedCase {
 
 // write keeps trying, also when the run is cancelled: a case that is not on the
 // list would wait in silence.
-func (d *desk) write(ctx workflow.Context, activity any, args ...any) error {
+func (d *desk) write(ctx workflow.Context, summary string, activity any, args ...any) error {
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
-	ctx = workflow.WithActivityOptions(ctx, databaseActivity("support list"))
+	ctx = workflow.WithActivityOptions(ctx, databaseActivity(summary))
 	return workflow.ExecuteActivity(ctx, activity, args...).Get(ctx, nil)
 }
 

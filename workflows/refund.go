@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -45,10 +46,10 @@ type refundRun struct {
 func (r *refundRun) run(ctx workflow.Context) error {
 	since := workflow.Now(ctx)
 	for wait := 2 * time.Second; r.view.Status != "succeeded"; wait = min(2*wait, 10*time.Minute) {
-		what := fmt.Sprintf("%s: give back %s of payment %s (%s)", r.view.Gateway, amount(r.view.Amount, r.view.Currency), r.view.PaymentID, r.view.Reason)
+		what := fmt.Sprintf("%s: give back %s of payment %s (%s)", title(r.view.Gateway), amount(r.view.Amount, r.view.Currency), r.view.PaymentID, strings.ReplaceAll(r.view.Reason, "_", " "))
 		r.desk.describe(ctx, what+".")
 		var answer payment.RefundAnswer
-		failed := workflow.ExecuteActivity(gatewayCall(ctx, r.view.Gateway, what), payments.Refund, r.ref).Get(ctx, &answer)
+		failed := workflow.ExecuteActivity(gatewayCall(ctx, r.view.Gateway, what), payments.RefundPayment, r.ref).Get(ctx, &answer)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -98,7 +99,7 @@ func (r *refundRun) ask(ctx workflow.Context, reason, tried string, answer payme
 	}
 	req, err := r.desk.wait(ctx, Case{Step: "refund", Reason: reason, Tried: tried, Verbs: []string{VerbRetry, VerbResolve, VerbCancel},
 		Message: fmt.Sprintf("%s does not give back %s of payment %s. Retry, or pay it back another way and resolve it as succeeded with the reference of the transfer, or cancel the refund.",
-			r.view.Gateway, amount(r.view.Amount, r.view.Currency), r.view.PaymentID)})
+			title(r.view.Gateway), amount(r.view.Amount, r.view.Currency), r.view.PaymentID)})
 	if err != nil {
 		return false, err
 	}

@@ -22,6 +22,9 @@ func (s *simulation) register(env *testsuite.TestWorkflowEnvironment) {
 		workflows.CheckoutName: workflows.Checkout, workflows.LatePaymentName: workflows.LatePayment, workflows.ReservationName: workflows.Reservation,
 		workflows.RefundName: workflows.Refund, workflows.ShortageName: workflows.Shortage, rootName: s.root,
 	} {
+		if other := s.workflows[name]; other != nil {
+			fn = other
+		}
 		env.RegisterWorkflowWithOptions(fn, workflow.RegisterOptions{Name: name})
 	}
 	for name, fn := range s.activities() {
@@ -31,12 +34,12 @@ func (s *simulation) register(env *testsuite.TestWorkflowEnvironment) {
 
 func (s *simulation) activities() map[string]any {
 	return map[string]any{
-		"Start": s.start, "Next": s.next, "Try": s.try, "Load": s.load, "GiveUp": s.giveUp, "Grace": s.grace, "EndUnpaid": s.endUnpaid, "Settled": s.settled,
-		"Record": s.record, "HoldAgain": s.holdAgain, "LetGo": s.letGo, "NotCommitted": s.notCommitted, "RefundStray": s.refundStray, "CureShort": s.cureShort, "Shorted": s.shorted,
-		"Begin": s.begin, "NotBegun": s.notBegun, "Settle": s.settle, "Lookup": s.lookup, "Close": s.close,
-		"LoadRefund": s.loadRefund, "Refund": s.refund, "LookupRefund": s.lookupRefund, "PutRefund": s.putRefund,
+		"HoldStock": s.start, "NextGateway": s.next, "AddAttempt": s.try, "ReadCheckout": s.load, "GiveUp": s.giveUp, "Grace": s.grace, "EndUnpaid": s.endUnpaid, "EndRun": s.settled,
+		"RecordAnswer": s.record, "HoldAgain": s.holdAgain, "LetGo": s.letGo, "NotCommitted": s.notCommitted, "RefundStray": s.refundStray, "CureShort": s.cureShort, "HoldOf": s.holdOf, "Shorted": s.shorted,
+		"BeginPayment": s.begin, "NotBegun": s.notBegun, "SettleReturn": s.settle, "AskGateway": s.lookup, "CloseAttempt": s.close,
+		"LoadRefund": s.loadRefund, "RefundPayment": s.refund, "LookupRefund": s.lookupRefund, "PutRefund": s.putRefund,
 		"Reserve": s.reserve, "LoadReservation": s.loadReservation, "EndReservation": s.endReservation, "ExtendReservation": s.extendReservation, "ConfirmReservation": s.confirmReservation,
-		"Park": s.park, "Unpark": s.unpark,
+		"ParkStep": s.park, "UnparkStep": s.unpark,
 	}
 }
 
@@ -195,6 +198,15 @@ func (s *simulation) cureShort(ctx context.Context, _, holdID string) (bool, err
 	})
 }
 
+func (s *simulation) holdOf(ctx context.Context, _, orderID string) (string, error) {
+	return call(ctx, s, "HoldOf", func() (string, error) {
+		if orderID == checkoutID {
+			return s.db.checkout.HoldID, nil
+		}
+		return orderID, nil
+	})
+}
+
 func (s *simulation) shorted(ctx context.Context, _ activities.CheckoutRef) (checkout.View, error) {
 	return s.step(ctx, "Shorted", s.db.shorted)
 }
@@ -308,7 +320,8 @@ func (s *simulation) settle(ctx context.Context, in activities.PaymentRef) (acti
 			before = s.looked(p)
 			said, _ := before.Answer()
 			if said.Outcome == payment.OutcomeUnknown || commits && !in.MayCommit {
-				out.Answer, out.NotCommitted = said, commits && said.Outcome != payment.OutcomeApproved
+				out.Answer = said
+				out.NotCommitted = commits && said.Outcome != payment.OutcomeApproved && (said.Outcome != payment.OutcomeUnknown || p.SettleTriedAt == nil)
 				return out, nil
 			}
 		}

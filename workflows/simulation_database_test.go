@@ -3,6 +3,7 @@ package workflows_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"justlogistics/activities"
@@ -337,10 +338,9 @@ func (d *database) put(p *payment.Payment, a payment.Answer, to payment.Status, 
 
 func (d *database) rule(before payment.Payment, p *payment.Payment, n checkout.News, out *checkout.Ruling) {
 	if before.Status.Approved() && before.NotAppliedReason != "" && !n.Person {
-		if out.RefundID = d.bookedRefund(p.ID); out.RefundID != "" {
-			return
+		if out.RefundID = d.bookedRefund(p.ID); out.RefundID == "" && strings.HasPrefix(before.NotAppliedReason, "mismatch_") {
+			out.Mismatch = before.NotAppliedReason
 		}
-		out.Mismatch = before.NotAppliedReason
 		return
 	}
 	if wrong := payment.Mismatch(before, n.Answer); wrong != "" && !n.Person {
@@ -520,7 +520,7 @@ func (d *database) sweep() {
 func (d *database) loadRefund(id string) activities.RefundView {
 	r := d.refund(id)
 	p := d.payment(r.PaymentID)
-	return activities.RefundView{Status: r.Status, Amount: r.Amount, Currency: string(r.Currency), Reason: r.Reason, Gateway: p.Gateway, PaymentID: p.ID, CheckoutID: r.CheckoutID}
+	return activities.RefundView{Status: r.Status, Amount: r.Amount, Currency: r.Currency, Reason: r.Reason, Gateway: p.Gateway, PaymentID: p.ID, CheckoutID: r.CheckoutID}
 }
 
 func (d *database) putRefund(id, status string, a payment.RefundAnswer) {

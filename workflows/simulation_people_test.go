@@ -307,7 +307,7 @@ func (s *simulation) freeing(what string, graced bool) {
 	if !c.Status.Open() || h == nil || !h.live() || h.confirmed || graced && h.heldUntil.After(s.db.now()) {
 		return
 	}
-	if graced && !s.db.now().Before(h.expiresAt.Add(graceLimit*time.Second)) {
+	if !s.db.now().Before(h.expiresAt.Add(graceLimit * time.Second)) {
 		return
 	}
 	for _, p := range s.db.payments {

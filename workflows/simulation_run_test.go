@@ -64,8 +64,10 @@ type simulation struct {
 	offered int // what other events are still to come
 	failed  []string
 	trace   []string
-	// spoil makes the world wrong on purpose, to prove that it is noticed.
-	spoil func(s *simulation, name string)
+	// spoil makes the world wrong on purpose at a call, to prove that it is
+	// noticed; workflows are used in place of the real ones.
+	spoil     func(s *simulation, name string)
+	workflows map[string]any
 }
 
 // run is a workflow that the root is to start.

@@ -129,9 +129,9 @@ func schedules() *rapid.Generator[schedule] {
 	return rapid.Custom(func(t *rapid.T) schedule {
 		s := schedule{
 			Gateway: rapid.SampledFrom([]string{"transbank", "stripe", "auto"}).Draw(t, "gateway"),
-			Units:   rapid.IntRange(1, 3).Draw(t, "units"),
-			SCL:     rapid.IntRange(0, 4).Draw(t, "scl"),
-			CCP:     rapid.IntRange(0, 3).Draw(t, "ccp"),
+			Units:   rapid.SampledFrom([]int{1, 1, 2, 3}).Draw(t, "units"),
+			SCL:     rapid.SampledFrom([]int{1, 2, 1, 3, 0, 4}).Draw(t, "scl"),
+			CCP:     rapid.SampledFrom([]int{0, 1, 2, 3}).Draw(t, "ccp"),
 			Hold:    rapid.SampledFrom([]int{900, 300, 60}).Draw(t, "hold"),
 			Skew:    time.Duration(rapid.SampledFrom([]int{0, 0, 0, 1, -1, 2, -2}).Draw(t, "skew")) * time.Second,
 		}
@@ -149,8 +149,67 @@ func schedules() *rapid.Generator[schedule] {
 		s.Steps = rapid.SliceOfN(steps(s.Hold, acts), 0, 7).Draw(t, "steps")
 		s.Faults = rapid.SliceOfN(faults(), 0, 3).Draw(t, "faults")
 		s.Outages = rapid.SliceOfN(outages(s.Hold), 0, 1).Draw(t, "outages")
+		themes[rapid.IntRange(0, len(themes)-1).Draw(t, "theme")](t, &s)
 		return s
 	})
+}
+
+// themes are beginnings of stories that chance alone seldom tells; what is
+// drawn besides may turn them any way.
+var themes = []func(t *rapid.T, s *schedule){
+	func(*rapid.T, *schedule) {},
+	func(*rapid.T, *schedule) {},
+	func(t *rapid.T, s *schedule) { // the buyer pays in time
+		s.Steps = append(s.Steps, step{At: time.Duration(rapid.IntRange(2, s.Hold-1).Draw(t, "paid at")) * time.Second, Do: approve, N: rapid.IntRange(0, 7).Draw(t, "how")})
+	},
+	func(t *rapid.T, s *schedule) { // the bank says no
+		s.Steps = append(s.Steps, step{At: time.Duration(rapid.IntRange(2, s.Hold-1).Draw(t, "declined at")) * time.Second, Do: decline})
+	},
+	func(t *rapid.T, s *schedule) { // the form is paid, and the buyer comes back late
+		end := time.Duration(s.Hold) * time.Second
+		s.Gateway = "transbank"
+		s.Steps = append(s.Steps, step{At: end - 20*time.Second, Do: approve, N: 1}, step{At: end + time.Duration(rapid.IntRange(1, 200).Draw(t, "late by"))*time.Second, Do: returnAgain})
+	},
+	func(t *rapid.T, s *schedule) { // the gateway is away until the stock is gone, and the buyer pays
+		end := time.Duration(s.Hold+graceLimit) * time.Second
+		s.Gateway = "stripe"
+		s.Outages = append(s.Outages, outage{What: "stripe", At: time.Duration(s.Hold-30) * time.Second, For: 900 * time.Second})
+		if rapid.Bool().Draw(t, "sold out") {
+			s.Steps = append(s.Steps, step{At: end + 35*time.Second, Do: othersBuy, N: s.SCL + s.CCP - 1})
+		}
+		s.Steps = append(s.Steps, step{At: end + 40*time.Second, Do: approve, N: rapid.IntRange(0, 7).Draw(t, "how")})
+	},
+	func(t *rapid.T, s *schedule) { // another attempt while the first can't be closed, and both are paid
+		s.Gateway = "stripe"
+		s.Faults = append(s.Faults, fault{Call: "Close", Nth: 1, Times: 20, When: announced, As: unavailable})
+		s.Steps = append(s.Steps, step{At: 20 * time.Second, Do: try, N: rapid.IntRange(0, 2).Draw(t, "with")})
+		for i, n := range rapid.SampledFrom([][]int{{1, 2}, {2, 1}}).Draw(t, "order") {
+			s.Steps = append(s.Steps, step{At: time.Duration(31+i*rapid.IntRange(0, 20).Draw(t, "apart")) * time.Second, Do: approve, On: n})
+		}
+	},
+	func(t *rapid.T, s *schedule) { // nobody tells what became of the money
+		at := time.Duration(rapid.IntRange(2, s.Hold).Draw(t, "paid at")) * time.Second
+		s.Steps = append(s.Steps, step{At: at, Do: approve}, step{At: at + time.Second, Do: rapid.SampledFrom([]act{cancel, try, support, returnAgain, operator}).Draw(t, "then")})
+		as := rapid.SampledFrom([]failure{unknown, unknownActed, timesOut, credentials, late}).Draw(t, "settled as")
+		f := fault{Call: "Settle", Nth: 1, Times: rapid.SampledFrom([]int{1, 3, 40}).Draw(t, "often"), When: after, As: as}
+		if as == late {
+			f.Times, f.For = 1, 10*time.Second
+		}
+		s.Faults = append(s.Faults, f, fault{Call: "Lookup", Nth: 1, Times: rapid.SampledFrom([]int{1, 3, 40}).Draw(t, "often"), When: before, As: unavailable})
+	},
+	func(t *rapid.T, s *schedule) { // it is paid, and the shelf has less
+		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve}, step{At: time.Duration(rapid.IntRange(4, 30).Draw(t, "counted at")) * time.Second, Do: count, N: rapid.IntRange(0, 2).Draw(t, "counted")})
+	},
+	func(t *rapid.T, s *schedule) { // cancelled and paid at once
+		at := time.Duration(rapid.IntRange(2, s.Hold).Draw(t, "at")) * time.Second
+		s.Steps = append(s.Steps, step{At: at, Do: rapid.SampledFrom([]act{cancel, replace, operator}).Draw(t, "ended by")},
+			step{In: rapid.SampledFrom([]string{"Close", "Record", "EndUnpaid", "Settled", "Lookup"}).Draw(t, "in"), Nth: 1, When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"), Do: approve})
+	},
+	func(t *rapid.T, s *schedule) { // the run is lost in the middle
+		s.Lossy = true
+		s.Steps = append(s.Steps, step{At: 9 * time.Second, Do: approve, N: rapid.IntRange(0, 7).Draw(t, "how")},
+			step{In: rapid.SampledFrom([]string{"Begin", "Settle", "Lookup", "Close", "Record", "EndUnpaid", "Settled"}).Draw(t, "in"), Nth: 1, When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"), Do: operator})
+	},
 }
 
 // moments are times after the start, most of them near those at which

@@ -1,31 +1,301 @@
 package workflows_test
 
 import (
+	"flag"
 	"fmt"
+	"maps"
 	"os"
+	"reflect"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/workflow"
 	"pgregory.net/rapid"
+
+	"justlogistics/activities"
+	"justlogistics/internal/checkout"
+	"justlogistics/workflows"
 )
 
+// manySchedules is how many every test run draws. JL_SCHEDULES asks for more.
+const (
+	manySchedules = 2400
+	shards        = 8
+)
+
+// TestSimulation_CheckoutSagaKeepsItsInvariants draws schedules at random and
+// prints a shrunken one, as Go, when an invariant breaks. The failing seed is in
+// the output: -run with the shard and -rapid.seed draw it again.
 func TestSimulation_CheckoutSagaKeepsItsInvariants(t *testing.T) {
 	t.Parallel()
-	for i := range 8 {
-		t.Run(fmt.Sprintf("shard %d", i), func(t *testing.T) {
-			t.Parallel()
-			rapid.Check(t, func(t *rapid.T) {
-				plan := schedules().Draw(t, "schedule")
-				if s := simulate(plan); len(s.failed) > 0 {
-					t.Log(s.story())
-					t.Fatal("an invariant is broken")
-				}
+	n := manySchedules
+	if asked := os.Getenv("JL_SCHEDULES"); asked != "" {
+		var err error
+		n, err = strconv.Atoi(asked)
+		require.NoError(t, err)
+	}
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if !given["rapid.checks"] {
+		require.NoError(t, flag.Set("rapid.checks", strconv.Itoa((n+shards-1)/shards)))
+	}
+	require.NoError(t, flag.Set("rapid.nofailfile", "true"))
+	var seen sightings
+	t.Run("schedules", func(t *testing.T) {
+		for i := range shards {
+			t.Run(fmt.Sprintf("shard %d", i), func(t *testing.T) {
+				t.Parallel()
+				rapid.Check(t, func(t *rapid.T) {
+					s := simulate(schedules().Draw(t, "schedule"))
+					if len(s.failed) > 0 {
+						t.Log(s.story())
+						t.Fatal("an invariant is broken")
+					}
+					seen.add(s)
+				})
 			})
+		}
+	})
+	if !t.Failed() && !given["rapid.checks"] && n >= manySchedules {
+		seen.require(t)
+	}
+}
+
+// sightings counts what the schedules have led to, so that a simulation that no
+// longer reaches something is noticed.
+type sightings struct {
+	mu    sync.Mutex
+	count map[string]int
+}
+
+func (c *sightings) add(s *simulation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.count == nil {
+		c.count = map[string]int{}
+	}
+	c.count["schedules"]++
+	c.count["checkout "+string(s.db.checkout.Status)]++
+	for name := range s.calls {
+		c.count["step "+name]++
+	}
+	for _, r := range s.db.refunds {
+		c.count["refund "+r.Reason]++
+	}
+	for _, p := range s.db.parkedEver {
+		what, _, _ := cutStep(p.Step)
+		c.count["parked "+what]++
+	}
+	for id := range s.running {
+		kind, _, _, _ := workflows.ParseID(id)
+		c.count["run "+kind]++
+	}
+	if !s.lostAt.IsZero() {
+		c.count["lost run"]++
+	}
+	for _, x := range s.bank.sessions {
+		if p := s.db.payment(x.paymentID); x.state == charged {
+			c.count["charged "+string(x.gateway)]++
+			if p.Applied && len(s.db.payments) > 1 {
+				c.count["paid with several attempts"]++
+			}
+		}
+	}
+	if h := s.db.hold(s.db.checkout.HoldID); s.db.checkout.Status == checkout.Paid && h.startedAt.Sub(dawn) > time.Duration(s.plan.Hold)*time.Second {
+		c.count["paid late with units held again"]++
+	}
+}
+
+func (c *sightings) require(t *testing.T) {
+	t.Helper()
+	want := []string{"checkout paid", "checkout expired", "checkout cancelled", "checkout payment_failed",
+		"refund late_payment", "refund duplicate_payment", "refund cancelled_checkout", "refund mismatch",
+		"parked doubt", "parked gateway", "parked mismatch", "parked record", "parked refund", "parked shortage",
+		"run late-payment", "run reservation", "run refund", "run shortage", "lost run",
+		"charged transbank", "charged stripe", "paid with several attempts", "paid late with units held again"}
+	for name := range new(simulation).activities() {
+		if name != "LookupRefund" && name != "HoldOf" { // no workflow calls them alone
+			want = append(want, "step "+name)
+		}
+	}
+	for _, w := range want {
+		require.Positive(t, c.count[w], "never seen: %s; seen: %v", w, c.count)
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.count)) {
+		t.Logf("%6d %s", c.count[k], k)
+	}
+}
+
+// TestSimulation_KnowsEveryActivity compares the names of the simulated steps
+// with those of the real ones.
+func TestSimulation_KnowsEveryActivity(t *testing.T) {
+	t.Parallel()
+	simulated := new(simulation).activities()
+	for _, real := range []any{&activities.Checkouts{}, &activities.Payments{}, &activities.Reservations{}, &activities.Support{}} {
+		for i := range reflect.TypeOf(real).NumMethod() {
+			method := reflect.TypeOf(real).Method(i)
+			require.Contains(t, simulated, method.Name)
+			fake := reflect.TypeOf(simulated[method.Name])
+			require.Equal(t, method.Type.NumIn()-1, fake.NumIn(), method.Name)
+			for j := range fake.NumIn() {
+				require.Equal(t, method.Type.In(j+1), fake.In(j), "%s: argument %d", method.Name, j)
+			}
+			for j := range fake.NumOut() {
+				require.Equal(t, method.Type.Out(j), fake.Out(j), "%s: result %d", method.Name, j)
+			}
+		}
+	}
+}
+
+// TestSimulation_Regressions runs every schedule that has ever found a bug.
+func TestSimulation_Regressions(t *testing.T) {
+	t.Parallel()
+	for name, plan := range map[string]schedule{
+		"the database's clock behind Temporal's makes no circle": {Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Skew: -2 * time.Second, Reservation: 1, CCP: 1},
+		"a return opened by hand, then a lost run": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 900, Lossy: true, Steps: []step{
+			{At: time.Second, Do: returnAgain}, {At: 1198 * time.Second, Do: operator}}},
+		"an attempt that began and whose answer was lost": {Gateway: "auto", Units: 1, CCP: 1, Hold: 900, Faults: []fault{
+			{Call: "Begin", Nth: 1, Times: 1, When: after, As: bug}}},
+		"a buyer who returns while the run ends": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 900, Steps: []step{
+			{At: time.Second, Do: approve, N: 1}, {At: 897 * time.Second, Do: cancel}, {In: "EndUnpaid", Nth: 1, When: after, Do: returnAgain}}},
+		"a lost run that had parked a step before it held anything": {Gateway: "transbank", Units: 1, Hold: 900, Lossy: true, Steps: []step{
+			{At: time.Second, Do: operator}}, Faults: []fault{{Call: "Start", Nth: 1, Times: 1, When: before, As: bug}}},
+		"a lost run, ended by a late payment": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 60, Lossy: true, Steps: []step{
+			{At: time.Second, Do: operator}, {At: 57 * time.Second, Do: approve}}, Faults: []fault{{Call: "Load", Nth: 1, Times: 1, When: after, As: bug}}},
+		"a refund outlives the operator's cancel of its checkout": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{
+			{In: "Load", Nth: 1, When: before, Do: approveWrong}, {At: time.Second, Do: operator}}},
+		"replaced before the first attempt began": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 900, Steps: []step{
+			{In: "Start", Nth: 1, When: after, Do: replace}}},
+		"replaced while a return is on its way to the workflow": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{
+			{At: 3 * time.Second, Do: approve}, {At: 3 * time.Second, Do: replace}}},
+		"replaced while a commit runs": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{
+			{At: 3 * time.Second, Do: approve}, {In: "Settle", Nth: 1, When: announced, Do: replace}}},
+		"the operator cancels while a step parks": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 900, Steps: []step{
+			{In: "Record", Nth: 2, When: after, Do: operator}}, Faults: []fault{{Call: "Record", Nth: 1, Times: 2, When: after, As: bug}}},
+		"a closed attempt that was in doubt is not pending again": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 900, Steps: []step{
+			{At: time.Second, Do: cancel}, {At: time.Second, Do: approve}}, Faults: []fault{{Call: "Settle", Nth: 1, Times: 1, When: before, As: unknown}}},
+		"a refund whose booking was not answered": {Gateway: "stripe", Units: 1, CCP: 1, Hold: 900, Steps: []step{
+			{At: time.Second, Do: approveWrong}, {At: 495 * time.Second, Do: cancel}}, Faults: []fault{
+			{Call: "Record", Nth: 2, Times: 20, When: after, As: databaseAway}}},
+		"two verbs at once on one step": {Gateway: "stripe", Units: 1, CCP: 1, Hold: 900, RefundRefused: true, Steps: []step{
+			{At: time.Second, Do: approve, N: 1}, {At: time.Second, Do: cancel}, {At: 1500 * time.Second, Do: support}, {At: 1500 * time.Second, Do: support}},
+			Faults: []fault{{Call: "Record", Nth: 1, Times: 1, When: before, As: bug}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := simulate(plan)
+			require.Empty(t, s.failed, s.story())
 		})
 	}
 }
 
-var _ = os.Getenv
-var _ = strconv.Itoa
-var _ = require.New
+// TestSimulation_NoticesWhatIsBroken runs worlds and workflows that are wrong on
+// purpose: a simulation that can't fail proves nothing.
+func TestSimulation_NoticesWhatIsBroken(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		plan   schedule
+		broken func(*simulation)
+		says   string
+	}{
+		"stock is freed before the gateway is asked": {
+			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900},
+			broken: func(s *simulation) {
+				s.spoil = func(s *simulation, name string) {
+					if name == "Close" {
+						s.freeing("expired", true)
+						s.db.endUnpaid(checkout.Expired)
+					}
+				}
+			},
+			says: "stock is freed",
+		},
+		"a booked refund is not started": {
+			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: approve}, {In: "Lookup", Nth: 1, When: before, Do: cancel}, {At: 4 * time.Second, Do: cancel}, {In: "Close", Nth: 1, When: before, Do: approve}, {In: "Close", Nth: 1, When: announced, Do: replace}}},
+			broken: func(s *simulation) {
+				s.workflows = map[string]any{workflows.RefundName: func(workflow.Context, workflows.RefundInput) error { return nil }}
+			},
+			says: "given back",
+		},
+		"a unit is promised twice": {
+			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900},
+			broken: func(s *simulation) {
+				s.spoil = func(s *simulation, name string) {
+					if name == "Begin" {
+						s.db.level(sku, "SCL-1").reserved++
+					}
+				}
+			},
+			says: "1 reserved, live holds have 0",
+		},
+		"a commit without units": {
+			plan: schedule{Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 3 * time.Second, Do: approve}}},
+			broken: func(s *simulation) {
+				s.spoil = func(s *simulation, name string) {
+					if name == "Settle" {
+						s.bank.committing = func(x *session) { s.db.release(s.db.checkout.HoldID); s.committing(x) }
+					}
+				}
+			},
+			says: "is charged and nothing is held",
+		},
+		"an approval is forgotten": {
+			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 3 * time.Second, Do: approve}}},
+			broken: func(s *simulation) {
+				s.workflows = map[string]any{workflows.CheckoutName: func(ctx workflow.Context, in workflows.CheckoutInput) error { return workflow.Sleep(ctx, time.Minute) }}
+			},
+			says: "",
+		},
+		"a run that waits for nothing": {
+			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900},
+			broken: func(s *simulation) {
+				s.workflows = map[string]any{workflows.CheckoutName: func(ctx workflow.Context, in workflows.CheckoutInput) error {
+					return workflow.Await(ctx, func() bool { return false })
+				}}
+			},
+			says: "is at work",
+		},
+		"an update that is never answered": {
+			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: cancel}}},
+			broken: func(s *simulation) {
+				s.workflows = map[string]any{workflows.CheckoutName: func(ctx workflow.Context, in workflows.CheckoutInput) error {
+					if err := workflow.SetUpdateHandler(ctx, workflows.UpdateCancel, func(ctx workflow.Context, _ workflows.CancelRequest) error {
+						return workflow.Await(ctx, func() bool { return false })
+					}); err != nil {
+						return err
+					}
+					return workflow.Sleep(ctx, time.Minute)
+				}}
+			},
+			says: "never answered",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := simulate(c.plan, c.broken)
+			require.NotEmpty(t, s.failed, s.story())
+			require.Contains(t, strings.Join(s.failed, "\n"), c.says)
+		})
+	}
+}
+
+// TestSimulation_DrawnSchedulesFindABrokenWorkflow shows that the schedules
+// themselves come upon a mistake, without being told where it is.
+func TestSimulation_DrawnSchedulesFindABrokenWorkflow(t *testing.T) {
+	t.Parallel()
+	noRefunds := func(s *simulation) {
+		s.workflows = map[string]any{workflows.RefundName: func(workflow.Context, workflows.RefundInput) error { return nil }}
+	}
+	for seed := range 1500 {
+		if s := simulate(schedules().Example(seed), noRefunds); len(s.failed) > 0 {
+			require.Contains(t, strings.Join(s.failed, "\n"), "refund")
+			return
+		}
+	}
+	t.Fatal("no schedule noticed that refunds are never made")
+}

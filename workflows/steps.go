@@ -1,13 +1,13 @@
 package workflows
 
 import (
-	"fmt"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"justlogistics/activities"
+	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
 )
 
@@ -62,11 +62,11 @@ func askCall(ctx workflow.Context, g payment.Name, summary string, left time.Dur
 
 // beginCall is gatewayCall for the step that the buyer waits for: a gateway
 // that is away is not waited for, the next one is used.
-func beginCall(ctx workflow.Context, g payment.Name, summary string) workflow.Context {
+func beginCall(ctx workflow.Context, g payment.Name, summary string, left time.Duration) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              GatewayTaskQueue(g),
 		StartToCloseTimeout:    5 * time.Second,
-		ScheduleToCloseTimeout: 20 * time.Second,
+		ScheduleToCloseTimeout: min(max(left, leastPatience), 20*time.Second),
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 300 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 2 * time.Second, MaximumAttempts: 3,
 			NonRetryableErrorTypes: []string{activities.TypeUnavailable, activities.TypeRateLimited}},
 		Summary: summary,
@@ -114,8 +114,19 @@ func cause(err error) string {
 // clock formats a time for the Temporal UI.
 func clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
 
-// amount formats an amount for summaries.
-func amount(minor int64, currency string) string { return fmt.Sprintf("%d %s", minor, currency) }
+// amount formats an amount as people read it.
+func amount(minor int64, currency money.Currency) string { return money.Format(minor, currency) }
+
+// title is what people call a gateway.
+func title(g payment.Name) string {
+	switch g {
+	case payment.Transbank:
+		return "Webpay"
+	case payment.Stripe:
+		return "Stripe"
+	}
+	return string(g)
+}
 
 // databaseActivity is for database steps that must outlive a long outage: a
 // regular activity that is tried for as long as it takes.

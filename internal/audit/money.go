@@ -16,16 +16,18 @@ var moneyRules = []rule{
 	},
 	{
 		invariant: 2, name: "money.order_is_paid_in_full",
-		says: "what is applied to an order is its total, in its currency",
+		says: "what is applied to an order is its total, in its currency, or a person has accepted another sum",
 		rows: `SELECT count(*) FROM orders`,
 		find: `WITH paid AS (
-		    SELECT tenant, order_id, sum(CASE WHEN status = 'authorized' THEN amount ELSE captured_amount END) AS sum, count(*) AS n, array_agg(DISTINCT currency) AS currencies
+		    SELECT tenant, order_id, sum(CASE WHEN status = 'authorized' THEN amount ELSE captured_amount END) AS sum, count(*) AS n, array_agg(DISTINCT currency) AS currencies,
+		           bool_or(code = 'accepted_by_support') AS accepted
 		      FROM payments WHERE applied GROUP BY 1, 2
 		  )
 		  SELECT o.tenant, o.id, jsonb_build_object('number', o.number, 'total', o.total, 'applied', coalesce(p.sum, 0), 'currency', o.currency),
 		         format('total %s %s, applied %s', o.total, o.currency, CASE WHEN p.n IS NULL THEN 'nothing' ELSE p.sum || ' ' || array_to_string(p.currencies, '+') END)
 		    FROM orders o LEFT JOIN paid p ON p.tenant = o.tenant AND p.order_id = o.id
-		   WHERE coalesce(p.sum, 0) <> o.total OR p.n > 0 AND p.currencies <> ARRAY[o.currency] ORDER BY 1, 2`,
+		   WHERE (coalesce(p.sum, 0) <> o.total OR p.n > 0 AND p.currencies <> ARRAY[o.currency])
+		     AND NOT coalesce(p.accepted, false) ORDER BY 1, 2`,
 		repair: "find the payment in the order's timeline; a person decides whether the order stands",
 	},
 	{

@@ -44,6 +44,13 @@ type Ruling struct {
 	Mismatch string `json:"mismatch,omitempty"`
 }
 
+// ReasonReview is why an order waits that its payment's provider still reviews.
+const ReasonReview = "payment_under_review"
+
+// CodeAcceptedByPerson marks a payment that support has ruled to pay its order,
+// whatever the gateway said or did not say.
+const CodeAcceptedByPerson = "accepted_by_support"
+
 // mismatchPrefix begins the reason of an approval that is not what was asked.
 const mismatchPrefix = "mismatch_"
 
@@ -247,7 +254,7 @@ func makeOrder(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID strin
 		return fmt.Errorf("pay checkout %s: %w", checkoutID, err)
 	}
 	if n.Answer.Review {
-		if err := order.RaiseAttention(ctx, tx, t.ID, checkoutID, "payment_under_review"); err != nil {
+		if err := order.RaiseAttention(ctx, tx, t.ID, checkoutID, ReasonReview); err != nil {
 			return err
 		}
 	}

@@ -131,15 +131,6 @@ func RaiseAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason stri
 	return nil
 }
 
-// ClearAttention ends it.
-func ClearAttention(ctx context.Context, tx pgx.Tx, tenant, orderID string) error {
-	_, err := tx.Exec(ctx, `UPDATE orders SET attention = NULL, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, orderID)
-	if err != nil {
-		return fmt.Errorf("attention of order %s: %w", orderID, err)
-	}
-	return nil
-}
-
 // Resplit replaces the shipments that nobody has begun after the hold behind
 // an order has changed warehouse.
 func Resplit(ctx context.Context, tx pgx.Tx, tenant, orderID string, held []stock.HeldLine, due time.Time) error {

@@ -119,7 +119,7 @@ func TestResplit_BackToAWarehouseThatWasCancelledShipsFromIt(t *testing.T) {
 	}
 }
 
-func TestAttention_KeepsItsFirstReasonUntilItIsCleared(t *testing.T) {
+func TestAttention_KeepsItsFirstReason(t *testing.T) {
 	t.Parallel()
 	s := shoptest.New(t)
 	orderID := create(t, s, func(*order.New) {})
@@ -130,8 +130,6 @@ func TestAttention_KeepsItsFirstReasonUntilItIsCleared(t *testing.T) {
 		return errors.Join(order.RaiseAttention(t.Context(), tx, shoptest.Tenant, orderID, "short_stock"), order.RaiseAttention(t.Context(), tx, shoptest.Tenant, orderID, "later"))
 	})
 	require.Equal(t, "short_stock", *attention())
-	s.Do(t, func(tx pgx.Tx) error { return order.ClearAttention(t.Context(), tx, shoptest.Tenant, orderID) })
-	require.Nil(t, attention())
 }
 
 func TestRead_ShowsEverythingThatHappenedToTheOrder(t *testing.T) {

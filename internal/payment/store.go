@@ -308,7 +308,7 @@ func Put(ctx context.Context, tx pgx.Tx, tenant string, p Payment, a Answer, to 
 	     closed = closed OR $5, captured_amount = captured_amount + $6,
 	     reference = CASE WHEN $7 = '' THEN reference ELSE $7 END, capture_ref = CASE WHEN $8 = '' THEN capture_ref ELSE $8 END,
 	     authorization_code = CASE WHEN $9 = '' THEN authorization_code ELSE $9 END, card_last4 = CASE WHEN $10 = '' THEN card_last4 ELSE $10 END,
-	     method = CASE WHEN $11 = '' THEN method ELSE $11 END, installments = greatest(installments, $12), code = $13, message = $14, review = $15,
+	     method = CASE WHEN $11 = '' THEN method ELSE $11 END, installments = greatest(installments, $12), code = CASE WHEN applied AND $13 = '' THEN code ELSE $13 END, message = $14, review = $15,
 	     redirect = CASE WHEN $3 = 'pending' THEN redirect END
 	   WHERE tenant = $1 AND id = $2`,
 		tenant, p.ID, to, due, closed, captured, a.Reference, a.CaptureRef, a.AuthorizationCode, a.CardLast4, a.Method, a.Installments, a.Code, clip(a.Message, 300), a.Review)

@@ -55,8 +55,8 @@ type Processes struct {
 	Dir string
 }
 
-// New starts a stack of processes and stops it when the test ends. When the test
-// fails it shows the last lines of each part.
+// New starts a stack of processes and stops it when the test ends. Its shops
+// share one sandbox. When the test fails it shows the last lines of each part.
 func New(t testing.TB, o Options) *Processes {
 	t.Helper()
 	program, err := program()
@@ -83,6 +83,7 @@ func New(t testing.TB, o Options) *Processes {
 	if o.TemporalOnPostgres {
 		data = []string{"--postgres", pgtest.NewEmpty(t).SuperuserURL, "--postgres-visibility", pgtest.NewEmpty(t).SuperuserURL}
 	}
+	p.sandboxURL = openSandbox(t, p.APIURL)
 	p.startTemporal(t, temporal, temporalArgs(ports["temporal"], data...))
 	require.NoError(t, p.connect(t.Context(), superuser))
 	require.NoError(t, p.dial())

@@ -15,13 +15,13 @@ import (
 	"justlogistics/internal/sandbox"
 )
 
-// Sandbox plays the providers of one shop.
+// Sandbox plays a shop's providers.
 type Sandbox struct {
 	URL string
 	t   testing.TB
 }
 
-func openSandbox(t testing.TB, apiURL string) *Sandbox {
+func openSandbox(t testing.TB, apiURL string) (address string) {
 	t.Helper()
 	server, err := sandbox.Open(sandbox.Options{NoSync: true, StripeWebhookURL: apiURL + "/webhooks/{tenant}/stripe", WebhookBackoff: 100 * time.Millisecond, WebhookBackoffLimit: time.Second})
 	require.NoError(t, err)
@@ -32,7 +32,7 @@ func openSandbox(t testing.TB, apiURL string) *Sandbox {
 		web.CloseClientConnections()
 		web.Close()
 	})
-	return &Sandbox{URL: web.URL, t: t}
+	return web.URL
 }
 
 // Step is what became of a buyer's step.

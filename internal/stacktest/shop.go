@@ -48,7 +48,9 @@ func (s *Stack) Shop(t testing.TB, change ...func(*tenant.Settings)) *Shop {
 	t.Helper()
 	unique := id.New()
 	shop := &Shop{Stack: s, Tenant: "t" + strings.ToLower(unique[len(unique)-12:]), Keys: map[tenant.Scope]string{}, t: t}
-	shop.Sandbox = openSandbox(t, s.APIURL)
+	if shop.Sandbox = (&Sandbox{URL: s.sandboxURL, t: t}); s.sandboxURL == "" {
+		shop.Sandbox.URL = openSandbox(t, s.APIURL)
+	}
 	about := tenant.Tenant{ID: shop.Tenant, Name: t.Name(), Settings: tenant.Defaults(shop.Tenant)}
 	about.Settings.AllowedOrigins = []string{"*"}
 	for _, c := range change {

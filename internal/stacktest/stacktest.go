@@ -64,8 +64,11 @@ type Stack struct {
 	PayloadKeys    string
 	CredentialKeys string
 
-	logs    *logs
-	closers []func()
+	// sandboxURL is set where all shops share a sandbox, so that an audit can
+	// compare everything with its ledger; else each has its own, and its own faults.
+	sandboxURL string
+	logs       *logs
+	closers    []func()
 }
 
 // Main runs a package's tests and stops what they share. When all have passed,
@@ -282,15 +285,11 @@ func (s *Stack) close() {
 	s.logs.close()
 }
 
-// Audit demands that every invariant holds in the stack's database and, for the
-// shop, against its sandbox's ledger.
-func (s *Stack) Audit(t testing.TB, shop *Shop) {
+// Audit demands that every invariant holds in the stack's database and, where
+// its shops share a sandbox, against the providers' ledger.
+func (s *Stack) Audit(t testing.TB) {
 	t.Helper()
-	o := audit.Options{Patience: 15 * time.Second}
-	if shop != nil {
-		o.SandboxURL = shop.Sandbox.URL
-	}
-	report, err := audit.Run(t.Context(), s.DB, o)
+	report, err := audit.Run(t.Context(), s.DB, audit.Options{Patience: 15 * time.Second, SandboxURL: s.sandboxURL})
 	require.NoError(t, err)
 	if !report.OK() {
 		var text strings.Builder

@@ -50,7 +50,8 @@ WITH item AS (
   SELECT 'overdue', 'reservation',
          CASE WHEN confirmed_at IS NOT NULL THEN 'shortage:' || tenant || ':' || order_id WHEN checkout_id IS NOT NULL THEN 'checkout:' || tenant || ':' || checkout_id ELSE 'reservation:' || tenant || ':' || id END,
          id, 'overdue', CASE WHEN confirmed_at IS NOT NULL THEN 'units of a paid order are missing' ELSE 'the reservation is ' || status || ' past its time' END, due_at, '', due_at, id
-    FROM holds WHERE tenant = $1 AND due_at < now() AND (checkout_id IS NULL OR confirmed_at IS NOT NULL OR status = 'short')
+    FROM holds h WHERE tenant = $1 AND due_at < now()
+     AND (confirmed_at IS NOT NULL OR status = 'short' OR NOT EXISTS (SELECT FROM checkouts c WHERE c.tenant = h.tenant AND c.id = h.checkout_id AND c.due_at < now()))
   UNION ALL
   SELECT 'overdue', 'payment', CASE WHEN checkout_id IS NOT NULL THEN 'checkout:' || tenant || ':' || checkout_id END,
          id, 'overdue', 'the payment by ' || gateway || ' is ' || status || ' past its time', due_at, '', due_at, id

@@ -47,10 +47,6 @@ type Settings struct {
 	// it is late.
 	DispatchHours int    `json:"dispatch_hours"`
 	TimeZone      string `json:"time_zone"`
-	// ShortRule says what a paid order that lost units to a count does:
-	// "reallocate" takes them from another warehouse and asks a person when
-	// none has them; "ask" asks at once.
-	ShortRule string `json:"short_rule"`
 }
 
 // Allocation says which warehouse gives first.
@@ -97,7 +93,7 @@ func Defaults(id string) Settings {
 			{Region: "*", Service: "pickup", Currency: "CLP", Amount: 0},
 			{Region: "*", Service: "standard", Currency: "USD", Amount: 990},
 		},
-		DispatchHours: 72, TimeZone: "America/Santiago", ShortRule: "reallocate",
+		DispatchHours: 72, TimeZone: "America/Santiago",
 	}
 }
 
@@ -112,8 +108,6 @@ func (s Settings) Validate() error {
 		return errors.New("grace_seconds: not negative")
 	case !slices.Contains([]string{"nearest", "balanced", "fixed"}, s.Allocation.Rule):
 		return fmt.Errorf("allocation.rule: nearest, balanced or fixed, not %q", s.Allocation.Rule)
-	case !slices.Contains([]string{"reallocate", "ask"}, s.ShortRule):
-		return fmt.Errorf("short_rule: reallocate or ask, not %q", s.ShortRule)
 	case s.DispatchHours < 1:
 		return errors.New("dispatch_hours: at least 1")
 	}

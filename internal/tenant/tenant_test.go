@@ -134,7 +134,6 @@ func TestSettings_RefuseWhatContradictsItself(t *testing.T) {
 		"max_hold":        func(s *tenant.Settings) { s.MaxHoldSeconds = s.HoldSeconds - 1 },
 		"grace_seconds":   func(s *tenant.Settings) { s.GraceSeconds = -1 },
 		"allocation.rule": func(s *tenant.Settings) { s.Allocation.Rule = "random" },
-		"short_rule":      func(s *tenant.Settings) { s.ShortRule = "" },
 		"dispatch_hours":  func(s *tenant.Settings) { s.DispatchHours = 0 },
 		"time_zone":       func(s *tenant.Settings) { s.TimeZone = "Chile/Nowhere" },
 		"allowed_origins": func(s *tenant.Settings) { s.AllowedOrigins = []string{"http://shop.example"} },

@@ -1,0 +1,407 @@
+package activities_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"justlogistics/activities"
+	"justlogistics/internal/checkout"
+	"justlogistics/internal/inbox"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/shoptest"
+	"justlogistics/internal/stock"
+)
+
+// bundle is a checkout whose first attempt has not begun, and its gateway.
+type bundle struct {
+	*shoptest.Shop
+	g        *provider
+	payments *activities.Payments
+	ref      activities.PaymentRef
+	in       activities.CheckoutRef
+}
+
+func setup(t *testing.T) *bundle {
+	t.Helper()
+	s := shoptest.New(t)
+	s.Product(t, "A", 10_000, 5)
+	g := newProvider(t)
+	checkoutID, v := s.Start(t, shoptest.Submission("A", 2))
+	return &bundle{Shop: s, g: g, payments: &activities.Payments{DB: s.DB, Gateways: g, PublicURL: "https://pay.example"},
+		ref: activities.PaymentRef{Tenant: shoptest.Tenant, CheckoutID: checkoutID, PaymentID: v.Attempts[0].PaymentID},
+		in:  activities.CheckoutRef{Tenant: shoptest.Tenant, CheckoutID: checkoutID}}
+}
+
+const total = 23_990
+
+// begun is setup with a buyer who has paid at the gateway's page and comes back.
+func returned(t *testing.T, kind payment.ReturnKind) *bundle {
+	t.Helper()
+	b := setup(t)
+	require.NoError(t, b.payments.BeginPayment(t.Context(), b.ref))
+	b.g.of(b.ref.PaymentID).paid = kind == payment.ReturnFinished
+	b.Do(t, func(tx pgx.Tx) error {
+		_, err := inbox.Store(t.Context(), tx, shoptest.Tenant, inbox.News{Gateway: payment.Transbank, Kind: inbox.Return, EventType: string(kind), PaymentID: b.ref.PaymentID, Detail: payment.Return{Kind: kind, Token: "token"}})
+		return err
+	})
+	b.ref.MayCommit = true
+	b.g.calls = nil
+	return b
+}
+
+func (b *bundle) payment(t *testing.T) (p payment.Payment) {
+	t.Helper()
+	b.Do(t, func(tx pgx.Tx) (err error) {
+		p, err = payment.Load(t.Context(), tx, shoptest.Tenant, b.ref.PaymentID)
+		return err
+	})
+	return p
+}
+
+// halfway runs a step that is cut off between its effect and what it would
+// have recorded or told, in every way that this can happen.
+func halfway(t *testing.T, arrange func(t *testing.T) *bundle, step func(ctx context.Context, b *bundle) error, check func(t *testing.T, b *bundle)) {
+	t.Helper()
+	for name, cut := range map[string]func(b *bundle) error{
+		"the answer is lost": func(b *bundle) error {
+			b.g.after = func() (payment.Outcome, error) { return payment.OutcomeUnknown, nil }
+			return step(context.Background(), b)
+		},
+		"the worker dies": func(b *bundle) (err error) {
+			b.g.after = func() (payment.Outcome, error) { panic("killed") }
+			defer func() {
+				if killed := recover(); killed != nil {
+					err = errors.New("killed")
+				}
+			}()
+			return step(context.Background(), b)
+		},
+		"the activity's time is over": func(b *bundle) error {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			b.g.after = func() (payment.Outcome, error) { cancel(); return "", nil }
+			return step(ctx, b)
+		},
+		"the adapter breaks": func(b *bundle) error {
+			b.g.after = func() (payment.Outcome, error) { return "", errors.New("unexpected EOF in the answer") }
+			return step(context.Background(), b)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := arrange(t)
+			_ = cut(b) // whatever it says, the step is run again
+			for range 3 {
+				require.NoError(t, step(t.Context(), b))
+			}
+			check(t, b)
+		})
+	}
+}
+
+func count(calls []string, call string) (n int) {
+	for _, c := range calls {
+		if c == call {
+			n++
+		}
+	}
+	return n
+}
+
+func TestBeginPayment_OffersTheCheckoutToTheBuyer(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	require.NoError(t, b.payments.BeginPayment(t.Context(), b.ref))
+	p := b.payment(t)
+	require.Equal(t, "token-"+p.ID, p.Reference)
+	require.Equal(t, "https://webpay.example", p.Redirect.URL)
+	require.NotNil(t, p.BegunAt)
+	in := b.g.of(p.ID).intent
+	require.Equal(t, "https://pay.example/payments/acme/transbank/"+p.ID+"/return", in.ReturnURL)
+	require.EqualValues(t, total, in.Amount)
+	require.Equal(t, "Pedido ACME-000001", in.Description)
+	require.Equal(t, "ana@example.cl", in.Email)
+	v, err := checkout.Load(t.Context(), b.DB, shoptest.Tenant, b.ref.CheckoutID)
+	require.NoError(t, err)
+	require.Equal(t, checkout.AwaitingPayment, v.Status)
+	require.True(t, in.Deadline.Equal(v.ExpiresAt), "the link lives no longer than the hold")
+
+	require.NoError(t, b.payments.BeginPayment(t.Context(), b.ref))
+	require.Equal(t, []string{"begin"}, b.g.called(), "it is begun")
+}
+
+func TestBeginPayment_CutOffHalfWayBeginsOneAttempt(t *testing.T) {
+	t.Parallel()
+	halfway(t, setup, func(ctx context.Context, b *bundle) error { return b.payments.BeginPayment(ctx, b.ref) }, func(t *testing.T, b *bundle) {
+		require.Equal(t, 1, b.g.of(b.ref.PaymentID).begun)
+		require.Equal(t, []string{"begin", "lookup", "begin"}, b.g.called(), "the gateway is asked before it is tried again")
+		require.NotNil(t, b.payment(t).BegunAt)
+		require.Equal(t, 1, shoptest.Value[int](t, b.Shop, `SELECT count(*) FROM events WHERE kind = 'payment_begun'`))
+	})
+}
+
+func TestBeginPayment_AsksForTheSameAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.g.after = func() (payment.Outcome, error) { return payment.OutcomeUnknown, nil }
+	require.Equal(t, activities.TypeUnknown, activities.ErrorType(b.payments.BeginPayment(t.Context(), b.ref)))
+	first := b.g.of(b.ref.PaymentID).intent
+	require.NoError(t, b.payments.BeginPayment(t.Context(), b.ref))
+	require.Equal(t, first, b.g.of(b.ref.PaymentID).intent, "what depends on the time of day is derived from the intent's")
+}
+
+func TestBeginPayment_SaysWhyTheBuyerCanNotPay(t *testing.T) {
+	t.Parallel()
+	for want, fail := range map[string]func(b *bundle){
+		activities.TypeUnavailable: func(b *bundle) {
+			b.g.before = func() error { return &payment.Failure{Gateway: payment.Transbank, Class: payment.ClassUnavailable} }
+		},
+		activities.TypeCredentials: func(b *bundle) { b.Exec(t, `UPDATE payments SET gateway = 'khipu'`) },
+		activities.TypeInvalid: func(b *bundle) {
+			b.g.after = func() (payment.Outcome, error) { return payment.OutcomeDeclined, nil }
+		},
+	} {
+		b := setup(t)
+		fail(b)
+		err := b.payments.BeginPayment(t.Context(), b.ref)
+		require.Equal(t, want, activities.ErrorType(err))
+		require.Nil(t, b.payment(t).BegunAt)
+		for range 2 {
+			require.NoError(t, b.payments.NotBegun(t.Context(), b.ref, want))
+		}
+		p := b.payment(t)
+		require.Equal(t, payment.StatusCancelled, p.Status)
+		require.True(t, p.Closed)
+		code := checkout.FailGatewayUnavailable
+		if want == activities.TypeInvalid {
+			code = checkout.FailPaymentRefused
+		}
+		require.Equal(t, code, p.Code)
+		require.Equal(t, 1, shoptest.Value[int](t, b.Shop, `SELECT count(*) FROM events WHERE kind = 'payment_not_begun'`))
+	}
+}
+
+func TestNotBegun_LeavesAnAttemptThatBegan(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	require.NoError(t, b.payments.BeginPayment(t.Context(), b.ref))
+	require.NoError(t, b.payments.NotBegun(t.Context(), b.ref, activities.TypeUnavailable))
+	require.Equal(t, payment.StatusPending, b.payment(t).Status)
+}
+
+func TestSettleReturn_CommitsOnce(t *testing.T) {
+	t.Parallel()
+	b := returned(t, payment.ReturnFinished)
+	asked, err := b.payments.SettleReturn(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeApproved, asked.Answer.Outcome)
+	require.False(t, asked.NotCommitted)
+	require.WithinDuration(t, b.Now(t), asked.AskedAt, time.Minute)
+	require.Equal(t, []string{"settle"}, b.g.called())
+	again, err := b.payments.SettleReturn(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeApproved, again.Answer.Outcome)
+	require.Equal(t, 1, b.g.of(b.ref.PaymentID).commits)
+}
+
+func TestSettleReturn_CutOffHalfWayChargesOnce(t *testing.T) {
+	t.Parallel()
+	halfway(t, func(t *testing.T) *bundle { return returned(t, payment.ReturnFinished) }, func(ctx context.Context, b *bundle) error {
+		_, err := b.payments.SettleReturn(ctx, b.ref)
+		return err
+	}, func(t *testing.T, b *bundle) {
+		require.Equal(t, 1, b.g.of(b.ref.PaymentID).commits)
+		require.Equal(t, []string{"settle", "lookup"}, b.g.called()[:2], "asked before anything else")
+		asked, err := b.payments.SettleReturn(t.Context(), b.ref)
+		require.NoError(t, err)
+		require.Equal(t, payment.OutcomeApproved, asked.Answer.Outcome)
+	})
+}
+
+// Complaint: a time-out on a charge is taken for "not charged".
+func TestSettleReturn_ACommitThatNobodyKnowsOfIsNeverCalledNotCommitted(t *testing.T) {
+	t.Parallel()
+	b := returned(t, payment.ReturnFinished)
+	b.g.after = func() (payment.Outcome, error) { return payment.OutcomeUnknown, nil }
+	asked, err := b.payments.SettleReturn(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeUnknown, asked.Answer.Outcome)
+	for _, mayCommit := range []bool{true, false} {
+		b.ref.MayCommit = mayCommit
+		b.g.before = func() error { return errSaysNothing }
+		asked, err = b.payments.SettleReturn(t.Context(), b.ref)
+		require.NoError(t, err)
+		require.Equal(t, payment.OutcomeUnknown, asked.Answer.Outcome)
+		require.False(t, asked.NotCommitted, "the buyer may have been charged")
+	}
+	require.Equal(t, 1, b.g.of(b.ref.PaymentID).commits)
+}
+
+func TestSettleReturn_WithoutLeaveNothingIsCharged(t *testing.T) {
+	t.Parallel()
+	for name, arrange := range map[string]func(b *bundle){
+		"the workflow forbids it": func(b *bundle) { b.ref.MayCommit = false },
+		"the units are gone": func(b *bundle) {
+			b.Do(t, func(tx pgx.Tx) error {
+				_, err := stock.Release(t.Context(), tx, shoptest.Tenant, shoptest.Value[string](t, b.Shop, `SELECT id FROM holds`))
+				return err
+			})
+		},
+		"the checkout is cancelled": func(b *bundle) {
+			_, err := checkout.EndUnpaid(t.Context(), b.DB, shoptest.Tenant, b.ref.CheckoutID, checkout.Cancelled)
+			require.NoError(t, err)
+		},
+	} {
+		b := returned(t, payment.ReturnFinished)
+		arrange(b)
+		asked, err := b.payments.SettleReturn(t.Context(), b.ref)
+		require.NoError(t, err, name)
+		require.True(t, asked.NotCommitted, name)
+		require.Zero(t, b.g.of(b.ref.PaymentID).commits, name)
+		require.Equal(t, []string{"lookup"}, b.g.called(), name)
+	}
+	// Money that moved all the same is told, not hidden.
+	b := returned(t, payment.ReturnFinished)
+	b.ref.MayCommit = false
+	b.g.of(b.ref.PaymentID).commits = 1
+	asked, err := b.payments.SettleReturn(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.False(t, asked.NotCommitted)
+	require.Equal(t, payment.OutcomeApproved, asked.Answer.Outcome)
+}
+
+func TestSettleReturn_OfABuyerWhoPressedCancel(t *testing.T) {
+	t.Parallel()
+	b := returned(t, payment.ReturnCancelled)
+	asked, err := b.payments.SettleReturn(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.Equal(t, payment.CodeAborted, asked.Answer.Code)
+	require.Nil(t, b.payment(t).SettleTriedAt, "nothing was tried that could charge")
+	// After a commit that succeeded the same return changes nothing.
+	b = returned(t, payment.ReturnCancelled)
+	b.g.of(b.ref.PaymentID).commits = 1
+	b.Exec(t, `UPDATE payments SET settle_tried_at = now()`)
+	asked, err = b.payments.SettleReturn(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeApproved, asked.Answer.Outcome)
+}
+
+func TestSettleReturn_OpenedByHandBeforeThePaymentLeavesNoDoubt(t *testing.T) {
+	t.Parallel()
+	b := returned(t, payment.ReturnFinished)
+	b.g.of(b.ref.PaymentID).paid = false
+	asked, err := b.payments.SettleReturn(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomePending, asked.Answer.Outcome)
+	require.Nil(t, b.payment(t).SettleTriedAt)
+}
+
+func TestCloseAttempt_CutOffHalfWayStillTellsWhetherItWasPaid(t *testing.T) {
+	t.Parallel()
+	halfway(t, func(t *testing.T) *bundle { return returned(t, payment.ReturnFinished) }, func(ctx context.Context, b *bundle) error {
+		_, err := b.payments.CloseAttempt(ctx, b.ref)
+		return err
+	}, func(t *testing.T, b *bundle) {
+		require.Equal(t, []string{"close", "lookup", "close"}, b.g.called()[:3])
+		asked, err := b.payments.CloseAttempt(t.Context(), b.ref)
+		require.NoError(t, err)
+		require.True(t, asked.ByUs)
+		require.True(t, asked.Answer.Closed)
+		b.g.of(b.ref.PaymentID).commits = 1
+		asked, err = b.payments.CloseAttempt(t.Context(), b.ref)
+		require.NoError(t, err)
+		require.Equal(t, payment.OutcomeApproved, asked.Answer.Outcome, "a close that is refused because the buyer paid")
+		require.False(t, asked.ByUs)
+	})
+}
+
+func TestCloseAttempt_OfOneThatNeverBeganCallsNobody(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	asked, err := b.payments.CloseAttempt(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.True(t, asked.Answer.Closed)
+	require.Equal(t, payment.CodeNoSuchAttempt, asked.Answer.Code)
+	require.Empty(t, b.g.called())
+}
+
+func TestAskGateway_IsOnlyAQuestion(t *testing.T) {
+	t.Parallel()
+	b := returned(t, payment.ReturnFinished)
+	before := b.payment(t)
+	asked, err := b.payments.AskGateway(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomePending, asked.Answer.Outcome)
+	require.Equal(t, before, b.payment(t))
+	b.g.before = func() error { return &payment.Failure{Class: payment.ClassRateLimited, RetryAfter: time.Minute} }
+	_, err = b.payments.AskGateway(t.Context(), b.ref)
+	require.Equal(t, activities.TypeRateLimited, activities.ErrorType(err))
+}
+
+// stray is a payment that is refunded because its checkout was cancelled.
+func stray(t *testing.T) (*bundle, activities.RefundRef) {
+	t.Helper()
+	b := returned(t, payment.ReturnFinished)
+	_, err := checkout.EndUnpaid(t.Context(), b.DB, shoptest.Tenant, b.ref.CheckoutID, checkout.Cancelled)
+	require.NoError(t, err)
+	r, err := checkout.Record(t.Context(), b.DB, shoptest.Tenant, b.ref.CheckoutID, checkout.News{PaymentID: b.ref.PaymentID, Answer: shoptest.Approved(b.ref.PaymentID, total)})
+	require.NoError(t, err)
+	require.NotEmpty(t, r.RefundID)
+	return b, activities.RefundRef{Tenant: shoptest.Tenant, RefundID: r.RefundID}
+}
+
+func TestRefundPayment_CutOffHalfWayGivesBackOnce(t *testing.T) {
+	t.Parallel()
+	refundOf := func(b *bundle) activities.RefundRef {
+		return activities.RefundRef{Tenant: shoptest.Tenant, RefundID: shoptest.Value[string](t, b.Shop, `SELECT id FROM refunds`)}
+	}
+	halfway(t, func(t *testing.T) *bundle { b, _ := stray(t); return b }, func(ctx context.Context, b *bundle) error {
+		_, err := b.payments.RefundPayment(ctx, refundOf(b))
+		return err
+	}, func(t *testing.T, b *bundle) {
+		ref := refundOf(b)
+		require.EqualValues(t, total, b.g.refunds[ref.RefundID])
+		require.Equal(t, 1, count(b.g.called(), "refund"))
+		answer, err := b.payments.RefundPayment(t.Context(), ref)
+		require.NoError(t, err)
+		require.Equal(t, payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: "re-" + ref.RefundID, Amount: total}, answer)
+	})
+}
+
+func TestRefundPayment_ThatWasNotMadeIsTriedAgainOnlyAfterAsking(t *testing.T) {
+	t.Parallel()
+	b, ref := stray(t)
+	b.g.before = func() error { return &payment.Failure{Gateway: payment.Transbank, Class: payment.ClassUnavailable} }
+	_, err := b.payments.RefundPayment(t.Context(), ref)
+	require.Equal(t, activities.TypeUnavailable, activities.ErrorType(err))
+	// While nobody can tell whether it was made, it is not made.
+	b.g.before = func() error { return errSaysNothing }
+	answer, err := b.payments.RefundPayment(t.Context(), ref)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeUnknown, answer.Outcome)
+	require.Zero(t, b.g.refunds[ref.RefundID])
+	answer, err = b.payments.RefundPayment(t.Context(), ref)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeApproved, answer.Outcome)
+	require.Equal(t, []string{"refund", "lookup refund", "lookup refund", "refund"}, b.g.called())
+	looked, err := b.payments.LookupRefund(t.Context(), ref)
+	require.NoError(t, err)
+	require.Equal(t, answer, looked)
+}
+
+func TestPutRefund_IsToldOnce(t *testing.T) {
+	t.Parallel()
+	b, ref := stray(t)
+	answer := payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: "re"}
+	for _, status := range []string{"pending", "unknown", "unknown", "succeeded", "succeeded"} {
+		require.NoError(t, b.payments.PutRefund(t.Context(), ref, status, answer, 60))
+	}
+	require.Equal(t, []string{"refund_unknown", "refund_succeeded"}, shoptest.List[string](t, b.Shop, `SELECT kind FROM events WHERE kind LIKE 'refund\_%' AND kind <> 'refund_booked' ORDER BY seq`))
+	require.Equal(t, payment.StatusRefunded, b.payment(t).Status)
+	require.Equal(t, activities.TypeBug, activities.ErrorType(b.payments.PutRefund(t.Context(), ref, "pending", answer, 60)), "what succeeded may only fail")
+}
