@@ -97,6 +97,9 @@ func (a *Checkouts) NextGateway(ctx context.Context, in CheckoutRef, number int)
 	if err != nil {
 		return NextAttempt{}, classify(err)
 	}
+	if len(v.Attempts) >= number {
+		return NextAttempt{View: v, OK: true}, nil // written before
+	}
 	gateway, err := a.untried(ctx, in.Tenant, v)
 	if err != nil || gateway == "" {
 		return NextAttempt{View: v}, classify(err)
@@ -112,6 +115,9 @@ func (a *Checkouts) AddAttempt(ctx context.Context, in CheckoutRef, paymentID, g
 		v, err := checkout.Load(ctx, a.DB, in.Tenant, in.CheckoutID)
 		if err != nil {
 			return NextAttempt{}, classify(err)
+		}
+		if _, known := v.Attempt(paymentID); known {
+			return NextAttempt{View: v, OK: true}, nil
 		}
 		g, err := a.untried(ctx, in.Tenant, v)
 		if err != nil || g == "" {

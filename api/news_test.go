@@ -111,7 +111,7 @@ func TestWebhook_IsStoredWhileTemporalIsAway(t *testing.T) {
 	b.temporal.set(func(f *fakeTemporal) { f.down = true })
 	body := event("evt_6", paymentID)
 	require.Equal(t, 200, b.notify(body, sign(body, webhookSecret, time.Now())).status)
-	require.Equal(t, 1, value[int](b, `SELECT count(*) FROM inbox WHERE status = 'pending' AND next_attempt_at <= now()`))
+	require.Equal(t, 1, value[int](b, `SELECT count(*) FROM inbox WHERE status = 'pending' AND next_attempt_at <= now() + interval '3 seconds'`))
 }
 
 func (b *bundle) returned(checkout map[string]any) (path string, params url.Values, paymentID string) {

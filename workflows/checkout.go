@@ -231,7 +231,9 @@ func (r *checkoutRun) open(ctx workflow.Context) (err error) {
 	}
 	now := workflow.Now(ctx)
 	for _, a := range r.view.Attempts {
-		if uncertain(a) {
+		// A run begun anew from the rows also takes up money of which an earlier
+		// one may not have told anybody.
+		if uncertain(a) || a.Status.Approved() && !a.Applied {
 			r.doubt(now, a.PaymentID)
 		}
 	}
@@ -454,7 +456,10 @@ func (r *checkoutRun) turn(ctx workflow.Context) error {
 		r.queue = r.queue[1:]
 		return r.handle(ctx, c)
 	}
-	return r.tick(ctx)
+	if err := r.tick(ctx); err != nil {
+		return err
+	}
+	return r.answerCancels(ctx)
 }
 
 func (r *checkoutRun) handle(ctx workflow.Context, c *command) (err error) {

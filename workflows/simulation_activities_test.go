@@ -103,7 +103,7 @@ func (s *simulation) step(ctx context.Context, name string, effect func()) (chec
 }
 
 func (s *simulation) start(ctx context.Context, _ activities.CheckoutRef) (checkout.View, error) {
-	return call(ctx, s, "Start", func() (checkout.View, error) {
+	return call(ctx, s, "HoldStock", func() (checkout.View, error) {
 		if c := s.db.checkout; c.Status != checkout.Reserving || c.HoldID != "" {
 			s.db.inheritDesk(theCheckout)
 		}
@@ -112,7 +112,7 @@ func (s *simulation) start(ctx context.Context, _ activities.CheckoutRef) (check
 }
 
 func (s *simulation) next(ctx context.Context, _ activities.CheckoutRef, number int) (activities.NextAttempt, error) {
-	return call(ctx, s, "Next", func() (activities.NextAttempt, error) {
+	return call(ctx, s, "NextGateway", func() (activities.NextAttempt, error) {
 		g := s.db.untried()
 		ok := g != "" && s.db.addAttempt("", g, number)
 		return activities.NextAttempt{View: s.db.view(), OK: ok}, nil
@@ -120,7 +120,7 @@ func (s *simulation) next(ctx context.Context, _ activities.CheckoutRef, number 
 }
 
 func (s *simulation) try(ctx context.Context, _ activities.CheckoutRef, paymentID, gateway string) (activities.NextAttempt, error) {
-	return call(ctx, s, "Try", func() (activities.NextAttempt, error) {
+	return call(ctx, s, "AddAttempt", func() (activities.NextAttempt, error) {
 		g := payment.Name(gateway)
 		if gateway == "auto" {
 			g = s.db.untried()
@@ -131,7 +131,7 @@ func (s *simulation) try(ctx context.Context, _ activities.CheckoutRef, paymentI
 }
 
 func (s *simulation) load(ctx context.Context, _ activities.CheckoutRef) (checkout.View, error) {
-	return s.step(ctx, "Load", func() {})
+	return s.step(ctx, "ReadCheckout", func() {})
 }
 
 func (s *simulation) giveUp(ctx context.Context, _ activities.CheckoutRef, code, _ string) (checkout.View, error) {
@@ -159,7 +159,7 @@ func (s *simulation) endUnpaid(ctx context.Context, _ activities.CheckoutRef, to
 }
 
 func (s *simulation) settled(ctx context.Context, _ activities.CheckoutRef) error {
-	_, err := s.step(ctx, "Settled", func() {
+	_, err := s.step(ctx, "EndRun", func() {
 		s.db.settled()
 		s.db.inheritDesk(theCheckout)
 	})
@@ -167,7 +167,7 @@ func (s *simulation) settled(ctx context.Context, _ activities.CheckoutRef) erro
 }
 
 func (s *simulation) record(ctx context.Context, _ activities.CheckoutRef, n checkout.News) (checkout.Ruling, error) {
-	return call(ctx, s, "Record", func() (checkout.Ruling, error) { return s.db.record(n), nil })
+	return call(ctx, s, "RecordAnswer", func() (checkout.Ruling, error) { return s.db.record(n), nil })
 }
 
 func (s *simulation) holdAgain(ctx context.Context, _ activities.CheckoutRef) (activities.HeldAgain, error) {
@@ -247,7 +247,7 @@ func (s *simulation) unknownAnswer() activities.Asked {
 func (s *simulation) looked(p payment.Payment) payment.Looked { return payment.Asked(s.bank.lookup(p)) }
 
 func (s *simulation) begin(ctx context.Context, in activities.PaymentRef) error {
-	_, err := asking(ctx, s, "Begin", in.PaymentID, func(p *payment.Payment) {
+	_, err := asking(ctx, s, "BeginPayment", in.PaymentID, func(p *payment.Payment) {
 		now := s.db.now()
 		if p.BeginTriedAt == nil {
 			p.BeginTriedAt = &now
@@ -302,7 +302,7 @@ func (s *simulation) notBegun(ctx context.Context, in activities.PaymentRef, cla
 
 func (s *simulation) settle(ctx context.Context, in activities.PaymentRef) (activities.Asked, error) {
 	var ret payment.Return
-	return asking(ctx, s, "Settle", in.PaymentID, func(p *payment.Payment) {
+	return asking(ctx, s, "SettleReturn", in.PaymentID, func(p *payment.Payment) {
 		e := s.db.newest(in.PaymentID, in.InboxID)
 		if e == nil {
 			s.broken("payment %s is settled without a return", in.PaymentID)
@@ -333,13 +333,13 @@ func (s *simulation) settle(ctx context.Context, in activities.PaymentRef) (acti
 }
 
 func (s *simulation) lookup(ctx context.Context, in activities.PaymentRef) (activities.Asked, error) {
-	return asking(ctx, s, "Lookup", in.PaymentID, nil, func(p payment.Payment, at time.Time) (activities.Asked, error) {
+	return asking(ctx, s, "AskGateway", in.PaymentID, nil, func(p payment.Payment, at time.Time) (activities.Asked, error) {
 		return activities.Asked{Answer: s.bank.lookup(p), AskedAt: at}, nil
 	}, s.unknownAnswer)
 }
 
 func (s *simulation) close(ctx context.Context, in activities.PaymentRef) (activities.Asked, error) {
-	return asking(ctx, s, "Close", in.PaymentID, func(p *payment.Payment) {
+	return asking(ctx, s, "CloseAttempt", in.PaymentID, func(p *payment.Payment) {
 		if now := s.db.now(); p.CloseTriedAt == nil {
 			p.CloseTriedAt = &now
 		}
@@ -361,7 +361,7 @@ func (s *simulation) loadRefund(ctx context.Context, in activities.RefundRef) (a
 }
 
 func (s *simulation) refund(ctx context.Context, in activities.RefundRef) (payment.RefundAnswer, error) {
-	return s.giveBack(ctx, "Refund", in, func(intent payment.RefundIntent, tried bool) payment.RefundAnswer {
+	return s.giveBack(ctx, "RefundPayment", in, func(intent payment.RefundIntent, tried bool) payment.RefundAnswer {
 		if tried {
 			if said := s.bank.lookupRefund(intent); said.Code != payment.CodeNoSuchRefund {
 				return said
@@ -429,11 +429,11 @@ func (s *simulation) confirmReservation(ctx context.Context, _ activities.Reserv
 }
 
 func (s *simulation) park(ctx context.Context, c activities.ParkedCase) error {
-	_, err := call(ctx, s, "Park", func() (bool, error) { s.db.park(c); return true, nil })
+	_, err := call(ctx, s, "ParkStep", func() (bool, error) { s.db.park(c); return true, nil })
 	return err
 }
 
 func (s *simulation) unpark(ctx context.Context, c activities.ParkedCase, _ string) error {
-	_, err := call(ctx, s, "Unpark", func() (bool, error) { s.db.unpark(c); return true, nil })
+	_, err := call(ctx, s, "UnparkStep", func() (bool, error) { s.db.unpark(c); return true, nil })
 	return err
 }

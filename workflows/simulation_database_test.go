@@ -280,6 +280,12 @@ func (d *database) settled() {
 			c.ClosedAt = d.now()
 		}
 		c.dueAt = time.Time{}
+		for _, p := range d.payments {
+			if p.Status == payment.StatusPending && p.BegunAt == nil {
+				d.setPayment(p, payment.StatusCancelled)
+				p.Closed = true
+			}
+		}
 	}
 }
 

@@ -94,7 +94,7 @@ func (s *simulation) do(st step) {
 		}
 	case operator:
 		s.soon(func() {
-			if s.running[theCheckout] {
+			if s.up[theCheckout] {
 				if s.plan.Lossy {
 					s.lostAt = s.env.Now()
 				}
@@ -255,7 +255,7 @@ func (s *simulation) decide(n int, earnest bool) {
 	}
 	request := workflows.SupportRequest{ActionID: s.db.id("ACTION"), Step: c.Step, Verb: verb}
 	if verb == workflows.VerbResolve {
-		request.Outcome, request.Reference = s.truth(c, n)
+		request.Outcome, request.Reference = s.truth(c, n+s.plan.Ruling)
 	}
 	s.update(c.WorkflowID, workflows.UpdateSupport, nil, request)
 }

@@ -338,6 +338,11 @@ func (s *simulation) waiting() (out []string) {
 			out = append(out, fmt.Sprintf("step %s of %s is parked (%s)", p.Step, p.WorkflowID, p.Reason))
 		}
 	}
+	for _, h := range s.db.holds {
+		if h.checkoutID != "" && h.live() && !h.confirmed {
+			out = append(out, "hold "+h.id+" is "+h.status+" until the sweeper finds it")
+		}
+	}
 	if s.db.checkout.ClosedAt.IsZero() {
 		out = append(out, "the checkout is "+string(s.db.checkout.Status)+" and was never closed")
 	}

@@ -26,6 +26,8 @@ type schedule struct {
 	// Lossy: the operator's cancel is a loss of the run instead, as when
 	// Temporal's file is deleted: the sweeper begins it anew from its rows.
 	Lossy bool
+	// Ruling is how the person at the support desk rules: odd says no.
+	Ruling int
 }
 
 // step is something that somebody does: at a time after the start, or in the
@@ -116,10 +118,10 @@ type outage struct {
 	At, For time.Duration
 }
 
-var databaseCalls = []string{"Start", "Next", "Try", "Load", "GiveUp", "Grace", "EndUnpaid", "Settled", "Record", "HoldAgain", "LetGo", "NotCommitted", "RefundStray", "CureShort", "Shorted", "NotBegun",
-	"LoadRefund", "PutRefund", "Park", "Unpark", "Reserve", "LoadReservation", "EndReservation", "ExtendReservation", "ConfirmReservation"}
+var databaseCalls = []string{"HoldStock", "NextGateway", "AddAttempt", "ReadCheckout", "GiveUp", "Grace", "EndUnpaid", "EndRun", "RecordAnswer", "HoldAgain", "LetGo", "NotCommitted", "RefundStray", "CureShort", "Shorted", "NotBegun",
+	"LoadRefund", "PutRefund", "ParkStep", "UnparkStep", "Reserve", "LoadReservation", "EndReservation", "ExtendReservation", "ConfirmReservation"}
 
-var gatewayCalls = []string{"Begin", "Settle", "Lookup", "Close", "Refund"}
+var gatewayCalls = []string{"BeginPayment", "SettleReturn", "AskGateway", "CloseAttempt", "RefundPayment"}
 
 // outagesLast bounds how long a database is away: a regular activity of the
 // test environment is tried ten times, where Temporal tries for ever.
@@ -140,6 +142,7 @@ func schedules() *rapid.Generator[schedule] {
 			s.RefundTakes = time.Duration(rapid.IntRange(0, 90).Draw(t, "refund takes")) * time.Minute
 		}
 		s.Lossy = rapid.IntRange(0, 2).Draw(t, "lossy") == 2
+		s.Ruling = rapid.IntRange(0, 1).Draw(t, "ruling")
 		acts := append(append([]act{}, buyersActs...), othersActs...)
 		if rapid.IntRange(0, 4).Draw(t, "reservation") == 4 {
 			s.Reservation = rapid.IntRange(1, 3).Draw(t, "reserved units")
@@ -181,7 +184,7 @@ var themes = []func(t *rapid.T, s *schedule){
 	},
 	func(t *rapid.T, s *schedule) { // another attempt while the first can't be closed, and both are paid
 		s.Gateway = "stripe"
-		s.Faults = append(s.Faults, fault{Call: "Close", Nth: 1, Times: 20, When: announced, As: unavailable})
+		s.Faults = append(s.Faults, fault{Call: "CloseAttempt", Nth: 1, Times: 20, When: announced, As: unavailable})
 		s.Steps = append(s.Steps, step{At: 20 * time.Second, Do: try, N: rapid.IntRange(0, 2).Draw(t, "with")})
 		for i, n := range rapid.SampledFrom([][]int{{1, 2}, {2, 1}}).Draw(t, "order") {
 			s.Steps = append(s.Steps, step{At: time.Duration(31+i*rapid.IntRange(0, 20).Draw(t, "apart")) * time.Second, Do: approve, On: n})
@@ -191,11 +194,11 @@ var themes = []func(t *rapid.T, s *schedule){
 		at := time.Duration(rapid.IntRange(2, s.Hold).Draw(t, "paid at")) * time.Second
 		s.Steps = append(s.Steps, step{At: at, Do: approve}, step{At: at + time.Second, Do: rapid.SampledFrom([]act{cancel, try, support, returnAgain, operator}).Draw(t, "then")})
 		as := rapid.SampledFrom([]failure{unknown, unknownActed, timesOut, credentials, late}).Draw(t, "settled as")
-		f := fault{Call: "Settle", Nth: 1, Times: rapid.SampledFrom([]int{1, 3, 40}).Draw(t, "often"), When: after, As: as}
+		f := fault{Call: "SettleReturn", Nth: 1, Times: rapid.SampledFrom([]int{1, 3, 40}).Draw(t, "often"), When: after, As: as}
 		if as == late {
 			f.Times, f.For = 1, 10*time.Second
 		}
-		s.Faults = append(s.Faults, f, fault{Call: "Lookup", Nth: 1, Times: rapid.SampledFrom([]int{1, 3, 40}).Draw(t, "often"), When: before, As: unavailable})
+		s.Faults = append(s.Faults, f, fault{Call: "AskGateway", Nth: 1, Times: rapid.SampledFrom([]int{1, 3, 40}).Draw(t, "often"), When: before, As: unavailable})
 	},
 	func(t *rapid.T, s *schedule) { // it is paid, and the shelf has less
 		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve}, step{At: time.Duration(rapid.IntRange(4, 30).Draw(t, "counted at")) * time.Second, Do: count, N: rapid.IntRange(0, 2).Draw(t, "counted")})
@@ -203,12 +206,21 @@ var themes = []func(t *rapid.T, s *schedule){
 	func(t *rapid.T, s *schedule) { // cancelled and paid at once
 		at := time.Duration(rapid.IntRange(2, s.Hold).Draw(t, "at")) * time.Second
 		s.Steps = append(s.Steps, step{At: at, Do: rapid.SampledFrom([]act{cancel, replace, operator}).Draw(t, "ended by")},
-			step{In: rapid.SampledFrom([]string{"Close", "Record", "EndUnpaid", "Settled", "Lookup"}).Draw(t, "in"), Nth: 1, When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"), Do: approve})
+			step{In: rapid.SampledFrom([]string{"CloseAttempt", "RecordAnswer", "EndUnpaid", "EndRun", "AskGateway"}).Draw(t, "in"), Nth: 1, When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"), Do: approve})
+	},
+	func(t *rapid.T, s *schedule) { // the provider charged another amount
+		s.Steps = append(s.Steps, step{At: 9 * time.Second, Do: approveWrong, N: rapid.IntRange(0, 7).Draw(t, "how")})
+	},
+	func(t *rapid.T, s *schedule) { // somebody at the counter
+		s.Reservation, s.CCP = max(s.Reservation, 1), max(s.CCP, 2)
+		for i := range rapid.IntRange(1, 4).Draw(t, "acts") {
+			s.Steps = append(s.Steps, step{At: time.Duration(s.Hold/4*(i+1)) * time.Second, Do: rapid.SampledFrom([]act{reserveMore, confirmIt, releaseIt, count}).Draw(t, "do"), N: rapid.IntRange(0, 2).Draw(t, "n")})
+		}
 	},
 	func(t *rapid.T, s *schedule) { // the run is lost in the middle
 		s.Lossy = true
 		s.Steps = append(s.Steps, step{At: 9 * time.Second, Do: approve, N: rapid.IntRange(0, 7).Draw(t, "how")},
-			step{In: rapid.SampledFrom([]string{"Begin", "Settle", "Lookup", "Close", "Record", "EndUnpaid", "Settled"}).Draw(t, "in"), Nth: 1, When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"), Do: operator})
+			step{In: rapid.SampledFrom([]string{"BeginPayment", "SettleReturn", "AskGateway", "CloseAttempt", "RecordAnswer", "EndUnpaid", "EndRun"}).Draw(t, "in"), Nth: 1, When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"), Do: operator})
 	},
 }
 
@@ -227,7 +239,7 @@ func steps(hold int, acts []act) *rapid.Generator[step] {
 			st.At = moments(hold).Draw(t, "at")
 			return st
 		}
-		st.In = rapid.SampledFrom(append([]string{"Close", "EndUnpaid", "Record", "Settle", "Grace", "HoldAgain"}, append(databaseCalls, gatewayCalls...)...)).Draw(t, "in")
+		st.In = rapid.SampledFrom(append([]string{"CloseAttempt", "EndUnpaid", "RecordAnswer", "SettleReturn", "Grace", "HoldAgain"}, append(databaseCalls, gatewayCalls...)...)).Draw(t, "in")
 		st.Nth = rapid.IntRange(1, 4).Draw(t, "nth")
 		st.When = rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when")
 		return st
@@ -241,7 +253,7 @@ func faults() *rapid.Generator[fault] {
 			f.Call = rapid.SampledFrom(databaseCalls).Draw(t, "call")
 			f.When = rapid.SampledFrom([]phase{before, after}).Draw(t, "when")
 			f.As = rapid.SampledFrom([]failure{databaseAway, timesOut, bug}).Draw(t, "as")
-			if f.Call == "Park" || f.Call == "Unpark" {
+			if f.Call == "ParkStep" || f.Call == "UnparkStep" {
 				f.As, f.Times = databaseAway, min(f.Times, 3)
 			}
 			return f
@@ -271,8 +283,8 @@ func outages(hold int) *rapid.Generator[outage] {
 // String is the schedule as Go.
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "schedule{Gateway: %q, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Lossy: %t",
-		s.Gateway, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Lossy)
+	fmt.Fprintf(&b, "schedule{Gateway: %q, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Lossy: %t, Ruling: %d",
+		s.Gateway, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Lossy, s.Ruling)
 	b.WriteString(", Steps: []step{")
 	for _, st := range s.Steps {
 		if st.In == "" {

@@ -160,31 +160,31 @@ func TestSimulation_Regressions(t *testing.T) {
 		"a return opened by hand, then a lost run": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 900, Lossy: true, Steps: []step{
 			{At: time.Second, Do: returnAgain}, {At: 1198 * time.Second, Do: operator}}},
 		"an attempt that began and whose answer was lost": {Gateway: "auto", Units: 1, CCP: 1, Hold: 900, Faults: []fault{
-			{Call: "Begin", Nth: 1, Times: 1, When: after, As: bug}}},
+			{Call: "BeginPayment", Nth: 1, Times: 1, When: after, As: bug}}},
 		"a buyer who returns while the run ends": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 900, Steps: []step{
 			{At: time.Second, Do: approve, N: 1}, {At: 897 * time.Second, Do: cancel}, {In: "EndUnpaid", Nth: 1, When: after, Do: returnAgain}}},
 		"a lost run that had parked a step before it held anything": {Gateway: "transbank", Units: 1, Hold: 900, Lossy: true, Steps: []step{
-			{At: time.Second, Do: operator}}, Faults: []fault{{Call: "Start", Nth: 1, Times: 1, When: before, As: bug}}},
+			{At: time.Second, Do: operator}}, Faults: []fault{{Call: "HoldStock", Nth: 1, Times: 1, When: before, As: bug}}},
 		"a lost run, ended by a late payment": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 60, Lossy: true, Steps: []step{
-			{At: time.Second, Do: operator}, {At: 57 * time.Second, Do: approve}}, Faults: []fault{{Call: "Load", Nth: 1, Times: 1, When: after, As: bug}}},
+			{At: time.Second, Do: operator}, {At: 57 * time.Second, Do: approve}}, Faults: []fault{{Call: "ReadCheckout", Nth: 1, Times: 1, When: after, As: bug}}},
 		"a refund outlives the operator's cancel of its checkout": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{
-			{In: "Load", Nth: 1, When: before, Do: approveWrong}, {At: time.Second, Do: operator}}},
+			{In: "ReadCheckout", Nth: 1, When: before, Do: approveWrong}, {At: time.Second, Do: operator}}},
 		"replaced before the first attempt began": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 900, Steps: []step{
-			{In: "Start", Nth: 1, When: after, Do: replace}}},
+			{In: "HoldStock", Nth: 1, When: after, Do: replace}}},
 		"replaced while a return is on its way to the workflow": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{
 			{At: 3 * time.Second, Do: approve}, {At: 3 * time.Second, Do: replace}}},
 		"replaced while a commit runs": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{
-			{At: 3 * time.Second, Do: approve}, {In: "Settle", Nth: 1, When: announced, Do: replace}}},
+			{At: 3 * time.Second, Do: approve}, {In: "SettleReturn", Nth: 1, When: announced, Do: replace}}},
 		"the operator cancels while a step parks": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 900, Steps: []step{
-			{In: "Record", Nth: 2, When: after, Do: operator}}, Faults: []fault{{Call: "Record", Nth: 1, Times: 2, When: after, As: bug}}},
+			{In: "RecordAnswer", Nth: 2, When: after, Do: operator}}, Faults: []fault{{Call: "RecordAnswer", Nth: 1, Times: 2, When: after, As: bug}}},
 		"a closed attempt that was in doubt is not pending again": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 900, Steps: []step{
-			{At: time.Second, Do: cancel}, {At: time.Second, Do: approve}}, Faults: []fault{{Call: "Settle", Nth: 1, Times: 1, When: before, As: unknown}}},
+			{At: time.Second, Do: cancel}, {At: time.Second, Do: approve}}, Faults: []fault{{Call: "SettleReturn", Nth: 1, Times: 1, When: before, As: unknown}}},
 		"a refund whose booking was not answered": {Gateway: "stripe", Units: 1, CCP: 1, Hold: 900, Steps: []step{
 			{At: time.Second, Do: approveWrong}, {At: 495 * time.Second, Do: cancel}}, Faults: []fault{
-			{Call: "Record", Nth: 2, Times: 20, When: after, As: databaseAway}}},
+			{Call: "RecordAnswer", Nth: 2, Times: 20, When: after, As: databaseAway}}},
 		"two verbs at once on one step": {Gateway: "stripe", Units: 1, CCP: 1, Hold: 900, RefundRefused: true, Steps: []step{
 			{At: time.Second, Do: approve, N: 1}, {At: time.Second, Do: cancel}, {At: 1500 * time.Second, Do: support}, {At: 1500 * time.Second, Do: support}},
-			Faults: []fault{{Call: "Record", Nth: 1, Times: 1, When: before, As: bug}}},
+			Faults: []fault{{Call: "RecordAnswer", Nth: 1, Times: 1, When: before, As: bug}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -207,7 +207,7 @@ func TestSimulation_NoticesWhatIsBroken(t *testing.T) {
 			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900},
 			broken: func(s *simulation) {
 				s.spoil = func(s *simulation, name string) {
-					if name == "Close" {
+					if name == "CloseAttempt" {
 						s.freeing("expired", true)
 						s.db.endUnpaid(checkout.Expired)
 					}
@@ -216,7 +216,7 @@ func TestSimulation_NoticesWhatIsBroken(t *testing.T) {
 			says: "stock is freed",
 		},
 		"a booked refund is not started": {
-			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: approve}, {In: "Lookup", Nth: 1, When: before, Do: cancel}, {At: 4 * time.Second, Do: cancel}, {In: "Close", Nth: 1, When: before, Do: approve}, {In: "Close", Nth: 1, When: announced, Do: replace}}},
+			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: approve}, {In: "AskGateway", Nth: 1, When: before, Do: cancel}, {At: 4 * time.Second, Do: cancel}, {In: "CloseAttempt", Nth: 1, When: before, Do: approve}, {In: "CloseAttempt", Nth: 1, When: announced, Do: replace}}},
 			broken: func(s *simulation) {
 				s.workflows = map[string]any{workflows.RefundName: func(workflow.Context, workflows.RefundInput) error { return nil }}
 			},
@@ -226,7 +226,7 @@ func TestSimulation_NoticesWhatIsBroken(t *testing.T) {
 			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900},
 			broken: func(s *simulation) {
 				s.spoil = func(s *simulation, name string) {
-					if name == "Begin" {
+					if name == "BeginPayment" {
 						s.db.level(sku, "SCL-1").reserved++
 					}
 				}
@@ -237,7 +237,7 @@ func TestSimulation_NoticesWhatIsBroken(t *testing.T) {
 			plan: schedule{Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 3 * time.Second, Do: approve}}},
 			broken: func(s *simulation) {
 				s.spoil = func(s *simulation, name string) {
-					if name == "Settle" {
+					if name == "SettleReturn" {
 						s.bank.committing = func(x *session) { s.db.release(s.db.checkout.HoldID); s.committing(x) }
 					}
 				}

@@ -353,6 +353,8 @@ func holdsTooMuch(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID st
 	     AND (email = $3 OR ($4 <> '' AND rut = $4) OR ($5 <> '' AND client_ip = $5)) AND status IN ('reserving','awaiting_payment')
 	), spent AS (
 	  SELECT count(*) AS n FROM checkouts WHERE tenant = $1 AND email = $3 AND status IN ('expired','payment_failed','cancelled') AND hold_id IS NOT NULL AND created_at > now() - make_interval(secs => $7)
+	     -- ended by a gateway or a shelf, not by the buyer
+	     AND coalesce(failure_code, '') NOT IN ('`+FailGatewayUnavailable+`', '`+FailPaymentRefused+`', '`+FailInsufficientStock+`')
 	)
 	SELECT (SELECT count(*) FROM mine WHERE hold_id IS NOT NULL),
 	       coalesce((SELECT sum(hl.quantity - hl.shorted - hl.left_stock) FROM mine m JOIN holds h ON h.tenant = $1 AND h.id = m.hold_id AND h.status IN ('held','short') JOIN hold_lines hl ON hl.tenant = $1 AND hl.hold_id = h.id), 0)
@@ -675,10 +677,14 @@ func endUnpaid(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, r *r
 	return timeline.Add(ctx, tx, tenantID, checkoutID, string(to), "system", map[string]any{"stock": "freed"})
 }
 
-// Settled marks the end of the run: no attempt can be approved any more.
+// Settled marks the end of the run: no attempt can be approved any more, and
+// those that were intended and never begun shall not be.
 func Settled(ctx context.Context, db *postgres.DB, tenantID, checkoutID string) error {
 	return db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `UPDATE checkouts SET closed_at = coalesce(closed_at, now()), due_at = NULL WHERE tenant = $1 AND id = $2 AND status NOT IN ('reserving','awaiting_payment')`, tenantID, checkoutID)
+		_, err := tx.Exec(ctx, `WITH closed AS (
+		    UPDATE checkouts SET closed_at = coalesce(closed_at, now()), due_at = NULL WHERE tenant = $1 AND id = $2 AND status NOT IN ('reserving','awaiting_payment') RETURNING id)
+		  UPDATE payments p SET status = 'cancelled', closed = true, due_at = NULL, updated_at = now() FROM closed
+		   WHERE p.tenant = $1 AND p.checkout_id = closed.id AND p.status = 'pending' AND p.begun_at IS NULL`, tenantID, checkoutID)
 		if err != nil {
 			return fmt.Errorf("close checkout %s: %w", checkoutID, err)
 		}

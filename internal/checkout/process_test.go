@@ -38,11 +38,6 @@ func reserved(t *testing.T, s *shoptest.Shop) int {
 	return shoptest.Value[int](t, s, `SELECT coalesce(sum(reserved), 0) FROM stock_levels`)
 }
 
-func failure(t *testing.T, s *shoptest.Shop, checkoutID string) string {
-	t.Helper()
-	return shoptest.Value[string](t, s, `SELECT coalesce(failure_code, '') FROM checkouts WHERE id = $1`, checkoutID)
-}
-
 func view(t *testing.T, s *shoptest.Shop, checkoutID string) checkout.View {
 	t.Helper()
 	v, err := checkout.Load(t.Context(), s.DB, shoptest.Tenant, checkoutID)
@@ -221,6 +216,10 @@ func TestStart_LimitsUnitsAndThoseWhoNeverPay(t *testing.T) {
 	lapse(t, s, third)
 	_, v = s.Start(t, shoptest.Submission("A", 1))
 	require.Equal(t, checkout.FailTooManyHolds, v.FailureCode, "two ended unpaid")
+	s.Exec(t, `UPDATE checkouts SET failure_code = $1 WHERE id = $2`, checkout.FailGatewayUnavailable, third)
+	unreachable, v := s.Start(t, shoptest.Submission("A", 1))
+	require.Empty(t, v.FailureCode, "one of them for no fault of the buyer's")
+	lapse(t, s, unreachable)
 	s.Exec(t, `UPDATE checkouts SET created_at = now() - interval '2 hours'`)
 	_, v = s.Start(t, shoptest.Submission("A", 1))
 	require.Empty(t, v.FailureCode, "that is long ago")

@@ -41,18 +41,6 @@ func TestGatewayDown_NamedOneIs503AndTheSameKeyTriesAgain(t *testing.T) {
 	requirePaid(t, s, c.ID)
 }
 
-func TestGatewayDown_AutoTakesTheNext(t *testing.T) {
-	t.Parallel()
-	s := stacktest.Shared(t).Shop(t)
-	s.Sandbox.Faults("transbank", map[string]any{"outage": true, "outage_mode": "503"})
-	c := s.Checkout("auto")
-	require.Equal(t, "stripe", c.Payment.Gateway)
-	require.Equal(t, 28, s.Available(stacktest.Product))
-	s.Sandbox.Buyer(c.Payment.ID, "approve")
-	s.AwaitStatus(c.ID, "paid")
-	requirePaid(t, s, c.ID)
-}
-
 func TestGatewayRefuses_ThePaymentIsRefusedAndNothingIsHeld(t *testing.T) {
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t)
@@ -179,21 +167,6 @@ func TestReturn_OfTheCancelKindAfterASuccessfulCommitUndoesNothing(t *testing.T)
 	requirePaid(t, s, c.ID)
 }
 
-func TestLateReturn_FindsStockAndIsPaid(t *testing.T) {
-	t.Parallel()
-	s := stacktest.Shared(t).Shop(t)
-	c := s.Checkout("transbank", stacktest.Hold(1))
-	token := c.Payment.Token()
-	s.AwaitStatus(c.ID, "expired")
-	require.Equal(t, 30, s.Available(stacktest.Product))
-	step := s.Sandbox.Buyer(c.Payment.ID, "approve")
-	require.Equal(t, 303, step.ReturnStatus, step.ReturnError)
-	require.Contains(t, step.ReturnLocation, "status=paid")
-	requirePaid(t, s, c.ID)
-	require.Equal(t, 28, s.Available(stacktest.Product))
-	require.Equal(t, 303, s.Return(*c.Payment, url.Values{"token_ws": {token}}).Status)
-}
-
 func TestLateReturn_WithoutStockIsNotCommitted(t *testing.T) {
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t)
@@ -236,19 +209,6 @@ func TestLateApproval_WithStockIsPaid(t *testing.T) {
 	require.Zero(t, s.Available("ULTIMA"))
 }
 
-func TestLateApproval_WithoutStockIsRefunded(t *testing.T) {
-	t.Parallel()
-	s := stacktest.Shared(t).Shop(t, shortGrace)
-	c := lateStripe(t, s)
-	s.Checkout("transbank", stacktest.Items("ULTIMA", 1))
-	s.Sandbox.Buyer(c.Payment.ID, "approve")
-	s.Sandbox.Faults("stripe", map[string]any{})
-	c = s.Await(c.ID, func(c stacktest.Checkout) bool { return c.Payment.Status == "refunded" })
-	require.Equal(t, "expired", c.Status)
-	require.Equal(t, c.Totals.Total, c.Payment.Refunded)
-	requireRefundedOnce(t, s, c, c.Payment.ID, "late_payment")
-}
-
 // requireRefundedOnce demands one refund of a payment's whole amount, in our
 // books and in the provider's.
 func requireRefundedOnce(t *testing.T, s *stacktest.Shop, c stacktest.Checkout, paymentID, reason string) {
@@ -259,28 +219,4 @@ func requireRefundedOnce(t *testing.T, s *stacktest.Shop, c stacktest.Checkout, 
 	require.Equal(t, c.Totals.Total, refunds[0].Amount)
 	require.Equal(t, 1, stacktest.Value[int](t, s.Stack, `SELECT count(*)::int FROM refunds WHERE payment_id = $1`, paymentID))
 	require.Equal(t, reason+" succeeded", stacktest.Value[string](t, s.Stack, `SELECT reason || ' ' || status FROM refunds WHERE payment_id = $1`, paymentID))
-}
-
-func TestBuyerPaysTwice_TheSecondPaymentIsRefunded(t *testing.T) {
-	t.Parallel()
-	s := stacktest.Shared(t).Shop(t)
-	c := s.Checkout("stripe")
-	first := c.Payment.ID
-	s.Sandbox.Faults("stripe", map[string]any{"outage": true, "outage_mode": "503"}) // its session can't be closed
-	a := s.Call(tenant.Storefront, "POST", "/v1/checkouts/"+c.ID+"/payments", map[string]any{"gateway": "transbank", "return_url": "https://shop.example/thanks"})
-	require.Equal(t, 201, a.Status, "%s", a.Body)
-	second := stacktest.Decode[stacktest.Checkout](t, a).Payment.ID
-	s.Sandbox.Buyer(second, "approve", "return", "false")
-	s.Sandbox.Buyer(first, "approve", "return", "false")
-	s.Sandbox.Buyer(second, "return")
-	s.AwaitStatus(c.ID, "paid")
-	s.Sandbox.Faults("stripe", map[string]any{})
-
-	c = s.Await(c.ID, func(c stacktest.Checkout) bool { return c.Attempt(first).Status == "refunded" })
-	require.Equal(t, "paid", c.Status)
-	require.True(t, c.Attempt(second).Applied)
-	require.False(t, c.Attempt(first).Applied)
-	require.Len(t, chargesOf(s, c), 2)
-	requireRefundedOnce(t, s, c, first, "duplicate_payment")
-	require.Equal(t, 28, s.Available(stacktest.Product))
 }

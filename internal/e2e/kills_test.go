@@ -11,29 +11,38 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/sdk/client"
-
 	"justlogistics/internal/stacktest"
 	"justlogistics/internal/tenant"
 )
 
-// TestKilled has one stack whose parts are killed with -9 one after another, at
-// the worst moment.
-func TestKilled(t *testing.T) {
+// badDay is a part of the stack that is killed with -9 at the worst moment.
+type badDay struct {
+	name string
+	of   func(*testing.T, *stacktest.Processes)
+}
+
+func TestKilled_OurOwnProcesses(t *testing.T) {
 	t.Parallel()
-	stack := stacktest.New(t, stacktest.Options{OwnPostgres: true})
-	for _, day := range []struct {
-		name string
-		of   func(*testing.T, *stacktest.Processes)
-	}{
+	live(t, stacktest.Options{}, []badDay{
 		{"the API after the hold: the same key gives the same checkout", apiKilledAfterTheHold},
 		{"the worker while the commit's answer is held back: one charge", workerKilledDuringTheCommit},
 		{"the worker while the refund's answer is held back: one refund", workerKilledDuringTheRefund},
+	})
+}
+
+func TestKilled_TemporalAndPostgres(t *testing.T) {
+	t.Parallel()
+	live(t, stacktest.Options{OwnPostgres: true}, []badDay{
 		{"Temporal, when a webhook and a return arrive: both are taken and applied later", temporalKilledBeforeNews},
 		{"PostgreSQL while the commit's answer is held back: recorded once it is back", postgresKilledDuringTheCommit},
 		{"Temporal, and its file deleted: every open order goes on", temporalLost},
-	} {
+	})
+}
+
+// live has one stack live through bad days, one after another.
+func live(t *testing.T, o stacktest.Options, days []badDay) {
+	stack := stacktest.New(t, o)
+	for _, day := range days {
 		t.Run(day.name, func(t *testing.T) { day.of(t, stack) })
 	}
 }
@@ -188,9 +197,8 @@ func TestTerminatedRun_IsListedAndRestartGoesOn(t *testing.T) {
 	c := s.Checkout("transbank")
 	run := s.CheckoutRun(c.ID)
 	require.NoError(t, s.Temporal.TerminateWorkflow(t.Context(), run, "", "somebody pressed a button"))
-	sweeper := s.Temporal.ScheduleClient().GetHandle(t.Context(), "sweeper")
 	s.Eventually(func() (string, bool) {
-		require.NoError(t, sweeper.Trigger(t.Context(), client.ScheduleTriggerOptions{Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_SKIP}))
+		s.AwaitClosed(s.Sweep())
 		list := s.Stuck()
 		return fmt.Sprint(list), slices.ContainsFunc(list, func(i stacktest.Stuck) bool {
 			return i.WorkflowID == run && i.Reason == "run_terminated" && slices.Contains(i.Verbs, "restart")

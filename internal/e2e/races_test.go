@@ -242,28 +242,3 @@ func TestCount_BelowWhatIsHeldMovesTheHoldElsewhereOrCancelsIt(t *testing.T) {
 	s.Sandbox.Buyer(lost.Payment.ID, "approve")
 	requireUncharged(t, s, s.Get(lost.ID))
 }
-
-func TestCount_BelowWhatIsPaidIsListedUntilUnitsAreFound(t *testing.T) {
-	t.Parallel()
-	s := stacktest.Shared(t).Shop(t)
-	s.Product("ULTIMA", 9990, 2)
-	c := s.Checkout("transbank", stacktest.Items("ULTIMA", 2))
-	s.Sandbox.Buyer(c.Payment.ID, "approve")
-	requirePaid(t, s, c.ID)
-	require.Equal(t, 1, s.Count("ULTIMA", "SCL-1", 1))
-	run := s.WorkflowID("shortage", c.ID)
-	s.Eventually(func() (string, bool) {
-		list := s.Stuck()
-		return fmt.Sprint(list), slices.ContainsFunc(list, func(i stacktest.Stuck) bool {
-			return i.Kind == "parked" && i.WorkflowID == run && i.Reason == "short_stock" && slices.Contains(i.Verbs, "retry")
-		})
-	})
-	require.Equal(t, "short_stock", *s.Order(c.ID).Attention)
-
-	require.Zero(t, s.Count("ULTIMA", "CCP-1", 5))
-	a := s.Use(run, "retry", nil)
-	require.Equal(t, 200, a.Status, "%s", a.Body)
-	s.Eventually(func() (string, bool) { list := s.Stuck(); return fmt.Sprint(list), len(list) == 0 })
-	require.Nil(t, s.Order(c.ID).Attention)
-	require.Equal(t, 4, s.Available("ULTIMA"))
-}

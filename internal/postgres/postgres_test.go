@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -112,6 +113,22 @@ func TestSnapshot_SeesOneMomentAndWritesNothing(t *testing.T) {
 		return err
 	})
 	require.ErrorContains(t, err, "read-only")
+}
+
+// The contract shows times in UTC; the process may run anywhere.
+func TestTimes_AreReadInUTC(t *testing.T) {
+	t.Parallel()
+	s := shoptest.New(t)
+	read := func(tx pgx.Tx) error {
+		var at time.Time
+		var maybe *time.Time
+		require.NoError(t, tx.QueryRow(t.Context(), `SELECT created_at, updated_at FROM tenants`).Scan(&at, &maybe))
+		require.Equal(t, time.UTC, at.Location())
+		require.Equal(t, time.UTC, maybe.Location())
+		return nil
+	}
+	s.Do(t, read)
+	require.NoError(t, s.DB.AsSystem(t.Context(), read))
 }
 
 func TestViolates_NamesTheConstraint(t *testing.T) {

@@ -2,6 +2,7 @@ package stacktest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/proxy"
+	"go.temporal.io/sdk/client"
 	"google.golang.org/protobuf/proto"
 
 	"justlogistics/internal/codec"
@@ -23,6 +25,24 @@ func (s *Shop) WorkflowID(kind, subject string) string { return workflows.ID(kin
 // CheckoutRun is the workflow id of a checkout.
 func (s *Shop) CheckoutRun(checkoutID string) string {
 	return s.WorkflowID(workflows.KindCheckout, checkoutID)
+}
+
+// Sweep has the safety net go round now and returns the workflow id of the round.
+func (s *Shop) Sweep() (workflowID string) {
+	s.t.Helper()
+	schedule := s.Temporal.ScheduleClient().GetHandle(s.t.Context(), "sweeper")
+	require.NoError(s.t, schedule.Trigger(s.t.Context(), client.ScheduleTriggerOptions{Overlap: enumspb.SCHEDULE_OVERLAP_POLICY_ALLOW_ALL}))
+	s.Eventually(func() (string, bool) {
+		d, err := schedule.Describe(s.t.Context())
+		if err != nil {
+			return err.Error(), false
+		}
+		if n := len(d.Info.RecentActions); n > 0 {
+			workflowID = d.Info.RecentActions[n-1].StartWorkflowResult.WorkflowID
+		}
+		return "no round yet", workflowID != ""
+	})
+	return workflowID
 }
 
 // AwaitClosed waits until a workflow's newest run has completed.
@@ -97,4 +117,40 @@ func (s *Stack) Story(t testing.TB, h *historypb.History) string {
 		b.WriteString("\n")
 	}
 	return b.String()
+}
+
+// Reencrypted is a copy of a history with its payloads under another keyring.
+func (s *Stack) Reencrypted(t testing.TB, h *historypb.History, keyring string) *historypb.History {
+	t.Helper()
+	keys, err := secretbox.ParseKeyring(keyring)
+	require.NoError(t, err)
+	mine, err := secretbox.ParseKeyring(s.PayloadKeys)
+	require.NoError(t, err)
+	out, ok := proto.Clone(h).(*historypb.History)
+	require.True(t, ok)
+	from, to := codec.New(mine), codec.New(keys)
+	err = proxy.VisitPayloads(t.Context(), out, proxy.VisitPayloadsOptions{
+		// The server reads these: they are never encrypted.
+		SkipSearchAttributes: true,
+		Visitor: func(_ *proxy.VisitPayloadsContext, payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
+			again := slices.Clone(payloads)
+			for i, p := range payloads {
+				clear, err := from.Decode([]*commonpb.Payload{p})
+				if err != nil {
+					return nil, err
+				}
+				if clear[0] == p { // it was not encrypted: a summary
+					continue
+				}
+				sealed, err := to.Encode(clear)
+				if err != nil {
+					return nil, err
+				}
+				again[i] = sealed[0]
+			}
+			return again, nil
+		},
+	})
+	require.NoError(t, err)
+	return out
 }

@@ -27,6 +27,13 @@ import (
 // Concepción, each at 12990 CLP.
 const Product = "POL-ROJO-S"
 
+// The public integration credentials of Webpay Plus, the same for every merchant
+// that tests: https://www.transbankdevelopers.cl/documentacion/como_empezar
+const (
+	TransbankCode = "597055555532"
+	TransbankKey  = "579B532A7440BB0C9079DED94D31EA1615BACEB56610332264630D42D0A36B1C"
+)
+
 // Warehouses of every shop, in the order of their position.
 var Warehouses = []string{"SCL-1", "CCP-1", "ANF-1"}
 
@@ -90,9 +97,7 @@ func (s *Shop) credentials(tx pgx.Tx) error {
 		return err
 	}
 	for provider, value := range map[string]map[string]string{
-		// The public integration credentials of Webpay Plus, the same for every merchant that tests:
-		// https://www.transbankdevelopers.cl/documentacion/como_empezar
-		"transbank": {"base_url": s.Sandbox.URL + "/transbank", "commerce_code": "597055555532", "api_key": "579B532A7440BB0C9079DED94D31EA1615BACEB56610332264630D42D0A36B1C"},
+		"transbank": {"base_url": s.Sandbox.URL + "/transbank", "commerce_code": TransbankCode, "api_key": TransbankKey},
 		"stripe":    {"base_url": s.Sandbox.URL + "/stripe", "secret_key": "sk_test_sandbox_" + s.Tenant, "webhook_secret": s.WebhookSecret()},
 	} {
 		raw, err := json.Marshal(value)
