@@ -82,7 +82,7 @@ soak: ## Simulate N=10000 schedules of the workflows in virtual time
 
 .PHONY: histories
 histories: build ## Record the workflow histories that replay tests use, from real runs
-	@JL_RECORD_HISTORIES=1 $(WITHPG) $(GO) test -count=1 -timeout 30m -run RecordHistories ./workflows/...
+	@JL_RECORD_HISTORIES=1 $(WITHPG) $(GO) test -count=1 -timeout 30m -run RecordHistories ./internal/e2e
 
 .PHONY: clean
 clean: ## Remove what was built; the data of dev stay in .dev

@@ -634,7 +634,10 @@ func (r *checkoutRun) settle(ctx workflow.Context, paymentID, inboxID string) er
 		why = "a newer attempt took its place; the buyer was not charged"
 	}
 	r.view, err = certain[checkout.View](ctx, r.desk, "not-committed", "not committed: "+why, checkouts.NotCommitted, r.ref, paymentID, why)
-	return err
+	if a, _ = r.view.Attempt(paymentID); err != nil || uncertain(a) {
+		return err
+	}
+	return r.certainNow(ctx, paymentID)
 }
 
 // letGo frees what was held again when the late attempt came to nothing. While

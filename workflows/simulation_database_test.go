@@ -229,7 +229,7 @@ func (d *database) giveUp(code string) checkout.View {
 
 func (d *database) endAttempts(to payment.Status) {
 	for _, p := range d.payments {
-		if p.Status == payment.StatusPending {
+		if p.Status == payment.StatusPending && (p.SettleTriedAt == nil || p.Closed) {
 			d.setPayment(p, to)
 		}
 	}
@@ -447,6 +447,15 @@ func (d *database) notCommitted(paymentID string) {
 	for _, e := range d.inbox {
 		if e.paymentID == paymentID && e.kind == inbox.Return && e.status == "pending" {
 			e.status = "ignored"
+		}
+	}
+	p, c := d.payment(paymentID), d.checkout
+	if p.Status == payment.StatusPending || p.Status.InDoubt() {
+		switch {
+		case c.Status == checkout.Cancelled:
+			d.setPayment(p, payment.StatusCancelled)
+		case !c.Status.Open():
+			d.setPayment(p, payment.StatusExpired)
 		}
 	}
 }

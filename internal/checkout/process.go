@@ -555,10 +555,11 @@ func GiveUp(ctx context.Context, db *postgres.DB, tenantID, checkoutID, code, me
 	return v, err
 }
 
-// endAttempts gives the attempts that nobody is in doubt about the status of a
+// endAttempts gives the attempts that nobody is in doubt about (a commit that
+// was tried and never recorded is a doubt) the status of a
 // checkout's end.
 func endAttempts(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, to payment.Status) error {
-	_, err := tx.Exec(ctx, `UPDATE payments SET status = $3, redirect = NULL, updated_at = now(), due_at = NULL WHERE tenant = $1 AND checkout_id = $2 AND status = 'pending'`, tenantID, checkoutID, to)
+	_, err := tx.Exec(ctx, `UPDATE payments SET status = $3, redirect = NULL, updated_at = now(), due_at = NULL WHERE tenant = $1 AND checkout_id = $2 AND status = 'pending' AND (settle_tried_at IS NULL OR closed)`, tenantID, checkoutID, to)
 	if err != nil {
 		return fmt.Errorf("end attempts of %s: %w", checkoutID, err)
 	}

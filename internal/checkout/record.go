@@ -365,6 +365,12 @@ func NotCommitted(ctx context.Context, db *postgres.DB, tenantID, checkoutID, pa
 				return err
 			}
 		}
+		// The gateway has said that nothing was charged: no doubt is left.
+		_, err = tx.Exec(ctx, `UPDATE payments p SET status = CASE c.status WHEN 'cancelled' THEN 'cancelled' ELSE 'expired' END, due_at = NULL, updated_at = now()
+		   FROM checkouts c WHERE c.tenant = p.tenant AND c.id = p.checkout_id AND p.tenant = $1 AND p.id = $2 AND p.status IN ('pending','processing','unknown') AND c.status NOT IN ('reserving','awaiting_payment')`, tenantID, paymentID)
+		if err != nil {
+			return fmt.Errorf("payment %s not committed: %w", paymentID, err)
+		}
 		v, err = load(ctx, tx, tenantID, checkoutID)
 		return err
 	})

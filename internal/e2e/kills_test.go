@@ -34,6 +34,7 @@ func TestKilled_TemporalAndPostgres(t *testing.T) {
 	t.Parallel()
 	live(t, stacktest.Options{OwnPostgres: true}, []badDay{
 		{"Temporal, when a webhook and a return arrive: both are taken and applied later", temporalKilledBeforeNews},
+		{"Temporal, when a checkout is asked for: it is held and offered once it is back", temporalKilledBeforeACheckout},
 		{"PostgreSQL while the commit's answer is held back: recorded once it is back", postgresKilledDuringTheCommit},
 		{"Temporal, and its file deleted: every open order goes on", temporalLost},
 	})
@@ -134,6 +135,24 @@ func temporalKilledBeforeNews(t *testing.T, p *stacktest.Processes) {
 	s.AwaitStatus(stripe.ID, "paid")
 	requirePaid(t, s, webpay.ID)
 	requirePaid(t, s, stripe.ID)
+	p.Audit(t)
+}
+
+func temporalKilledBeforeACheckout(t *testing.T, p *stacktest.Processes) {
+	s := p.Shop(t)
+	p.Temporal.Kill()
+	a := s.Call(tenant.Storefront, "POST", "/v1/checkouts", stacktest.Basket("transbank"))
+	require.Equal(t, 202, a.Status, "%s", a.Body)
+	c := stacktest.Decode[stacktest.Checkout](t, a)
+	require.Equal(t, "reserving", c.Status)
+	require.Equal(t, "/v1/checkouts/"+c.ID, a.Header.Get("Location"))
+	p.Temporal.Restart()
+	// The safety net takes it after a minute: for this row it is over.
+	s.Exec(t, `UPDATE checkouts SET created_at = created_at - interval '1 minute' WHERE id = $1`, c.ID)
+	s.AwaitClosed(s.Sweep())
+	c = s.AwaitStatus(c.ID, "awaiting_payment")
+	s.Sandbox.Buyer(c.Payment.ID, "approve")
+	requirePaid(t, s, c.ID)
 	p.Audit(t)
 }
 

@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"os/exec"
 	"slices"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"justlogistics/internal/secretbox"
 	"justlogistics/internal/stacktest"
 	"justlogistics/internal/tenant"
 	"justlogistics/workflows"
@@ -73,6 +73,19 @@ func TestStories(t *testing.T) {
 			story.tell(t, newShop(t, story))
 		})
 	}
+}
+
+// TestStories_WithAWorkerThatForgets tells the stories again, in a process of its
+// own, with a worker that replays each run from its beginning at every step.
+func TestStories_WithAWorkerThatForgets(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(stacktest.EnvNoSticky) != "" {
+		t.Skip("this is that process")
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestStories$", "-test.count=1")
+	cmd.Env = append(os.Environ(), stacktest.EnvNoSticky+"=1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
 }
 
 func newShop(t *testing.T, s story) *stacktest.Shop {
@@ -333,33 +346,24 @@ func nothingStuck(s *stacktest.Shop) {
 	s.Eventually(func() (string, bool) { list := s.Stuck(); return fmt.Sprintf("%+v", list), len(list) == 0 })
 }
 
-// credentialsParked: somebody has mistyped the gateway's key while a buyer pays.
+// credentialsParked: the gateway does not take our credentials any more while a
+// buyer pays.
 func credentialsParked(t *testing.T, s *stacktest.Shop) map[string]string {
 	c := s.Checkout("transbank")
 	run := s.CheckoutRun(c.ID)
-	setTransbankKey(t, s, "0000000000000000000000000000000000000000000000000000000000000000")
+	s.Sandbox.Faults("transbank", map[string]any{"next": []any{map[string]any{"op": "*", "kind": "refuse", "status": 401, "message": "Not Authorized", "count": 1000}}})
 	step := s.Sandbox.Buyer(c.Payment.ID, "approve")
 	require.Contains(t, []int{200, 303}, step.ReturnStatus, step.ReturnError)
 	item := parked(s, run, "gateway_credentials")
 	require.ElementsMatch(t, []string{"resolve", "retry"}, item.Verbs)
 	require.Equal(t, 409, s.Use(run, "skip", nil).Status)
-	setTransbankKey(t, s, stacktest.TransbankKey)
+	s.Sandbox.Faults("transbank", map[string]any{})
 	use(t, s, run, "retry", nil)
 	s.AwaitStatus(c.ID, "paid")
 	requirePaid(t, s, c.ID)
 	s.AwaitClosed(run)
 	nothingStuck(s)
 	return one(s, c)
-}
-
-func setTransbankKey(t *testing.T, s *stacktest.Shop, key string) {
-	t.Helper()
-	keys, err := secretbox.ParseKeyring(s.CredentialKeys)
-	require.NoError(t, err)
-	s.Do(func(tx pgx.Tx) error {
-		return tenant.SetCredentials(t.Context(), tx, keys, s.Tenant, "transbank",
-			fmt.Appendf(nil, `{"base_url":%q,"commerce_code":%q,"api_key":%q}`, s.Sandbox.URL+"/transbank", stacktest.TransbankCode, key))
-	})
 }
 
 func mismatch(t *testing.T, s *stacktest.Shop) stacktest.Checkout {

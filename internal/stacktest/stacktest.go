@@ -27,6 +27,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
 
 	"justlogistics/api"
 	"justlogistics/internal/audit"
@@ -104,6 +105,10 @@ var shared struct {
 	err   error
 	dir   string
 }
+
+// EnvNoSticky, when set, has the shared stack's worker forget a workflow after
+// each of its tasks, so that every task replays the history from its beginning.
+const EnvNoSticky = "JL_TEST_NO_STICKY_CACHE"
 
 // Shared returns the stack that all tests of the binary share. Its parts may
 // not be stopped.
@@ -256,6 +261,9 @@ func (s *Stack) startInside(ctx context.Context) error {
 		defer cancel()
 		server.Close(ctx)
 	})
+	if os.Getenv(EnvNoSticky) != "" {
+		worker.SetStickyWorkflowCacheSize(0)
+	}
 	stop, err := workers.Start(ctx, workers.Deps{DB: s.DB, Temporal: temporal, Namespace: s.Namespace, Gateways: forWorker, PublicURL: s.APIURL, Logger: log})
 	if err != nil {
 		return err

@@ -119,9 +119,9 @@ func startTemporal() (*temporalServer, error) {
 	case <-said.ready:
 		return s, nil
 	case <-process.Done():
-		return nil, fmt.Errorf("Temporal ended at its start: %w", process.Wait())
+		return nil, fmt.Errorf("the Temporal server ended at its start: %w", process.Wait())
 	case <-limit.C:
-		return nil, errors.Join(fmt.Errorf("Temporal was not ready within %s", StartLimit), process.Stop(syscall.SIGKILL, time.Second))
+		return nil, errors.Join(fmt.Errorf("the Temporal server was not ready within %s", StartLimit), process.Stop(syscall.SIGKILL, time.Second))
 	}
 }
 
