@@ -29,17 +29,16 @@ const (
 // transaction. What a constraint would refuse is reported as broken.
 type database struct {
 	*shelves
-	ids          int
-	checkout     *checkoutRow
-	reservation  *reservationRow
-	payments     []*payment.Payment
-	refunds      []*payment.RefundRecord
-	inbox        []*newsRow
-	parked       []*parkedRow
-	parkedEver   []activities.ParkedCase
-	requests     map[string]*confirmRequest // of reservations
-	route        []payment.Name
-	closedOffers map[string]bool // attempts that were offered and then closed by us
+	ids         int
+	checkout    *checkoutRow
+	reservation *reservationRow
+	payments    []*payment.Payment
+	refunds     []*payment.RefundRecord
+	inbox       []*newsRow
+	parked      []*parkedRow
+	parkedEver  []activities.ParkedCase
+	requests    map[string]*confirmRequest // of reservations
+	route       []payment.Name
 }
 
 type checkoutRow struct {
@@ -57,7 +56,6 @@ type reservationRow struct {
 	failure        string
 	shortages      []stock.Shortage
 	decided        bool
-	orderID        string
 	orderConfirmed int
 }
 

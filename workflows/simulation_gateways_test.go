@@ -30,7 +30,6 @@ type session struct {
 	wrong                int64
 	paidAt               time.Time
 	refunds              map[string]*moneyBack
-	closedByUs           bool // Webpay: we said that we won't commit it
 }
 
 type sessionState string

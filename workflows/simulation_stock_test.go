@@ -39,13 +39,6 @@ func (h *hold) live() bool {
 	return h.status == "held" || h.status == "confirmed" || h.status == "short"
 }
 
-func (h *hold) units() (n int) {
-	for _, l := range h.lines {
-		n += l.Quantity - l.Shorted - l.Left
-	}
-	return n
-}
-
 func (h *hold) held() (out []stock.Line) {
 	for _, l := range h.lines {
 		if n := l.Quantity - l.Shorted - l.Left; n > 0 {

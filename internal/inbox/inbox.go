@@ -238,7 +238,8 @@ func mark(ctx context.Context, tx pgx.Tx, tenant, inboxID, status, reason string
 
 // SettleFor marks what was said about a payment before askedAt (the database's
 // time at which the provider was asked), because the provider's answer covers
-// it: applied when it changed something, else ignored with the reason. An
+// it: applied when it changed something, else ignored with the reason. A claim
+// of approval that the provider does not confirm changed nothing. An
 // answer that the payment is approved covers whatever claims just that, also
 // what came since. While the provider has no answer yet, an event that claims
 // one stays, and so does a return that asks to be settled.
@@ -247,7 +248,9 @@ func SettleFor(ctx context.Context, tx pgx.Tx, tenant, paymentID string, askedAt
 	if applied {
 		status, reason = "applied", ""
 	}
-	_, err := tx.Exec(ctx, `UPDATE inbox SET status = $3, reason = $4, settled_at = now(), due_at = NULL
+	_, err := tx.Exec(ctx, `UPDATE inbox SET settled_at = now(), due_at = NULL,
+	     status = CASE WHEN claim = 'approved' AND $6 <> 'approved' THEN 'ignored' ELSE $3 END,
+	     reason = CASE WHEN claim = 'approved' AND $6 <> 'approved' THEN 'the provider does not confirm it: ' || $6 ELSE $4 END
 	  WHERE tenant = $1 AND payment_id = $2 AND status = 'pending' AND (received_at <= $5 OR $6 = 'approved' AND claim = 'approved')
 	    AND NOT ($6 = 'pending' AND (claim = 'approved' OR kind = 'return' AND event_type = 'finished'))`, tenant, paymentID, status, reason, askedAt, string(outcome))
 	if err != nil {

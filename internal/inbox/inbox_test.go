@@ -181,3 +181,22 @@ func TestFindPayment_ByIdReferenceOrCaptureAndOnlyOfItsGateway(t *testing.T) {
 	require.False(t, find(payment.Stripe, "", ""))
 	require.False(t, find(payment.Stripe, id.New(), "pi_1"), "an id that is not ours is no payment of ours")
 }
+
+func TestSettleFor_AClaimThatTheProviderDoesNotConfirmIsIgnored(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	paymentID := b.attempt("cs_1", "pi_1")
+	lie := b.store(inbox.News{Gateway: payment.Stripe, Kind: inbox.Webhook, EventID: "evt_1", PaymentID: paymentID, Signed: true, Claim: payment.OutcomeApproved})
+	truth := b.store(inbox.News{Gateway: payment.Stripe, Kind: inbox.Webhook, EventID: "evt_2", PaymentID: paymentID, Signed: true, Claim: payment.OutcomeDeclined})
+	b.in(func(tx pgx.Tx) error {
+		return inbox.SettleFor(t.Context(), tx, shop, paymentID, time.Now().Add(time.Hour), payment.OutcomeDeclined, true, "")
+	})
+	status := func(inboxID string) (s string) {
+		b.in(func(tx pgx.Tx) error {
+			return tx.QueryRow(t.Context(), `SELECT status || ' ' || reason FROM inbox WHERE id = $1`, inboxID).Scan(&s)
+		})
+		return s
+	}
+	require.Equal(t, "ignored the provider does not confirm it: declined", status(lie.ID))
+	require.Equal(t, "applied ", status(truth.ID))
+}
