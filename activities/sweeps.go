@@ -142,7 +142,8 @@ type subject struct {
 
 func (s subject) workflowID() string { return s.Kind + ":" + s.Tenant + ":" + s.ID }
 
-// openSubjects are all rows that a run must look after.
+// openSubjects are all rows that a run must look after; what waits for a person
+// needs a run too, which takes the verb.
 const openSubjects = `
   SELECT tenant, 'checkout' AS kind, id, due_at FROM checkouts WHERE due_at IS NOT NULL AND (hold_id IS NOT NULL OR status <> 'reserving')
   UNION ALL
@@ -152,7 +153,9 @@ const openSubjects = `
   UNION ALL
   SELECT tenant, 'refund', id, due_at FROM refunds WHERE due_at IS NOT NULL AND origin = 'ours'
   UNION ALL
-  SELECT tenant, 'checkout', checkout_id, due_at FROM payments WHERE due_at IS NOT NULL AND checkout_id IS NOT NULL`
+  SELECT tenant, 'checkout', checkout_id, due_at FROM payments WHERE due_at IS NOT NULL AND checkout_id IS NOT NULL
+  UNION ALL
+  SELECT tenant, split_part(workflow_id, ':', 1), split_part(workflow_id, ':', 3), due_at FROM parked WHERE resolved_at IS NULL`
 
 // overdue asks Temporal about the runs of rows that are past due.
 func (a *Sweeps) overdue(ctx context.Context) error {

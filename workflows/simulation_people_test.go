@@ -253,6 +253,13 @@ func (s *simulation) decide(n int, earnest bool) {
 			}
 		}
 	}
+	if _, id, _ := cutStep(c.Step); verb == workflows.VerbResolve && c.Reason != "payment_mismatch" && id != "" {
+		// Whoever states an approval states the amount that was asked for; with
+		// another one the gateway has to be asked again.
+		if x := s.bank.find(s.db.payment(id).Reference); x != nil && x.state == charged && x.wrong != 0 {
+			verb = workflows.VerbRetry
+		}
+	}
 	request := workflows.SupportRequest{ActionID: s.db.id("ACTION"), Step: c.Step, Verb: verb}
 	if verb == workflows.VerbResolve {
 		request.Outcome, request.Reference = s.truth(c, n+s.plan.Ruling)

@@ -52,18 +52,19 @@ type simulation struct {
 	db   *database
 	bank *ledger
 
-	calls   map[string]int
-	lately  map[string][]time.Time
-	wanted  []run
-	running map[string]bool // wanted or at work
-	up      map[string]bool // able to take messages
-	lostAt  time.Time       // when the checkout's run was lost
-	asked   []*asked
-	buys    []string // holds of other buyers
-	tries   []string
-	offered int // what other events are still to come
-	failed  []string
-	trace   []string
+	calls     map[string]int
+	lately    map[string][]time.Time
+	wanted    []run
+	running   map[string]bool // wanted or at work
+	up        map[string]bool // able to take messages
+	lostAt    time.Time       // when the checkout's run was lost
+	asked     []*asked
+	greetings map[string]*asked // updates that come with a run's start
+	buys      []string          // holds of other buyers
+	tries     []string
+	offered   int // what other events are still to come
+	failed    []string
+	trace     []string
 	// spoil makes the world wrong on purpose at a call, to prove that it is
 	// noticed; workflows are used in place of the real ones.
 	spoil     func(s *simulation, name string)
@@ -88,7 +89,7 @@ type asked struct {
 
 // simulate runs a schedule to the end of everything and returns what it found.
 func simulate(plan schedule, options ...func(*simulation)) *simulation {
-	s := &simulation{plan: plan, calls: map[string]int{}, lately: map[string][]time.Time{}, running: map[string]bool{}, up: map[string]bool{}}
+	s := &simulation{plan: plan, calls: map[string]int{}, lately: map[string][]time.Time{}, running: map[string]bool{}, up: map[string]bool{}, greetings: map[string]*asked{}}
 	suite := testsuite.WorkflowTestSuite{}
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	s.env = suite.NewTestWorkflowEnvironment()
@@ -115,10 +116,10 @@ func simulate(plan schedule, options ...func(*simulation)) *simulation {
 	})
 	s.mu.Lock()
 	s.want(run{theCheckout, workflows.CheckoutName, workflows.CheckoutInput{Tenant: demo, CheckoutID: checkoutID}})
-	s.later(time.Millisecond, func() { s.update(theCheckout, workflows.UpdateBegin, nil) })
+	s.greet(theCheckout)
 	if plan.Reservation > 0 {
 		s.want(run{theReservation, workflows.ReservationName, workflows.ReservationInput{Tenant: demo, ReservationID: reservationID}})
-		s.later(time.Millisecond, func() { s.update(theReservation, workflows.UpdateBegin, nil) })
+		s.greet(theReservation)
 	}
 	last := time.Duration(0)
 	for _, st := range plan.Steps {
@@ -211,6 +212,17 @@ func (s *simulation) started(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running[id], s.up[id] = true, true
+	if a := s.greetings[id]; a != nil {
+		delete(s.greetings, id)
+		s.send(a, s.db.id("UPDATE"), nil)
+	}
+}
+
+// greet has a run started with an update, as by Temporal's update-with-start.
+func (s *simulation) greet(workflowID string) {
+	a := &asked{what: workflows.UpdateBegin, workflowID: workflowID}
+	s.asked = append(s.asked, a)
+	s.greetings[workflowID] = a
 }
 
 func (s *simulation) ended(id string, err error) {

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -25,6 +26,9 @@ func TestKilled_OurOwnProcesses(t *testing.T) {
 	t.Parallel()
 	live(t, stacktest.Options{}, []badDay{
 		{"the API after the hold: the same key gives the same checkout", apiKilledAfterTheHold},
+		{"the API while a return is settled: the commit goes on", apiKilledDuringTheReturn},
+		{"the worker while the attempt's answer is held back: the buyer can pay", workerKilledDuringTheBegin},
+		{"the worker when a hold ends: it ends when the worker is back", workerKilledWhenAHoldEnds},
 		{"the worker while the commit's answer is held back: one charge", workerKilledDuringTheCommit},
 		{"the worker while the refund's answer is held back: one refund", workerKilledDuringTheRefund},
 	})
@@ -68,6 +72,57 @@ func apiKilledAfterTheHold(t *testing.T, p *stacktest.Processes) {
 	require.Equal(t, 28, s.Available(stacktest.Product))
 	s.Sandbox.Buyer(c.Payment.ID, "approve")
 	requirePaid(t, s, c.ID)
+	p.Audit(t)
+}
+
+func apiKilledDuringTheReturn(t *testing.T, p *stacktest.Processes) {
+	s := p.Shop(t)
+	c := s.Checkout("transbank")
+	token := c.Payment.Token()
+	s.Sandbox.Next("transbank", "commit", "hold_answer", 1)
+	back := steps(s, c.Payment.ID, "approve")
+	s.Sandbox.AwaitHeld("transbank", 1)
+	p.API.Kill()
+	require.NotEmpty(t, (<-back).ReturnError, "the buyer's browser shows an error")
+	s.Sandbox.Release("transbank")
+	p.API.Restart()
+	a := s.Return(*c.Payment, url.Values{"token_ws": {token}}) // and is reloaded
+	require.Equal(t, 303, a.Status, "%s", a.Body)
+	require.Contains(t, a.Header.Get("Location"), "status=paid")
+	requirePaid(t, s, c.ID)
+	p.Audit(t)
+}
+
+func workerKilledDuringTheBegin(t *testing.T, p *stacktest.Processes) {
+	for gateway, op := range map[string]string{"transbank": "create", "stripe": "create_session"} {
+		s := p.Shop(t)
+		s.Sandbox.Next(gateway, op, "hold_answer", 1)
+		asked := later(t, s, "POST", "/v1/checkouts", stacktest.Basket(gateway))
+		s.Sandbox.AwaitHeld(gateway, 1)
+		p.Worker().Kill()
+		s.Sandbox.Release(gateway)
+		p.Worker().Restart()
+		a := <-asked
+		require.Contains(t, []int{201, 202}, a.Status, "%s", a.Body)
+		c := s.AwaitStatus(stacktest.Decode[stacktest.Checkout](t, a).ID, "awaiting_payment")
+		s.Sandbox.Buyer(c.Payment.ID, "approve")
+		s.AwaitStatus(c.ID, "paid")
+		requirePaid(t, s, c.ID)
+	}
+	p.Audit(t)
+}
+
+func workerKilledWhenAHoldEnds(t *testing.T, p *stacktest.Processes) {
+	s := p.Shop(t)
+	c := s.Checkout("stripe", stacktest.Hold(1))
+	p.Worker().Kill()
+	s.Eventually(func() (string, bool) { return "the hold lives", time.Now().After(c.ExpiresAt) })
+	require.Equal(t, "awaiting_payment", s.Get(c.ID).Status)
+	p.Worker().Restart()
+	back := time.Now()
+	s.AwaitStatus(c.ID, "expired")
+	require.Less(t, time.Since(back), 15*time.Second, "until Temporal has noticed that the old worker is gone")
+	require.Equal(t, 30, s.Available(stacktest.Product))
 	p.Audit(t)
 }
 
@@ -183,6 +238,11 @@ func temporalLost(t *testing.T, p *stacktest.Processes) {
 		ID string `json:"id"`
 	}](t, a).ID
 
+	desk := p.Shop(t, shortGrace) // where things wait for a person
+	_, refund := refusedRefund(t, desk)
+	short := p.Shop(t)
+	_, shortage := shortage(t, short)
+
 	p.Temporal.Kill()
 	files := stacktest.TemporalData(t, p.Dir)
 	require.NotEmpty(t, files)
@@ -207,6 +267,18 @@ func temporalLost(t *testing.T, p *stacktest.Processes) {
 	a = s.Call(tenant.Storefront, "POST", "/v1/reservations/"+reservation+"/release", nil)
 	require.Equal(t, 200, a.Status, "%s", a.Body)
 	require.Equal(t, 26, s.Available(stacktest.Product))
+	// What waited for a person still does, and takes the verbs.
+	for _, run := range []string{refund, shortage} {
+		shop := desk
+		if run == shortage {
+			shop = short
+		}
+		shop.Eventually(func() (string, bool) {
+			a := shop.Use(run, "retry", nil)
+			return fmt.Sprint(a.Status, " ", string(a.Body)), a.Status == 200
+		})
+	}
+	desk.AwaitClosed(refund)
 	p.Audit(t)
 }
 

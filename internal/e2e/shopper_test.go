@@ -135,6 +135,27 @@ func TestShopper_WhoIsDeclinedTriesAnotherGateway(t *testing.T) {
 	requirePaid(t, s, c.ID)
 }
 
+func TestShopper_ComesBackFromWebpayInEveryOtherWayAndPaysByAnotherTry(t *testing.T) {
+	t.Parallel()
+	for step, status := range map[string]string{"timeout": "expired", "error": "declined", "abort": "cancelled"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			s := stacktest.Shared(t).Shop(t)
+			c := s.Checkout("transbank")
+			r := s.Sandbox.Buyer(c.Payment.ID, step, "return_method", "POST")
+			require.Equal(t, 303, r.ReturnStatus, r.ReturnError)
+			require.Contains(t, r.ReturnLocation, "status=awaiting_payment")
+			c = s.Get(c.ID)
+			require.Equal(t, status, c.Payment.Status)
+			requireUncharged(t, s, c)
+			second := try(t, s, c.ID, "transbank")
+			r = s.Sandbox.Buyer(second.Payment.ID, "approve", "return_method", "POST")
+			require.Equal(t, 303, r.ReturnStatus, r.ReturnError)
+			requirePaid(t, s, c.ID)
+		})
+	}
+}
+
 func TestShopper_WhoAbortsAndCancelsGetsNothingChargedAndFreesTheStock(t *testing.T) {
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t)
