@@ -37,6 +37,7 @@ type database struct {
 	inbox       []*newsRow
 	parked      []*parkedRow
 	parkedEver  []activities.ParkedCase
+	decided     map[string]bool            // steps that a person or the run itself took off the list
 	requests    map[string]*confirmRequest // of reservations
 	route       []payment.Name
 }
@@ -46,7 +47,6 @@ type checkoutRow struct {
 	ID      string
 	wants   []stock.Want
 	seconds int
-	dueAt   time.Time // when its run must have moved it; zero when settled
 }
 
 type reservationRow struct {
@@ -193,7 +193,7 @@ func (d *database) untried() payment.Name {
 
 func (d *database) fail(code string) {
 	d.setCheckout(checkout.Cancelled)
-	d.checkout.FailureCode, d.checkout.ClosedAt, d.checkout.dueAt = code, d.now(), time.Time{}
+	d.checkout.FailureCode, d.checkout.ClosedAt = code, d.now()
 }
 
 // addAttempt is checkout.AddAttempt.
@@ -277,7 +277,6 @@ func (d *database) settled() {
 		if c.ClosedAt.IsZero() {
 			c.ClosedAt = d.now()
 		}
-		c.dueAt = time.Time{}
 		for _, p := range d.payments {
 			if p.Status == payment.StatusPending && p.BegunAt == nil {
 				d.setPayment(p, payment.StatusCancelled)
@@ -641,6 +640,7 @@ func (d *database) park(c activities.ParkedCase) {
 }
 
 func (d *database) unpark(c activities.ParkedCase) {
+	d.decided[c.Step] = true
 	for _, p := range d.parked {
 		if p.WorkflowID == c.WorkflowID && p.Step == c.Step {
 			p.open = false

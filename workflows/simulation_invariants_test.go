@@ -117,7 +117,7 @@ func (s *simulation) verdictOnMoney() {
 		case p.Applied || stated:
 		case x.wrong != 0 && back == 0 && strings.HasPrefix(p.NotAppliedReason, "mismatch_"):
 			// recorded, pays nothing; the case was parked and a person skipped it
-			if !s.parkedOnce("mismatch:" + p.ID) {
+			if !s.db.decided["mismatch:"+p.ID] {
 				s.broken("payment %s does not fit its intent and nobody was told", p.ID)
 			}
 		case back != money:
@@ -132,15 +132,6 @@ func (s *simulation) verdictOnMoney() {
 			s.broken("payment %s is %s and was never begun", p.ID, p.Status)
 		}
 	}
-}
-
-func (s *simulation) parkedOnce(step string) bool {
-	for _, c := range s.db.parkedEver {
-		if c.Step == step {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *simulation) verdictOnReservation() {

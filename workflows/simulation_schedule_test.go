@@ -211,6 +211,11 @@ var themes = []func(t *rapid.T, s *schedule){
 	func(t *rapid.T, s *schedule) { // the provider charged another amount
 		s.Steps = append(s.Steps, step{At: 9 * time.Second, Do: approveWrong, N: rapid.IntRange(0, 7).Draw(t, "how")})
 	},
+	func(t *rapid.T, s *schedule) { // the first gateway of the route is away
+		s.Gateway = "auto"
+		s.Outages = append(s.Outages, outage{What: "transbank", For: time.Minute})
+		s.Steps = append(s.Steps, step{At: time.Duration(rapid.IntRange(2, 90).Draw(t, "then at")) * time.Second, Do: rapid.SampledFrom([]act{approve, try, decline, cancel}).Draw(t, "then"), N: rapid.IntRange(0, 2).Draw(t, "how")})
+	},
 	func(t *rapid.T, s *schedule) { // somebody at the counter
 		s.Reservation, s.CCP = max(s.Reservation, 1), max(s.CCP, 2)
 		for i := range rapid.IntRange(1, 4).Draw(t, "acts") {

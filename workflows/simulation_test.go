@@ -19,6 +19,7 @@ import (
 
 	"justlogistics/activities"
 	"justlogistics/internal/checkout"
+	"justlogistics/internal/inbox"
 	"justlogistics/workflows"
 )
 
@@ -182,6 +183,14 @@ func TestSimulation_Regressions(t *testing.T) {
 		"a refund whose booking was not answered": {Gateway: "stripe", Units: 1, CCP: 1, Hold: 900, Steps: []step{
 			{At: time.Second, Do: approveWrong}, {At: 495 * time.Second, Do: cancel}}, Faults: []fault{
 			{Call: "RecordAnswer", Nth: 2, Times: 20, When: after, As: databaseAway}}},
+		"a poll ends the doubt that a cancel waits for": {Gateway: "stripe", Units: 1, SCL: 1, Hold: 300, Steps: []step{
+			{At: 99 * time.Second, Do: approve, N: 2}, {At: 100 * time.Second, Do: cancel}}, Faults: []fault{
+			{Call: "SettleReturn", Nth: 1, Times: 8, When: after, As: unknownActed}}},
+		"an attempt that was written and never begun": {Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Steps: []step{
+			{In: "AddAttempt", Nth: 1, When: before, Do: operator}, {At: 20 * time.Second, Do: try, N: 2}, {At: 31 * time.Second, Do: approve, On: 1}},
+			Faults: []fault{{Call: "CloseAttempt", Nth: 1, Times: 20, When: announced, As: unavailable}}},
+		"a lost run that had told nobody of another amount": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Lossy: true, Steps: []step{
+			{At: time.Second, Do: approveWrong}, {In: "RecordAnswer", Nth: 1, When: after, Do: operator}}},
 		"two verbs at once on one step": {Gateway: "stripe", Units: 1, CCP: 1, Hold: 900, RefundRefused: true, Steps: []step{
 			{At: time.Second, Do: approve, N: 1}, {At: time.Second, Do: cancel}, {At: 1500 * time.Second, Do: support}, {At: 1500 * time.Second, Do: support}},
 			Faults: []fault{{Call: "RecordAnswer", Nth: 1, Times: 1, When: before, As: bug}}},
@@ -244,12 +253,28 @@ func TestSimulation_NoticesWhatIsBroken(t *testing.T) {
 			},
 			says: "is charged and nothing is held",
 		},
-		"an approval is forgotten": {
+		"a paid checkout is undone": {
 			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 3 * time.Second, Do: approve}}},
 			broken: func(s *simulation) {
-				s.workflows = map[string]any{workflows.CheckoutName: func(ctx workflow.Context, in workflows.CheckoutInput) error { return workflow.Sleep(ctx, time.Minute) }}
+				s.spoil = func(s *simulation, name string) {
+					if name == "EndRun" {
+						s.db.setCheckout(checkout.Expired)
+					}
+				}
 			},
-			says: "",
+			says: "may not go from paid to expired",
+		},
+		"news that are forgotten": {
+			plan: schedule{Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 3 * time.Second, Do: approve}}},
+			broken: func(s *simulation) {
+				s.workflows = map[string]any{workflows.LatePaymentName: func(workflow.Context, workflows.CheckoutInput) error { return nil }}
+				s.spoil = func(s *simulation, name string) {
+					if name == "EndRun" {
+						s.keep(newsRow{paymentID: s.db.payments[0].ID, kind: inbox.Webhook, eventID: "late"}, false)
+					}
+				}
+			},
+			says: "neither applied nor ignored",
 		},
 		"a run that waits for nothing": {
 			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900},

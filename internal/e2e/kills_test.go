@@ -218,12 +218,32 @@ func postgresKilledDuringTheCommit(t *testing.T, p *stacktest.Processes) {
 	back := steps(s, c.Payment.ID, "approve")
 	s.Sandbox.AwaitHeld("transbank", 1)
 	p.Postgres.Kill()
+
+	a, err := s.TryReturn(t.Context(), *c.Payment, url.Values{"token_ws": {c.Payment.Token()}})
+	require.NoError(t, err)
+	require.Equal(t, 200, a.Status, "never a 5xx for a buyer: %s", a.Body)
+	require.Contains(t, string(a.Body), "No pudimos registrar tu respuesta todavía")
+	key := []string{"Idempotency-Key", "no-database-" + s.Tenant}
+	a = s.Call(tenant.Storefront, "POST", "/v1/checkouts", stacktest.Basket("stripe"), key...)
+	require.Equal(t, 503, a.Status, "%s", a.Body)
+	require.NotEmpty(t, a.Header.Get("Retry-After"))
+	body := stripeEvent("evt_no_database", c.Payment.ID, "pi_no_database")
+	require.Equal(t, 503, deliver(t, s, body, stripeSignature(s.WebhookSecret(), time.Now(), body)), "what is not stored is not acknowledged")
+	a, err = s.Visit(t.Context(), "/readyz")
+	require.NoError(t, err)
+	require.Equal(t, 503, a.Status)
+	a, err = s.Visit(t.Context(), "/healthz")
+	require.NoError(t, err)
+	require.Equal(t, 200, a.Status)
+
 	s.Sandbox.Release("transbank")
 	require.Equal(t, 200, (<-back).ReturnStatus, "never a 5xx for a buyer")
 	p.Postgres.Start()
 	s.AwaitStatus(c.ID, "paid")
 	requirePaid(t, s, c.ID)
-	next := s.Checkout("stripe")
+	a = s.Call(tenant.Storefront, "POST", "/v1/checkouts", stacktest.Basket("stripe"), key...)
+	require.Equal(t, 201, a.Status, "%s", a.Body)
+	next := stacktest.Decode[stacktest.Checkout](t, a)
 	s.Sandbox.Buyer(next.Payment.ID, "approve")
 	s.AwaitStatus(next.ID, "paid")
 	p.Audit(t)
@@ -239,7 +259,7 @@ func temporalLost(t *testing.T, p *stacktest.Processes) {
 	}](t, a).ID
 
 	desk := p.Shop(t, shortGrace) // where things wait for a person
-	_, refund := refusedRefund(t, desk)
+	refunded, _ := refusedRefund(t, desk)
 	short := p.Shop(t)
 	_, shortage := shortage(t, short)
 
@@ -267,18 +287,21 @@ func temporalLost(t *testing.T, p *stacktest.Processes) {
 	a = s.Call(tenant.Storefront, "POST", "/v1/reservations/"+reservation+"/release", nil)
 	require.Equal(t, 200, a.Status, "%s", a.Body)
 	require.Equal(t, 26, s.Available(stacktest.Product))
-	// What waited for a person still does, and takes the verbs.
-	for _, run := range []string{refund, shortage} {
-		shop := desk
-		if run == shortage {
-			shop = short
-		}
-		shop.Eventually(func() (string, bool) {
-			a := shop.Use(run, "retry", nil)
-			return fmt.Sprint(a.Status, " ", string(a.Body)), a.Status == 200
-		})
-	}
-	desk.AwaitClosed(refund)
+	// What waited for a person has a run again: the refund is taken by the gateway
+	// this time, the shortage takes the verb.
+	desk.Eventually(func() (string, bool) {
+		got := desk.Get(refunded.ID).Payment.Status
+		return got, got == "refunded"
+	})
+	requireRefundedOnce(t, desk, refunded, refunded.Payment.ID, "late_payment")
+	parked(short, shortage, "short_stock")
+	require.Zero(t, short.Count("ULTIMA", "CCP-1", 1))
+	short.Eventually(func() (string, bool) {
+		a := short.Use(shortage, "retry", nil)
+		return fmt.Sprint(a.Status, " ", string(a.Body)), a.Status == 200
+	})
+	nothingStuck(short)
+	nothingStuck(desk)
 	p.Audit(t)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
+	sdkpb "go.temporal.io/api/sdk/v1"
 
 	"justlogistics/internal/stacktest"
 	"justlogistics/internal/temporalclient"
@@ -113,6 +114,28 @@ func requireShortStory(t *testing.T, s *stacktest.Shop, c stacktest.Checkout) {
 			require.NotEmpty(t, e.GetUserMetadata().GetSummary().GetData(), "%s has no summary", e.EventType)
 		}
 	}
+}
+
+func TestShopper_IsAStoryForAPersonInTheTemporalUI(t *testing.T) {
+	t.Parallel()
+	s := stacktest.Shared(t).Shop(t)
+	c := s.Checkout("transbank")
+	read := func() string {
+		t.Helper()
+		answer, err := s.Temporal.QueryWorkflow(t.Context(), s.CheckoutRun(c.ID), "", "__temporal_workflow_metadata")
+		require.NoError(t, err)
+		var about sdkpb.WorkflowMetadata
+		require.NoError(t, answer.Get(&about))
+		return about.GetCurrentDetails()
+	}
+	details := read()
+	for _, word := range []string{c.Number, "$29.970", "Waiting for Webpay until " + c.ExpiresAt.UTC().Format("15:04:05"), "2 units in SCL-1 held"} {
+		require.Contains(t, details, word)
+	}
+	require.NotContains(t, details, "Ana")
+	s.Sandbox.Buyer(c.Payment.ID, "approve")
+	s.AwaitClosed(s.CheckoutRun(c.ID))
+	require.Contains(t, read(), "paid")
 }
 
 func TestShopper_WhoIsDeclinedTriesAnotherGateway(t *testing.T) {
