@@ -153,17 +153,9 @@ func (a *Checkouts) EndUnpaid(ctx context.Context, in CheckoutRef, to checkout.S
 	return v, classify(err)
 }
 
-// EndRun marks the end of the run. A LatePayment that ends what a lost run of
-// the checkout had begun also ends what that run had parked.
+// EndRun marks the end of the run.
 func (a *Checkouts) EndRun(ctx context.Context, in CheckoutRef) error {
-	if err := checkout.Settled(ctx, a.DB, in.Tenant, in.CheckoutID); err != nil {
-		return classify(err)
-	}
-	run := "checkout:" + in.Tenant + ":" + in.CheckoutID
-	if activity.GetInfo(ctx).WorkflowExecution.ID == run {
-		return nil
-	}
-	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error { return inheritDesk(ctx, tx, in.Tenant, run) }))
+	return classify(checkout.Settled(ctx, a.DB, in.Tenant, in.CheckoutID))
 }
 
 // RecordAnswer stores a gateway's answer and rules on it.

@@ -159,10 +159,7 @@ func (s *simulation) endUnpaid(ctx context.Context, _ activities.CheckoutRef, to
 }
 
 func (s *simulation) settled(ctx context.Context, _ activities.CheckoutRef) error {
-	_, err := s.step(ctx, "EndRun", func() {
-		s.db.settled()
-		s.db.inheritDesk(theCheckout)
-	})
+	_, err := s.step(ctx, "EndRun", s.db.settled)
 	return err
 }
 

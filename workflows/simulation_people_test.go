@@ -235,12 +235,7 @@ func (s *simulation) decide(n int, earnest bool) {
 	}
 	c := cases[n%len(cases)]
 	if !s.running[c.WorkflowID] {
-		// A run that was lost after its checkout had been closed is not begun
-		// anew: what it had parked stays until a person looks.
-		lost := s.plan.Lossy && !s.lostAt.IsZero() && !s.db.checkout.ClosedAt.After(s.lostAt.Add(s.plan.Skew))
-		if c.open = false; lost {
-			return
-		}
+		c.open = false
 		s.broken("step %s is on the support list, and its run %s is over", c.Step, c.WorkflowID)
 		return
 	}

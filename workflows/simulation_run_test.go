@@ -319,7 +319,8 @@ func (s *simulation) minute(last time.Duration) {
 // overdue is the sweeper's look at runs that are lost.
 func (s *simulation) overdue() {
 	c := s.db.checkout
-	if !s.running[theCheckout] && c.ClosedAt.IsZero() && s.env.Now().Sub(s.lostAt) > time.Minute {
+	waits := slices.ContainsFunc(s.db.parked, func(p *parkedRow) bool { return p.open && p.WorkflowID == theCheckout })
+	if !s.running[theCheckout] && (waits || c.ClosedAt.IsZero()) && s.env.Now().Sub(s.lostAt) > time.Minute {
 		s.db.inheritDesk(theCheckout)
 		s.want(run{theCheckout, workflows.CheckoutName, workflows.CheckoutInput{Tenant: demo, CheckoutID: checkoutID}})
 	}
