@@ -191,6 +191,9 @@ func TestSimulation_Regressions(t *testing.T) {
 			Faults: []fault{{Call: "CloseAttempt", Nth: 1, Times: 20, When: announced, As: unavailable}}},
 		"a lost run that had told nobody of another amount": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Lossy: true, Steps: []step{
 			{At: time.Second, Do: approveWrong}, {In: "RecordAnswer", Nth: 1, When: after, Do: operator}}},
+		"a late payment beside a run that waits for a person": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 300, Lossy: true, Steps: []step{
+			{At: 280 * time.Second, Do: approve, N: 1}, {At: 298 * time.Second, Do: operator}, {At: 301 * time.Second, Do: returnAgain}},
+			Faults: []fault{{Call: "Grace", Nth: 2, Times: 3, When: before, As: bug}}, Outages: []outage{{What: "transbank", At: 300 * time.Second, For: time.Minute}}},
 		"two verbs at once on one step": {Gateway: "stripe", Units: 1, CCP: 1, Hold: 900, RefundRefused: true, Steps: []step{
 			{At: time.Second, Do: approve, N: 1}, {At: time.Second, Do: cancel}, {At: 1500 * time.Second, Do: support}, {At: 1500 * time.Second, Do: support}},
 			Faults: []fault{{Call: "RecordAnswer", Nth: 1, Times: 1, When: before, As: bug}}},
