@@ -86,6 +86,8 @@ func (a *Sweeps) holds(ctx context.Context) error {
 			return errors.Join(failed...)
 		case err == nil:
 			a.Logger.Warn("the sweeper freed a hold that outlived its time", "tenant", tenantID, "reservation_id", holdID)
+		case errors.Is(err, checkout.ErrBeingPaid):
+			stuck = append(stuck, holdID)
 		case holdID == "" || ctx.Err() != nil:
 			return errors.Join(append(failed, err)...)
 		default:

@@ -693,6 +693,10 @@ func Settled(ctx context.Context, db *postgres.DB, tenantID, checkoutID string) 
 	})
 }
 
+// ErrBeingPaid is returned for a checkout whose stock is left alone because
+// money may be moving.
+var ErrBeingPaid = errors.New("the checkout is being paid")
+
 // SweepUnpaid is EndUnpaid in a transaction of the sweeper's: the workflow
 // that should have done it is late or gone. Attempts that can still be paid
 // stay with their run; an approval that comes anyway is a late one.
@@ -700,6 +704,17 @@ func SweepUnpaid(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string) er
 	r, err := lock(ctx, tx, tenantID, checkoutID)
 	if err != nil || !r.Status.Open() {
 		return err
+	}
+	// Under the lock that a commit is announced under: one that has begun since
+	// the sweeper chose this hold keeps it.
+	attempts, err := payment.OfCheckout(ctx, tx, tenantID, checkoutID)
+	if err != nil {
+		return err
+	}
+	for _, p := range attempts {
+		if p.Status.InDoubt() || p.Status == payment.StatusPending && !p.Closed && p.SettleTriedAt != nil {
+			return fmt.Errorf("%w: %s", ErrBeingPaid, checkoutID)
+		}
 	}
 	to := Expired
 	if r.Cancelling {

@@ -635,3 +635,40 @@ func TestStart_ManyReplacementsAtOnceKeepTheBooks(t *testing.T) {
 		}
 	}
 }
+
+func TestSweepUnpaid_LeavesACheckoutWhoseCommitHasBegun(t *testing.T) {
+	t.Parallel()
+	s := shoptest.New(t)
+	s.Product(t, "A", 10_000, 9)
+	checkoutID, paymentID := s.Offer(t, shoptest.Submission("A", 1))
+	s.Age(t, view(t, s, checkoutID).HoldID, time.Minute)
+	s.Do(t, func(tx pgx.Tx) error {
+		_, _, err := payment.Announce(t.Context(), tx, shoptest.Tenant, paymentID, payment.EffectSettle)
+		return err
+	})
+	err := s.DB.AsSystem(t.Context(), func(tx pgx.Tx) error { return checkout.SweepUnpaid(t.Context(), tx, shoptest.Tenant, checkoutID) })
+	require.ErrorIs(t, err, checkout.ErrBeingPaid)
+	require.Equal(t, checkout.AwaitingPayment, view(t, s, checkoutID).Status)
+	require.Equal(t, 1, reserved(t, s))
+}
+
+func TestEndUnpaid_LeavesACommitThatWasTriedInDoubt(t *testing.T) {
+	t.Parallel()
+	s := shoptest.New(t)
+	s.Product(t, "A", 10_000, 9)
+	checkoutID, paymentID := s.Offer(t, shoptest.Submission("A", 1))
+	s.Do(t, func(tx pgx.Tx) error {
+		_, _, err := payment.Announce(t.Context(), tx, shoptest.Tenant, paymentID, payment.EffectSettle)
+		return err
+	})
+	v := lapse(t, s, checkoutID)
+	require.Equal(t, checkout.Expired, v.Status)
+	a, _ := v.Attempt(paymentID)
+	require.Equal(t, payment.StatusPending, a.Status, "nobody knows yet whether the money moved")
+	require.True(t, a.Settling)
+	v, err := checkout.NotCommitted(t.Context(), s.DB, shoptest.Tenant, checkoutID, paymentID, "no stock is left; the buyer was not charged")
+	require.NoError(t, err)
+	a, _ = v.Attempt(paymentID)
+	require.Equal(t, payment.StatusExpired, a.Status, "the gateway has said that nothing was charged")
+	s.CheckBooks(t)
+}
