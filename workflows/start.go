@@ -65,16 +65,3 @@ func StartLatePayment(ctx context.Context, c client.Client, in CheckoutInput) er
 	}
 	return nil
 }
-
-// StartShortage begins, or finds, the run that looks after a paid order that
-// lost units to a count.
-func StartShortage(ctx context.Context, c client.Client, in ShortageInput) error {
-	opts := StartOptions(KindShortage, in.Tenant, in.OrderID)
-	opts.StaticSummary = "order " + in.OrderID + " lost units to a count"
-	opts.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
-	opts.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
-	if _, err := c.ExecuteWorkflow(ctx, opts, ShortageName, in); err != nil {
-		return fmt.Errorf("start %s: %w", opts.ID, err)
-	}
-	return nil
-}
