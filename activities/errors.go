@@ -54,6 +54,8 @@ func classify(err error) error {
 		}
 	}
 	switch {
+	case errors.Is(err, payment.ErrGivenUp):
+		return temporal.NewNonRetryableApplicationError(err.Error(), TypeUnavailable, nil)
 	case errors.Is(err, gateways.ErrNotConfigured):
 		return temporal.NewNonRetryableApplicationError(err.Error(), TypeCredentials, nil)
 	case postgres.Unavailable(err), errors.Is(err, context.Canceled):

@@ -81,6 +81,9 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) error {
 	if p.BegunAt != nil {
 		return nil
 	}
+	if p.Status != payment.StatusPending {
+		return classify(fmt.Errorf("%w: %s", payment.ErrGivenUp, p.ID))
+	}
 	g, err := a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
 	if err != nil {
 		return classify(err)

@@ -405,3 +405,26 @@ func TestPutRefund_IsToldOnce(t *testing.T) {
 	require.Equal(t, payment.StatusRefunded, b.payment(t).Status)
 	require.Equal(t, activities.TypeBug, activities.ErrorType(b.payments.PutRefund(t.Context(), ref, "pending", answer, 60)), "what succeeded may only fail")
 }
+
+func TestBeginPayment_OfAnAttemptThatWasGivenUpOffersNothing(t *testing.T) {
+	t.Parallel()
+	for when, giveUp := range map[string]func(b *bundle, end func() error){
+		"before": func(_ *bundle, end func() error) { require.NoError(t, end()) },
+		// The workflow has stopped waiting while the gateway was still at work.
+		"meanwhile": func(b *bundle, end func() error) {
+			b.g.after = func() (payment.Outcome, error) { return payment.OutcomePending, end() }
+		},
+	} {
+		b := setup(t)
+		giveUp(b, func() error { return b.payments.NotBegun(t.Context(), b.ref, activities.TypeUnavailable) })
+		err := b.payments.BeginPayment(t.Context(), b.ref)
+		require.Equal(t, activities.TypeUnavailable, activities.ErrorType(err), when)
+		p := b.payment(t)
+		require.Equal(t, payment.StatusCancelled, p.Status, when)
+		require.Nil(t, p.BegunAt, when)
+		v, err := checkout.Load(t.Context(), b.DB, shoptest.Tenant, b.ref.CheckoutID)
+		require.NoError(t, err)
+		require.Equal(t, checkout.Reserving, v.Status, "%s: the buyer would have nowhere to pay", when)
+		require.Zero(t, shoptest.Value[int](t, b.Shop, `SELECT count(*) FROM events WHERE kind = 'payment_begun'`), when)
+	}
+}

@@ -902,22 +902,10 @@ func (r *checkoutRun) another(ctx workflow.Context, c *command) (refused string,
 			return "payment_in_progress", nil
 		}
 	}
-	gateway := c.gateway
-	for {
-		next, err := certain[activities.NextAttempt](ctx, r.desk, "try", "write the next attempt's intent", checkouts.AddAttempt, r.ref, c.paymentID, gateway)
-		if err != nil {
-			return "", err
-		}
-		if r.view = next.View; !next.OK {
-			if r.view.Status.Open() && r.view.ExpiresAt.After(workflow.Now(ctx)) {
-				return checkout.FailGatewayUnavailable, nil
-			}
-			return "hold_ended", nil
-		}
+	next, err := certain[activities.NextAttempt](ctx, r.desk, "try", "write the next attempt's intent", checkouts.AddAttempt, r.ref, c.paymentID, c.gateway)
+	for err == nil && next.OK {
+		r.view = next.View
 		a := r.view.Attempts[len(r.view.Attempts)-1]
-		if asked, ok := r.view.Attempt(c.paymentID); ok && asked.Status == payment.StatusPending {
-			a = asked
-		}
 		class, err := r.begin(ctx, a)
 		switch {
 		case err != nil:
@@ -934,14 +922,14 @@ func (r *checkoutRun) another(ctx workflow.Context, c *command) (refused string,
 		if err != nil {
 			return "", err
 		}
-		if r.view = next.View; !next.OK {
-			return checkout.FailGatewayUnavailable, nil
-		}
-		class, err = r.begin(ctx, r.view.Attempts[len(r.view.Attempts)-1])
-		if err != nil || class == "" {
-			return "", err
-		}
 	}
+	if err != nil {
+		return "", err
+	}
+	if r.view = next.View; r.view.Status.Open() && r.view.ExpiresAt.After(workflow.Now(ctx)) {
+		return checkout.FailGatewayUnavailable, nil
+	}
+	return "hold_ended", nil
 }
 
 // cancel ends a checkout that nobody has paid. decided is false while money

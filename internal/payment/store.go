@@ -200,6 +200,10 @@ func NotSettled(ctx context.Context, tx pgx.Tx, tenant, paymentID string) error 
 	return nil
 }
 
+// ErrGivenUp is returned for an attempt that was ended before its Begin was
+// recorded: the link belongs to nobody and is not handed out.
+var ErrGivenUp = errors.New("the attempt was given up before it began")
+
 // Begun records what Begin answered: where the buyer pays, and until when an
 // attempt that nobody closes can be paid (the link's own end when the provider
 // names one, with a margin for a buyer who is in the middle of it).
@@ -208,7 +212,7 @@ func Begun(ctx context.Context, tx pgx.Tx, tenant, paymentID string, a Answer, c
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `UPDATE payments SET reference = $3, capture_ref = CASE WHEN $4 = '' THEN capture_ref ELSE $4 END, redirect = $5, expires_at = $6,
+	tag, err := tx.Exec(ctx, `UPDATE payments SET reference = $3, capture_ref = CASE WHEN $4 = '' THEN capture_ref ELSE $4 END, redirect = $5, expires_at = $6,
 	       begun_at = coalesce(begun_at, now()), payable_until = least($6::timestamptz + interval '2 minutes', coalesce(begun_at, now()) + make_interval(secs => $7)),
 	       account = $8, live_mode = $9, updated_at = now(),
 	       due_at = least($6::timestamptz + interval '2 minutes', coalesce(begun_at, now()) + make_interval(secs => $7)) + interval '10 minutes'
@@ -216,6 +220,9 @@ func Begun(ctx context.Context, tx pgx.Tx, tenant, paymentID string, a Answer, c
 		tenant, paymentID, a.Reference, a.CaptureRef, redirect, nullTime(a.ExpiresAt), c.PayableFor.Seconds(), account, live)
 	if err != nil {
 		return fmt.Errorf("payment %s begun: %w", paymentID, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("%w: %s", ErrGivenUp, paymentID)
 	}
 	return nil
 }

@@ -101,9 +101,10 @@ func TestBegun_DoesNotReviveAnAttemptThatEnded(t *testing.T) {
 	s.Do(t, func(tx pgx.Tx) error {
 		return put(t.Context(), tx, paymentID, payment.Answer{Outcome: payment.OutcomeDeclined, Code: payment.CodeAborted})
 	})
-	s.Do(t, func(tx pgx.Tx) error {
+	err := s.DB.InTenant(t.Context(), shoptest.Tenant, func(tx pgx.Tx) error {
 		return payment.Begun(t.Context(), tx, shoptest.Tenant, paymentID, payment.Answer{Reference: "late", Redirect: &payment.Redirect{URL: "https://x"}}, payment.Capabilities{}, "", false)
 	})
+	require.ErrorIs(t, err, payment.ErrGivenUp)
 	p := load(t, s, paymentID)
 	require.Equal(t, payment.StatusCancelled, p.Status)
 	require.Nil(t, p.Redirect)
