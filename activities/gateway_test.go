@@ -216,6 +216,10 @@ func (g *provider) ParseReturn(payment.Attempt, url.Values) (payment.Return, err
 	return payment.Return{}, payment.ErrForeignReturn
 }
 
-func (g *provider) ParseNotification(http.Header, []byte, time.Time) (payment.Notification, error) {
+func (g *provider) ParseNotification(payment.Delivery, time.Time) (payment.Notification, error) {
 	return payment.Notification{}, payment.ErrNoNotifications
+}
+
+func (g *provider) Transactions(context.Context, payment.StatementQuery) (payment.StatementPage, error) {
+	return payment.StatementPage{}, payment.ErrNoStatement
 }

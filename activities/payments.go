@@ -3,8 +3,10 @@ package activities
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -62,55 +64,80 @@ type Asked struct {
 // BeginPayment creates the attempt at its gateway and offers the checkout to the
 // buyer. Repeated, it finds the attempt begun. It fails with TypeUnavailable,
 // TypeInvalid or TypeCredentials when the buyer cannot pay there, and with
-// TypeUnknown when the gateway did not answer.
-func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) error {
+// TypeUnknown when the gateway did not answer. With a token the buyer may have
+// paid by its end: the answer, with when it was asked for, is then to be
+// recorded, and TypeUnknown means that money may have moved.
+func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, error) {
 	var p payment.Payment
 	var intent payment.Intent
+	var out Asked
 	err := a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
 		var err error
-		if p, _, err = payment.Announce(ctx, tx, in.Tenant, in.PaymentID, payment.EffectBegin); err != nil {
+		if p, out.AskedAt, err = payment.Announce(ctx, tx, in.Tenant, in.PaymentID, payment.EffectBegin); err != nil {
 			return err
 		}
-		intent = payment.Intent{PaymentID: p.ID, Tenant: in.Tenant, Amount: p.Amount, Currency: p.Currency, At: p.CreatedAt.Truncate(time.Second)}
-		return tx.QueryRow(ctx, `SELECT c.number, c.email, h.expires_at FROM checkouts c JOIN holds h ON h.tenant = c.tenant AND h.id = c.hold_id WHERE c.tenant = $1 AND c.id = $2`,
-			in.Tenant, p.CheckoutID).Scan(&intent.Number, &intent.Email, &intent.Deadline)
+		choice, err := payment.Chosen(ctx, tx, in.Tenant, p)
+		if err != nil {
+			return err
+		}
+		if choice.Token != "" && p.Status == payment.StatusPending && !p.ByToken {
+			if err := payment.UsesToken(ctx, tx, in.Tenant, p.ID); err != nil {
+				return err
+			}
+			p.ByToken = true
+		}
+		intent = payment.Intent{PaymentID: p.ID, Tenant: in.Tenant, Amount: p.Amount, Currency: p.Currency, At: p.CreatedAt.Truncate(time.Second),
+			Method: choice.Method, Token: choice.Token, Installments: choice.Installments}
+		return tx.QueryRow(ctx, `SELECT c.number, c.email, c.rut, h.expires_at FROM checkouts c JOIN holds h ON h.tenant = c.tenant AND h.id = c.hold_id WHERE c.tenant = $1 AND c.id = $2`,
+			in.Tenant, p.CheckoutID).Scan(&intent.Number, &intent.Email, &intent.RUT, &intent.Deadline)
 	})
 	if err != nil {
-		return classify(fmt.Errorf("begin payment %s: %w", in.PaymentID, err))
+		return out, classify(fmt.Errorf("begin payment %s: %w", in.PaymentID, err))
 	}
-	if p.BegunAt != nil {
-		return nil
+	if p.BegunAt != nil && !p.ByToken {
+		return out, nil
 	}
 	if p.Status != payment.StatusPending {
-		return classify(fmt.Errorf("%w: %s", payment.ErrGivenUp, p.ID))
+		return out, classify(fmt.Errorf("%w: %s", payment.ErrGivenUp, p.ID))
 	}
 	g, err := a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
 	if err != nil {
-		return classify(err)
+		return out, classify(err)
 	}
-	intent.Description = "Pedido " + intent.Number
-	if intent.ReturnURL, err = url.JoinPath(a.PublicURL, "payments", in.Tenant, string(p.Gateway), p.ID, "return"); err != nil {
-		return classify(err)
+	if intent, err = a.addressed(g, intent); err != nil {
+		return out, classify(err)
 	}
 	before := payment.Untried
 	if p.BeginTriedAt != nil {
 		if before, err = g.Lookup(ctx, p.At()); err != nil {
-			return classify(err)
+			return out, classify(err)
+		}
+		if p.BegunAt != nil { // its answer was recorded; what it said was lost
+			out.Answer, _ = before.Answer()
+			return out, nil
 		}
 	}
 	answer, err := g.Begin(ctx, intent, before)
 	if err != nil {
-		return classify(err)
+		if p.ByToken { // certainly nothing has happened: the token was not used
+			err = errors.Join(err, a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error { return payment.TokenUnused(ctx, tx, in.Tenant, p.ID) }))
+		}
+		return out, classify(err)
 	}
-	switch answer.Outcome {
-	case payment.OutcomePending:
-	case payment.OutcomeUnknown:
-		return temporal.NewApplicationError("the gateway did not say whether the attempt was created", TypeUnknown)
+	switch {
+	case answer.Outcome == payment.OutcomeUnknown:
+		return out, temporal.NewApplicationError("the gateway did not say whether the attempt was created", TypeUnknown)
+	case answer.Outcome == payment.OutcomePending && answer.Redirect != nil:
+	case p.ByToken && answer.Code != payment.CodeNoSuchAttempt:
+		out.Answer = answer
 	default:
-		return temporal.NewNonRetryableApplicationError("the gateway refused the attempt: "+answer.Code, TypeInvalid, nil)
+		return out, temporal.NewNonRetryableApplicationError("the gateway refused the attempt: "+answer.Code, TypeInvalid, nil)
 	}
-	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+	return out, classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
 		if err := payment.Begun(ctx, tx, in.Tenant, p.ID, answer, g.Capabilities(), answer.Account, answer.LiveMode); err != nil {
+			return err
+		}
+		if err := payment.ForgetToken(ctx, tx, in.Tenant, p); err != nil {
 			return err
 		}
 		if err := checkout.Offer(ctx, tx, in.Tenant, p.CheckoutID); err != nil {
@@ -123,9 +150,44 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) error {
 	}))
 }
 
-// NotBegun records that an attempt could not begin and why.
+// addressed completes an intent with where the provider sends people and
+// notifications, and leaves out what the gateway takes no choice of.
+func (a *Payments) addressed(g payment.Gateway, in payment.Intent) (out payment.Intent, err error) {
+	in.Description = "Pedido " + in.Number
+	if in.ReturnURL, err = url.JoinPath(a.PublicURL, "payments", in.Tenant, string(g.Name()), in.PaymentID, "return"); err != nil {
+		return in, err
+	}
+	if in.NotifyURL, err = a.notifyURL(in.Tenant, g.Name()); err != nil {
+		return in, err
+	}
+	able := g.Capabilities()
+	if !slices.Contains(able.Methods, in.Method) {
+		in.Method = ""
+	}
+	if in.Installments > able.MaxInstallments {
+		in.Installments = 0
+	}
+	return in, nil
+}
+
+func (a *Payments) notifyURL(tenant string, g payment.Name) (string, error) {
+	return url.JoinPath(a.PublicURL, "webhooks", tenant, string(g))
+}
+
+// NotBegun records that an attempt could not begin and why. One whose token may
+// have been used is in doubt instead.
 func (a *Payments) NotBegun(ctx context.Context, in PaymentRef, class string) error {
 	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		doubted, err := payment.DoubtBegin(ctx, tx, in.Tenant, in.PaymentID)
+		if err != nil {
+			return err
+		}
+		if doubted {
+			if err := checkout.Offer(ctx, tx, in.Tenant, in.CheckoutID); err != nil {
+				return err
+			}
+			return timeline.Add(ctx, tx, in.Tenant, in.CheckoutID, "payment_unknown", "system", map[string]any{"payment_id": in.PaymentID, "class": class})
+		}
 		tag, err := tx.Exec(ctx, `UPDATE payments SET status = 'cancelled', closed = true, code = $3, due_at = NULL, updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'pending' AND begun_at IS NULL`,
 			in.Tenant, in.PaymentID, notBegunCode(class))
 		if err != nil || tag.RowsAffected() == 0 {
@@ -225,7 +287,7 @@ func (a *Payments) CloseAttempt(ctx context.Context, in PaymentRef) (Asked, erro
 	if err != nil {
 		return Asked{}, classify(err)
 	}
-	if p.BegunAt == nil && !g.Capabilities().BeginMovesMoney {
+	if p.BegunAt == nil && !p.ByToken {
 		// The buyer was never given a way to pay it.
 		return Asked{Answer: payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: payment.CodeNoSuchAttempt}, AskedAt: askedAt}, nil
 	}

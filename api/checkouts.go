@@ -231,18 +231,13 @@ func idParam(r *request, name, what string) (string, error) {
 	return v, nil
 }
 
-type tryBody struct {
-	Gateway   string `json:"gateway"`
-	ReturnURL string `json:"return_url"`
-}
-
 // tryPayment begins another attempt while the hold lives.
 func (s *Server) tryPayment(r *request) (reply, error) {
 	checkoutID, err := idParam(r, "id", "checkout")
 	if err != nil {
 		return reply{}, err
 	}
-	var in tryBody
+	var in checkout.PaymentChoice
 	if err := decode(r.body, &in); err != nil {
 		return reply{}, err
 	}
@@ -290,7 +285,7 @@ func hasBegun(c checkout.Resource, paymentID string) bool {
 	return false
 }
 
-func (s *Server) writeTry(r *request, checkoutID string, in tryBody) (string, error) {
+func (s *Server) writeTry(r *request, checkoutID string, in checkout.PaymentChoice) (string, error) {
 	terms := checkout.Terms{Admin: r.admin()}
 	var err error
 	if terms.Gateway, err = s.capabilities(r.ctx, r.tenant, in.Gateway); err != nil {
@@ -317,6 +312,7 @@ func (s *Server) writeTry(r *request, checkoutID string, in tryBody) (string, er
 			in.ReturnURL = c.ReturnURL
 		}
 		checkout.CheckReturnURL(&f, "return_url", t, in.ReturnURL)
+		checkout.CheckChoice(&f, "", in, terms)
 		if err := f.Err(); err != nil {
 			return err
 		}
@@ -325,6 +321,11 @@ func (s *Server) writeTry(r *request, checkoutID string, in tryBody) (string, er
 		}
 		if err := checkout.SetReturnURL(r.ctx, tx, r.tenant, checkoutID, in.ReturnURL); err != nil {
 			return err
+		}
+		if choice, made := in.Made(); made {
+			if err := payment.Choose(r.ctx, tx, r.tenant, paymentID, checkoutID, choice); err != nil {
+				return err
+			}
 		}
 		return r.claim.Begun(r.ctx, tx, paymentID)
 	})

@@ -52,7 +52,7 @@ func (s *Server) takeNotification(c *gin.Context) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	n, err := gateway.ParseNotification(c.Request.Header, body, time.Now())
+	n, err := gateway.ParseNotification(payment.Delivery{Header: c.Request.Header, Query: c.Request.URL.Query(), Body: body}, time.Now())
 	if err != nil {
 		return reply{}, s.refuseNotification(name, err)
 	}

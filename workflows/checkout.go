@@ -247,7 +247,8 @@ func (r *checkoutRun) open(ctx workflow.Context) (err error) {
 func (r *checkoutRun) begin(ctx workflow.Context, a checkout.AttemptView) (class string, err error) {
 	in := r.payment(a.PaymentID)
 	call := beginCall(ctx, a.Gateway, fmt.Sprintf("%s: begin payment of %s for %s", title(a.Gateway), amount(r.view.Total, r.view.Currency), r.view.Number), r.left(ctx))
-	failed := workflow.ExecuteActivity(call, payments.BeginPayment, in).Get(ctx, nil)
+	var asked activities.Asked
+	failed := workflow.ExecuteActivity(call, payments.BeginPayment, in).Get(ctx, &asked)
 	if failed != nil {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
@@ -257,8 +258,21 @@ func (r *checkoutRun) begin(ctx workflow.Context, a checkout.AttemptView) (class
 		if _, err := certain[any](ctx, r.desk, "not-begun", "record that the attempt did not begin", payments.NotBegun, in, class); err != nil {
 			return class, err
 		}
+	} else if asked.Answer.Outcome != "" {
+		// A token: the buyer has paid, or was declined, already.
+		if err := r.reload(ctx); err != nil {
+			return "", err
+		}
+		return "", r.record(ctx, a, asked, "")
 	}
-	return class, r.reload(ctx)
+	if err := r.reload(ctx); err != nil {
+		return class, err
+	}
+	if after, _ := r.view.Attempt(a.PaymentID); after.Status.InDoubt() {
+		r.doubt(workflow.Now(ctx), a.PaymentID)
+		return "", nil // money may have moved: no other gateway is tried
+	}
+	return class, nil
 }
 
 func (r *checkoutRun) payment(id string) activities.PaymentRef {

@@ -243,7 +243,7 @@ func (s *simulation) unknownAnswer() activities.Asked {
 
 func (s *simulation) looked(p payment.Payment) payment.Looked { return payment.Asked(s.bank.lookup(p)) }
 
-func (s *simulation) begin(ctx context.Context, in activities.PaymentRef) error {
+func (s *simulation) begin(ctx context.Context, in activities.PaymentRef) (activities.Asked, error) {
 	_, err := asking(ctx, s, "BeginPayment", in.PaymentID, func(p *payment.Payment) {
 		now := s.db.now()
 		if p.BeginTriedAt == nil {
@@ -272,9 +272,9 @@ func (s *simulation) begin(ctx context.Context, in activities.PaymentRef) error 
 		return true, nil
 	}, func() bool { return false })
 	if err == nil && s.begunUnknown(in.PaymentID) {
-		return temporal.NewApplicationError("the gateway did not say whether the attempt was created", activities.TypeUnknown)
+		err = temporal.NewApplicationError("the gateway did not say whether the attempt was created", activities.TypeUnknown)
 	}
-	return err
+	return activities.Asked{}, err
 }
 
 // begunUnknown reports whether the answer of Begin was lost.

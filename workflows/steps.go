@@ -118,15 +118,7 @@ func clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
 func amount(minor int64, currency money.Currency) string { return money.Format(minor, currency) }
 
 // title is what people call a gateway.
-func title(g payment.Name) string {
-	switch g {
-	case payment.Transbank:
-		return "Webpay"
-	case payment.Stripe:
-		return "Stripe"
-	}
-	return string(g)
-}
+func title(g payment.Name) string { return g.Title() }
 
 // databaseActivity is for database steps that must outlive a long outage: a
 // regular activity that is tried for as long as it takes.

@@ -80,6 +80,16 @@ type PaymentChoice struct {
 	Installments *int   `json:"installments"`
 }
 
+// Made is the choice as an attempt keeps it; false when there is none beside
+// the gateway.
+func (c PaymentChoice) Made() (choice payment.Choice, made bool) {
+	choice = payment.Choice{Gateway: payment.Name(c.Gateway), Method: c.Method, Token: c.Token}
+	if c.Installments != nil {
+		choice.Installments = *c.Installments
+	}
+	return choice, c.Method != "" || c.Token != "" || c.Installments != nil
+}
+
 // Limits of a request.
 const (
 	MaxLines    = 200
@@ -207,10 +217,6 @@ func (w writing) write(ctx context.Context, tx pgx.Tx, tenantID string) error {
 	if err != nil {
 		return err
 	}
-	options, err := json.Marshal(map[string]any{"method": w.choice.Method, "installments": w.choice.Installments})
-	if err != nil {
-		return err
-	}
 	metadata, err := json.Marshal(w.submission.Metadata)
 	if err != nil {
 		return err
@@ -219,11 +225,11 @@ func (w writing) write(ctx context.Context, tx pgx.Tx, tenantID string) error {
 		metadata = []byte(`{}`)
 	}
 	b := &pgx.Batch{}
-	b.Queue(`INSERT INTO checkouts (tenant, id, number, status, channel, currency, email, rut, client_ip, customer_ref, customer, shipping, gateway, payment_options, return_url, metadata,
+	b.Queue(`INSERT INTO checkouts (tenant, id, number, status, channel, currency, email, rut, client_ip, customer_ref, customer, shipping, gateway, return_url, metadata,
 	    hold_seconds, exempt_from_limits, replaces, discount_code, items_total, discount_total, shipping_total, tax_total, total, caller_waits_until, due_at)
-	  VALUES ($1,$2,$3,'reserving',$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,nullif($18,''),nullif($19,''),$20,$21,$22,$23,$24, now() + $25::interval, now() + $25::interval)`,
+	  VALUES ($1,$2,$3,'reserving',$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,nullif($17,''),nullif($18,''),$19,$20,$21,$22,$23, now() + $24::interval, now() + $24::interval)`,
 		tenantID, w.id, w.out.Number, w.out.Channel, w.out.Currency, w.customer.Email, w.customer.RUT, w.submission.ClientIP, w.submission.CustomerRef, customer, address,
-		w.choice.Gateway, options, w.choice.ReturnURL, metadata, w.seconds, w.exempt, w.submission.Replaces, w.code,
+		w.choice.Gateway, w.choice.ReturnURL, metadata, w.seconds, w.exempt, w.submission.Replaces, w.code,
 		w.lines.total, w.discount, w.freight, w.tax, w.out.Total, callerWaits)
 	for i, l := range w.lines.lines {
 		b.Queue(`INSERT INTO checkout_lines (tenant, checkout_id, position, sku, name, quantity, unit_price, tax, total) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)`,
@@ -231,6 +237,11 @@ func (w writing) write(ctx context.Context, tx pgx.Tx, tenantID string) error {
 	}
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("write checkout %s: %w", w.id, err)
+	}
+	if choice, made := w.choice.Made(); made {
+		if err := payment.Choose(ctx, tx, tenantID, w.id, w.id, choice); err != nil {
+			return err
+		}
 	}
 	err = timeline.Add(ctx, tx, tenantID, w.id, "checkout_created", "storefront", map[string]any{"number": w.out.Number, "channel": w.out.Channel, "units": w.out.Units, "total": w.out.Total, "currency": w.out.Currency})
 	if err != nil {
@@ -507,11 +518,9 @@ func priceItems(ctx context.Context, tx pgx.Tx, tenantID string, f *problem.Fiel
 	return p, nil
 }
 
-var knownGateways = []payment.Name{payment.Transbank, payment.MercadoPago, payment.Stripe, payment.Flow, payment.Khipu}
-
 // KnownGateway reports whether a name is one of the API's gateways, or auto.
 func KnownGateway(name string) bool {
-	return name == GatewayAuto || slices.Contains(knownGateways, payment.Name(name))
+	return name == GatewayAuto || slices.Contains(payment.Names(), payment.Name(name))
 }
 
 func checkPayment(ctx context.Context, tx pgx.Tx, t tenant.Tenant, f *problem.Fields, choice *PaymentChoice, currency money.Currency, terms Terms) (PaymentChoice, error) {
@@ -520,14 +529,29 @@ func checkPayment(ctx context.Context, tx pgx.Tx, t tenant.Tenant, f *problem.Fi
 		return PaymentChoice{}, nil
 	}
 	CheckReturnURL(f, "payment.return_url", t, choice.ReturnURL)
-	tooLong(f, "payment.method", choice.Method, 50)
-	if choice.Token != "" {
-		f.Add("payment.token", "unsupported", "no gateway that is set up takes a token")
-	}
-	if n := choice.Installments; n != nil && (*n < 1 || *n > 48) {
-		f.Add("payment.installments", "out_of_range", "1 to 48")
-	}
+	CheckChoice(f, "payment.", *choice, terms)
 	return *choice, CheckGateway(ctx, tx, t, f, "payment.gateway", choice.Gateway, currency, terms)
+}
+
+// CheckChoice notes what the named gateway does not take of the buyer's choice.
+// Where its own page asks the buyer, a method or a number of installments is
+// let pass and means nothing. prefix begins the fields' names.
+func CheckChoice(f *problem.Fields, prefix string, choice PaymentChoice, terms Terms) {
+	tooLong(f, prefix+"method", choice.Method, 50)
+	tooLong(f, prefix+"token", choice.Token, 255)
+	if n := choice.Installments; n != nil && (*n < 1 || *n > 48) {
+		f.Add(prefix+"installments", "out_of_range", "1 to 48")
+	}
+	able := terms.Gateway
+	switch {
+	case choice.Gateway == GatewayAuto && choice.Token != "":
+		f.Add(prefix+"token", "unsupported", "a token belongs to one gateway: name it")
+	case able == nil:
+	case choice.Token != "" && !able.Tokens:
+		f.Add(prefix+"token", "unsupported", "this gateway takes no token: its own page asks the buyer")
+	case choice.Method != "" && len(able.Methods) > 0 && !slices.Contains(able.Methods, choice.Method):
+		f.Add(prefix+"method", "unsupported", "this gateway takes %s", strings.Join(able.Methods, ", "))
+	}
 }
 
 // CheckGateway notes whether the tenant can be paid through a gateway.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -115,13 +116,24 @@ func shop(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
+// sameButURL reports whether credentials are the sandbox's, wherever it is.
+func sameButURL(kept, ours map[string]string) bool {
+	kept, ours = maps.Clone(kept), maps.Clone(ours)
+	delete(kept, "base_url")
+	delete(ours, "base_url")
+	return maps.Equal(kept, ours)
+}
+
 // credentials points the adapters at the sandbox. A sandbox that moved to
 // another port is followed; credentials that a person has set for a real
 // provider stay.
 func credentials(ctx context.Context, tx pgx.Tx, c *config.Config) error {
 	for provider, value := range map[string]map[string]string{
-		"transbank": {"base_url": c.SandboxURL + "/transbank", "commerce_code": transbankCode, "api_key": transbankKey},
-		"stripe":    {"base_url": c.SandboxURL + "/stripe", "secret_key": "sk_test_sandbox_demo", "webhook_secret": "whsec_sandbox_demo"},
+		"transbank":   {"base_url": c.SandboxURL + "/transbank", "commerce_code": transbankCode, "api_key": transbankKey},
+		"stripe":      {"base_url": c.SandboxURL + "/stripe", "secret_key": "sk_test_sandbox_demo", "webhook_secret": "whsec_sandbox_demo"},
+		"mercadopago": {"base_url": c.SandboxURL + "/mercadopago", "access_token": "TEST-sandbox-demo", "webhook_secret": "mpsec_sandbox_demo"},
+		"flow":        {"base_url": c.SandboxURL + "/flow", "api_key": "sandbox-key-demo", "secret_key": "sandbox-secret-demo"},
+		"khipu":       {"base_url": c.SandboxURL + "/khipu", "api_key": "sandbox-key-demo", "secret": "sandbox-secret-demo"},
 	} {
 		raw, err := json.Marshal(value)
 		if err != nil {
@@ -133,7 +145,7 @@ func credentials(ctx context.Context, tx pgx.Tx, c *config.Config) error {
 		case errors.Is(err, tenant.ErrNoCredentials):
 		case err != nil:
 			return err
-		case json.Unmarshal(now, &kept) == nil && (kept["base_url"] == value["base_url"] || kept["secret_key"] != value["secret_key"] || kept["commerce_code"] != value["commerce_code"]):
+		case json.Unmarshal(now, &kept) == nil && (kept["base_url"] == value["base_url"] || !sameButURL(kept, value)):
 			continue
 		}
 		if err := tenant.SetCredentials(ctx, tx, c.CredentialKeys, Tenant, provider, raw); err != nil {

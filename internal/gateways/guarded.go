@@ -3,7 +3,6 @@ package gateways
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"sync/atomic"
@@ -56,6 +55,7 @@ func ofRefund(a payment.RefundAnswer) payment.Outcome { return a.Outcome }
 
 // A question that is answered "unknown" was answered: the provider is there.
 func ofLooked(payment.Looked) payment.Outcome             { return payment.OutcomePending }
+func ofPage(payment.StatementPage) payment.Outcome        { return payment.OutcomePending }
 func ofLookedRefund(payment.LookedRefund) payment.Outcome { return payment.OutcomePending }
 
 // adapter is for what needs no call: the newest adapter built, whatever its age.
@@ -134,9 +134,15 @@ func (g *guarded) ParseReturn(at payment.Attempt, params url.Values) (payment.Re
 	return payment.Return{}, ErrNotConfigured
 }
 
-func (g *guarded) ParseNotification(header http.Header, body []byte, now time.Time) (payment.Notification, error) {
+func (g *guarded) ParseNotification(in payment.Delivery, now time.Time) (payment.Notification, error) {
 	if a := g.adapter(); a != nil {
-		return a.ParseNotification(header, body, now)
+		return a.ParseNotification(in, now)
 	}
 	return payment.Notification{}, ErrNotConfigured
+}
+
+func (g *guarded) Transactions(ctx context.Context, q payment.StatementQuery) (payment.StatementPage, error) {
+	return call(ctx, g, ofPage, func(ctx context.Context, a payment.Gateway) (payment.StatementPage, error) {
+		return a.Transactions(ctx, q)
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"justlogistics/internal/money"
@@ -53,9 +54,22 @@ type Gateway interface {
 	// back. It makes no call. ErrForeignReturn: the parameters name another
 	// payment than at.
 	ParseReturn(at Attempt, params url.Values) (Return, error)
-	// ParseNotification checks a notification over exactly the bytes that the
-	// provider signs. ErrForged, ErrStale, ErrNoNotifications.
-	ParseNotification(header http.Header, body []byte, now time.Time) (Notification, error)
+	// ParseNotification checks a notification over exactly what the provider
+	// signs. ErrForged, ErrStale, ErrUnreadable, ErrNoNotifications.
+	ParseNotification(in Delivery, now time.Time) (Notification, error)
+
+	// Transactions lists what the provider says happened on the account, for
+	// reconciliation, a page at a time. It has no effect. ErrNoStatement where
+	// Capabilities.Statement is false.
+	Transactions(ctx context.Context, q StatementQuery) (StatementPage, error)
+}
+
+// Delivery is a notification as it came: what is signed differs by provider
+// (Stripe and Khipu sign the body's bytes, Mercado Pago a part of the query).
+type Delivery struct {
+	Header http.Header
+	Query  url.Values
+	Body   []byte
 }
 
 // Name is a gateway's name in the API.
@@ -71,16 +85,55 @@ const (
 	Khipu       Name = "khipu"
 )
 
+// Names lists the gateways of the API.
+func Names() []Name { return []Name{Transbank, MercadoPago, Stripe, Flow, Khipu} }
+
+// Title is what people call a gateway.
+func (n Name) Title() string {
+	switch n {
+	case Transbank:
+		return "Webpay"
+	case MercadoPago:
+		return "Mercado Pago"
+	case Stripe:
+		return "Stripe"
+	case Flow:
+		return "Flow"
+	case Khipu:
+		return "Khipu"
+	}
+	return string(n)
+}
+
 // Capabilities says what a provider can do, so that nothing is promised that
 // it cannot keep.
 type Capabilities struct {
 	// Currencies that can be charged.
 	Currencies []money.Currency
-	// Notifications: the provider sends webhooks.
+	// Methods are the values of payment.method that it takes; nil: none, its
+	// page asks.
+	Methods []string
+	// Tokens: it takes payment.token, a card that its own script has tokenized
+	// in the storefront. A Begin with a token moves the buyer's money: an
+	// unknown outcome then forbids trying another gateway.
+	Tokens bool
+	// MaxInstallments that payment.installments may ask for; zero: its page asks.
+	MaxInstallments int
+	// Notifications: the provider sends webhooks. Signed: they prove who sent
+	// them; without it they are only a reason to look.
 	Notifications bool
-	// BeginMovesMoney: the buyer's money may move in Begin (a token payment);
-	// an unknown outcome of Begin then forbids trying another gateway.
-	BeginMovesMoney bool
+	Signed        bool
+	// DefersCapture: with these credentials approvals are only authorized, to
+	// be captured within CaptureFor or else they lapse.
+	DefersCapture bool
+	CaptureFor    time.Duration
+	// Disputes: Lookup tells of chargebacks.
+	Disputes bool
+	// Statement: Transactions lists the account's transactions.
+	Statement bool
+	// LookupFor is how long after Begin the provider answers Lookup; zero means
+	// no known limit (Webpay: 7 days).
+	LookupFor time.Duration
 	// SettleMovesMoney: nothing is charged until Settle commits (Webpay).
 	SettleMovesMoney bool
 	// CloseIsOurs: the provider cannot close an attempt; it dies by our not
@@ -89,6 +142,11 @@ type Capabilities struct {
 	// PayableFor is how long after Begin an attempt that was not closed can
 	// still become approved.
 	PayableFor time.Duration
+	// Refunds: money can be given back through the provider at all.
+	Refunds bool
+	// RefundsLater: a refund is accepted first and done, or refused, minutes to
+	// days later.
+	RefundsLater bool
 	// RefundFor is how long after the capture a refund can be asked for; zero
 	// means no known limit.
 	RefundFor time.Duration
@@ -97,8 +155,44 @@ type Capabilities struct {
 	// PartialRefundMethods limits that to approvals with one of these values of
 	// Answer.Method (Webpay: credit without instalments); nil means any.
 	PartialRefundMethods []string
-	// MinAmount in minor units by currency; absent means 1.
+	// MinAmount in minor units by currency; absent means 1. MaxAmount: absent
+	// means no known limit.
 	MinAmount map[money.Currency]int64
+	MaxAmount map[money.Currency]int64
+}
+
+// Why a gateway cannot give an amount back: codes of the API.
+const (
+	NoRefunds        = "refund_not_supported"         // not through this gateway
+	RefundWindowOver = "refund_window_over"           // asked too late
+	NoPartialRefund  = "partial_refund_not_supported" // only the whole
+)
+
+// CanRefund says why amount (minor units) of a capture cannot be given back
+// through the gateway, "" when it can be tried. captured is what was taken,
+// method and installments are those of the approval.
+func (c Capabilities) CanRefund(amount, captured int64, method string, installments int, capturedAt, now time.Time) string {
+	switch {
+	case !c.Refunds:
+		return NoRefunds
+	case c.RefundFor > 0 && now.Sub(capturedAt) > c.RefundFor:
+		return RefundWindowOver
+	case amount >= captured:
+		return ""
+	case !c.PartialRefunds:
+		return NoPartialRefund
+	case c.PartialRefundMethods != nil && !slices.Contains(c.PartialRefundMethods, method):
+		return NoPartialRefund
+	}
+	return ""
+}
+
+// Takes reports whether a payment of amount (minor units) in currency by method
+// can begin there.
+func (c Capabilities) Takes(amount int64, currency money.Currency, method string) bool {
+	most, limited := c.MaxAmount[currency]
+	return slices.Contains(c.Currencies, currency) && amount >= c.MinAmount[currency] && (!limited || amount <= most) &&
+		(method == "" || slices.Contains(c.Methods, method))
 }
 
 // Intent is what we want the provider to charge, written to the database
@@ -116,6 +210,14 @@ type Intent struct {
 	// of day it derives from this, so that a repetition asks for the same.
 	At    time.Time
 	Email string // the buyer's, for providers that ask for it
+	RUT   string // likewise, with dots and dash; may be empty
+	// NotifyURL is where the provider sends notifications about this payment.
+	NotifyURL string
+	// Method, Token and Installments are the storefront's choice, where the
+	// Capabilities allow one. A token is used once and is never a card number.
+	Method       string
+	Token        string
+	Installments int
 }
 
 // Attempt names a payment that was begun.
@@ -130,6 +232,8 @@ type Attempt struct {
 	Amount     int64 // minor units
 	Currency   money.Currency
 	BegunAt    time.Time
+	// ByToken: Begin was given a token, so it may have moved money.
+	ByToken bool
 }
 
 // Outcome is what is known of an effect.
@@ -166,8 +270,18 @@ type Answer struct {
 	Currency  money.Currency `json:"currency,omitempty"`
 	Account   string         `json:"account,omitempty"`
 	LiveMode  bool           `json:"live_mode,omitempty"`
-	// Refunded is what the provider says it has given back so far.
-	Refunded int64 `json:"refunded,omitempty"`
+	// Refunded is what the provider says it has given back so far, in minor
+	// units, whoever asked for it. Refunds are the single ones where it tells
+	// them apart.
+	Refunded int64        `json:"refunded,omitempty"`
+	Refunds  []RefundSeen `json:"refunds,omitempty"`
+	// Dispute is the newest chargeback of the payment.
+	Dispute *Dispute `json:"dispute,omitempty"`
+	// Fee is what the provider keeps for it, minor units; zero: not told.
+	Fee int64 `json:"fee,omitempty"`
+	// Risk is the provider's rating of an approval (Radar: normal, elevated,
+	// highest).
+	Risk string `json:"risk,omitempty"`
 
 	AuthorizationCode string    `json:"authorization_code,omitempty"`
 	CardLast4         string    `json:"card_last4,omitempty"`
@@ -191,6 +305,36 @@ type Redirect struct {
 	URL    string            `json:"url"`
 	Method string            `json:"method"` // GET or POST
 	Fields map[string]string `json:"fields"` // form fields of a POST
+}
+
+// RefundSeen is a refund that a provider has in its books.
+type RefundSeen struct {
+	Reference string `json:"reference"`
+	// RefundID is ours, where the provider keeps it.
+	RefundID string  `json:"refund_id,omitempty"`
+	Amount   int64   `json:"amount"` // minor units
+	Outcome  Outcome `json:"outcome"`
+}
+
+// DisputeStatus is where a chargeback stands.
+type DisputeStatus string
+
+// The statuses of a dispute.
+const (
+	DisputeOpen DisputeStatus = "open"
+	DisputeWon  DisputeStatus = "won"  // the money stays
+	DisputeLost DisputeStatus = "lost" // the money is gone
+)
+
+// Dispute is a chargeback as its provider tells it.
+type Dispute struct {
+	Reference string         `json:"reference"`
+	Status    DisputeStatus  `json:"status"`
+	Amount    int64          `json:"amount"` // minor units
+	Currency  money.Currency `json:"currency"`
+	Reason    string         `json:"reason,omitempty"`
+	// AnswerBy is until when evidence is taken; zero: not told.
+	AnswerBy time.Time `json:"answer_by,omitzero"`
 }
 
 // Looked is proof that the provider was asked. Its zero value, Untried, says
@@ -223,6 +367,10 @@ type RefundIntent struct {
 	RefundedBefore int64
 	// Reference is the provider's id of this refund, once known.
 	Reference string
+	// Email is the buyer's, for providers whose refund the payer must accept.
+	Email string
+	// NotifyURL is where the provider sends notifications about the refund.
+	NotifyURL string
 }
 
 // RefundAnswer is a provider's word on a refund.
@@ -297,19 +445,68 @@ type Notification struct {
 	// Claim is what the event says happened; OutcomeUnknown when it only asks
 	// us to look.
 	Claim Outcome
+	// RefundID, of an event about a refund: ours, when it names it;
+	// RefundReference the provider's.
+	RefundID        string
+	RefundReference string
 	// Relevant is false for event types that change nothing of ours: they are
 	// stored and marked ignored.
 	Relevant bool
 	At       time.Time
 }
 
-// Errors of ParseReturn and ParseNotification.
+// StatementQuery asks for the transactions with From <= time < To (UTC).
+// Cursor continues where a page ended.
+type StatementQuery struct {
+	From, To time.Time
+	Cursor   string
+}
+
+// StatementPage is a page of a provider's transactions; Next is empty on the
+// last one.
+type StatementPage struct {
+	Transactions []Transaction
+	Next         string
+}
+
+// TransactionKind is what a provider's transaction is.
+type TransactionKind string
+
+// The kinds of transactions.
+const (
+	ChargeTransaction TransactionKind = "charge"
+	RefundTransaction TransactionKind = "refund"
+)
+
+// Transaction is one line of a provider's books.
+type Transaction struct {
+	Kind TransactionKind
+	// PaymentID is ours, when the provider tells it; Reference and CaptureRef
+	// are the provider's names of the payment, as in Attempt.
+	PaymentID  string
+	Reference  string
+	CaptureRef string
+	// RefundID is ours and RefundReference the provider's, of a refund.
+	RefundID        string
+	RefundReference string
+	Amount          int64 // minor units
+	Fee             int64 // minor units; zero: none, or not told
+	Currency        money.Currency
+	// Outcome: approved is money that moved.
+	Outcome Outcome
+	// Captured: of an approved charge, the money is taken.
+	Captured bool
+	At       time.Time // UTC
+}
+
+// Errors of ParseReturn, ParseNotification and Transactions.
 var (
 	ErrForeignReturn   = errors.New("the return names another payment")
 	ErrForged          = errors.New("the notification's signature is wrong or missing")
 	ErrStale           = errors.New("the notification is older than the provider's tolerance")
 	ErrNoNotifications = errors.New("this gateway sends no notifications")
 	ErrUnreadable      = errors.New("the notification cannot be read")
+	ErrNoStatement     = errors.New("this gateway lists no transactions")
 )
 
 // Class is the kind of a failure that certainly had no effect.

@@ -47,42 +47,48 @@ func (s Status) InDoubt() bool { return s == StatusUnknown || s == StatusProcess
 
 // Payment is an attempt as it is recorded.
 type Payment struct {
-	ID               string
-	CheckoutID       string
-	OrderID          string
-	Attempt          int
-	Gateway          Name
-	Method           string
-	Amount           int64 // minor units
-	Currency         money.Currency
-	Status           Status
-	ReturnURL        string
-	Account          string
-	LiveMode         bool
-	Reference        string
-	CaptureRef       string
-	Redirect         *Redirect
-	ExpiresAt        *time.Time
-	PayableUntil     *time.Time
-	Closed           bool
-	BeginTriedAt     *time.Time
-	SettleTriedAt    *time.Time
-	CloseTriedAt     *time.Time
-	BegunAt          *time.Time
-	Code             string
-	Message          string
-	Review           bool
-	Captured         int64
-	Refunded         int64
-	Applied          bool
-	NotAppliedReason string
-	CreatedAt        time.Time
-	UpdatedAt        time.Time
+	ID            string
+	CheckoutID    string
+	OrderID       string
+	Attempt       int
+	Gateway       Name
+	Method        string
+	Amount        int64 // minor units
+	Currency      money.Currency
+	Status        Status
+	ReturnURL     string
+	Account       string
+	LiveMode      bool
+	Reference     string
+	CaptureRef    string
+	Redirect      *Redirect
+	ExpiresAt     *time.Time
+	PayableUntil  *time.Time
+	Closed        bool
+	BeginTriedAt  *time.Time
+	SettleTriedAt *time.Time
+	CloseTriedAt  *time.Time
+	BegunAt       *time.Time
+	Code          string
+	Message       string
+	Review        bool
+	Captured      int64
+	Refunded      int64 // ours: pending, succeeded or unknown
+	// RefundedElsewhere was given back by the provider without our asking.
+	RefundedElsewhere int64
+	ByToken           bool
+	Fee               int64
+	Risk              string
+	CaptureUntil      *time.Time
+	Applied           bool
+	NotAppliedReason  string
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
 }
 
 // At names the attempt for its gateway.
 func (p Payment) At() Attempt {
-	a := Attempt{PaymentID: p.ID, Reference: p.Reference, CaptureRef: p.CaptureRef, Amount: p.Amount, Currency: p.Currency, BegunAt: p.CreatedAt}
+	a := Attempt{PaymentID: p.ID, Reference: p.Reference, CaptureRef: p.CaptureRef, Amount: p.Amount, Currency: p.Currency, BegunAt: p.CreatedAt, ByToken: p.ByToken}
 	if p.BegunAt != nil {
 		a.BegunAt = *p.BegunAt
 	}
@@ -91,14 +97,14 @@ func (p Payment) At() Attempt {
 
 const columns = `id, coalesce(checkout_id,''), coalesce(order_id,''), attempt, gateway, method, amount, currency, status, return_url, account, live_mode,
   reference, capture_ref, redirect, expires_at, payable_until, closed, begin_tried_at, settle_tried_at, close_tried_at, begun_at, code, message, review,
-  captured_amount, refunded_amount, applied, coalesce(not_applied_reason,''), created_at, updated_at`
+  captured_amount, refunded_amount, refunded_elsewhere, by_token, fee_amount, risk, capture_until, applied, coalesce(not_applied_reason,''), created_at, updated_at`
 
 func scan(row pgx.CollectableRow) (Payment, error) {
 	var p Payment
 	var redirect []byte
 	err := row.Scan(&p.ID, &p.CheckoutID, &p.OrderID, &p.Attempt, &p.Gateway, &p.Method, &p.Amount, &p.Currency, &p.Status, &p.ReturnURL, &p.Account, &p.LiveMode,
 		&p.Reference, &p.CaptureRef, &redirect, &p.ExpiresAt, &p.PayableUntil, &p.Closed, &p.BeginTriedAt, &p.SettleTriedAt, &p.CloseTriedAt, &p.BegunAt, &p.Code, &p.Message, &p.Review,
-		&p.Captured, &p.Refunded, &p.Applied, &p.NotAppliedReason, &p.CreatedAt, &p.UpdatedAt)
+		&p.Captured, &p.Refunded, &p.RefundedElsewhere, &p.ByToken, &p.Fee, &p.Risk, &p.CaptureUntil, &p.Applied, &p.NotAppliedReason, &p.CreatedAt, &p.UpdatedAt)
 	if err == nil && redirect != nil {
 		err = json.Unmarshal(redirect, &p.Redirect)
 	}
@@ -351,4 +357,81 @@ func Mismatch(p Payment, a Answer) string {
 		return "refunded"
 	}
 	return ""
+}
+
+// Choice is how the buyer wants to pay an attempt, where the storefront says so.
+type Choice struct {
+	Gateway      Name
+	Method       string
+	Installments int
+	// Token is empty once the attempt has begun: it is good for one use.
+	Token string
+}
+
+// Choose keeps the buyer's choice for an attempt that begins later: under the
+// payment's id, or the checkout's for its first attempt. The same again changes
+// nothing.
+func Choose(ctx context.Context, tx pgx.Tx, tenant, id, checkoutID string, c Choice) error {
+	_, err := tx.Exec(ctx, `INSERT INTO payment_choices (tenant, id, checkout_id, gateway, method, installments, token) VALUES ($1,$2,$3,$4,$5,$6,nullif($7,'')) ON CONFLICT (tenant, id) DO NOTHING`,
+		tenant, id, checkoutID, c.Gateway, c.Method, c.Installments, c.Token)
+	if err != nil {
+		return fmt.Errorf("choice of payment %s: %w", id, err)
+	}
+	return nil
+}
+
+// Chosen is the buyer's choice for an attempt: its own, else that of its
+// checkout; the zero Choice when there is none. A token is for the gateway that
+// made it.
+func Chosen(ctx context.Context, tx pgx.Tx, tenant string, p Payment) (Choice, error) {
+	var c Choice
+	err := tx.QueryRow(ctx, `SELECT gateway, method, installments, coalesce(token, '') FROM payment_choices WHERE tenant = $1 AND id = ANY($2) ORDER BY (id = $3) DESC LIMIT 1`,
+		tenant, choiceIDs(p), p.ID).Scan(&c.Gateway, &c.Method, &c.Installments, &c.Token)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Choice{}, nil
+	}
+	if err != nil {
+		return Choice{}, fmt.Errorf("choice of payment %s: %w", p.ID, err)
+	}
+	if c.Gateway != p.Gateway {
+		c.Token = ""
+	}
+	return c, nil
+}
+
+func choiceIDs(p Payment) []string { return []string{p.ID, p.CheckoutID} }
+
+// UsesToken notes, before the call, that Begin is given a token: its outcome
+// may then be that money moved.
+func UsesToken(ctx context.Context, tx pgx.Tx, tenant, paymentID string) error {
+	if _, err := tx.Exec(ctx, `UPDATE payments SET by_token = true, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, paymentID); err != nil {
+		return fmt.Errorf("payment %s uses a token: %w", paymentID, err)
+	}
+	return nil
+}
+
+// TokenUnused takes back UsesToken: the provider has certainly done nothing.
+func TokenUnused(ctx context.Context, tx pgx.Tx, tenant, paymentID string) error {
+	if _, err := tx.Exec(ctx, `UPDATE payments SET by_token = false, updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'pending' AND begun_at IS NULL`, tenant, paymentID); err != nil {
+		return fmt.Errorf("payment %s did not use its token: %w", paymentID, err)
+	}
+	return nil
+}
+
+// DoubtBegin notes that a Begin with a token has had no answer: the buyer's
+// money may have moved. false for an attempt without a token, which cannot have.
+func DoubtBegin(ctx context.Context, tx pgx.Tx, tenant, paymentID string) (bool, error) {
+	tag, err := tx.Exec(ctx, `UPDATE payments SET status = 'unknown', due_at = now() + interval '10 minutes', updated_at = now() WHERE tenant = $1 AND id = $2 AND by_token AND status = 'pending'`, tenant, paymentID)
+	if err != nil {
+		return false, fmt.Errorf("payment %s in doubt: %w", paymentID, err)
+	}
+	return tag.RowsAffected() > 0, nil
+}
+
+// ForgetToken drops the token of an attempt that has begun.
+func ForgetToken(ctx context.Context, tx pgx.Tx, tenant string, p Payment) error {
+	if _, err := tx.Exec(ctx, `UPDATE payment_choices SET token = NULL WHERE tenant = $1 AND id = ANY($2) AND token IS NOT NULL`, tenant, choiceIDs(p)); err != nil {
+		return fmt.Errorf("forget the token of payment %s: %w", p.ID, err)
+	}
+	return nil
 }

@@ -645,7 +645,7 @@ func (b *bundle) cancels() {
 
 func (b *bundle) notifies() {
 	if !b.gateway.Capabilities().Notifications {
-		_, err := b.gateway.ParseNotification(http.Header{}, []byte(`{}`), time.Now())
+		_, err := b.gateway.ParseNotification(payment.Delivery{Body: []byte(`{}`)}, time.Now())
 		require.ErrorIs(b.t, err, payment.ErrNoNotifications)
 		return
 	}
@@ -654,7 +654,7 @@ func (b *bundle) notifies() {
 	b.buyer(at, "approve?return=false")
 	var first payment.Notification
 	for i, n := range b.notifications(2)[:2] {
-		got, err := b.gateway.ParseNotification(n.header, n.body, time.Now())
+		got, err := b.gateway.ParseNotification(n.delivery(), time.Now())
 		require.NoError(b.t, err)
 		require.True(b.t, got.Signed)
 		require.True(b.t, got.Relevant)
@@ -667,11 +667,11 @@ func (b *bundle) notifies() {
 		}
 		require.Equal(b.t, first.EventID, got.EventID, "a repetition has the id of the first")
 
-		_, err = b.gateway.ParseNotification(n.header, append(bytes.Clone(n.body), ' '), time.Now())
+		_, err = b.gateway.ParseNotification(payment.Delivery{Header: n.header, Query: n.query, Body: append(bytes.Clone(n.body), ' ')}, time.Now())
 		require.ErrorIs(b.t, err, payment.ErrForged)
-		_, err = b.gateway.ParseNotification(http.Header{}, n.body, time.Now())
+		_, err = b.gateway.ParseNotification(payment.Delivery{Query: n.query, Body: n.body}, time.Now())
 		require.ErrorIs(b.t, err, payment.ErrForged)
-		_, err = b.gateway.ParseNotification(n.header, n.body, time.Now().Add(time.Hour))
+		_, err = b.gateway.ParseNotification(n.delivery(), time.Now().Add(time.Hour))
 		require.ErrorIs(b.t, err, payment.ErrStale)
 	}
 	// It is a hint: the truth is asked for.

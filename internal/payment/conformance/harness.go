@@ -80,7 +80,12 @@ type merchant struct {
 // note is a notification as it came.
 type note struct {
 	header http.Header
+	query  url.Values
 	body   []byte
+}
+
+func (n note) delivery() payment.Delivery {
+	return payment.Delivery{Header: n.header, Query: n.query, Body: n.body}
 }
 
 func (m *merchant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -92,7 +97,7 @@ func (m *merchant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r.URL.Path == "/webhook" {
-		m.notes = append(m.notes, note{r.Header, body})
+		m.notes = append(m.notes, note{r.Header, r.URL.Query(), body})
 		return
 	}
 	params := r.URL.Query()

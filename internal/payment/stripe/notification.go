@@ -1,11 +1,11 @@
 package stripe
 
 import (
+	"context"
 	"crypto/hmac"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -27,8 +27,8 @@ import (
 //
 // Reference is the session's id for checkout.session events and the payment
 // intent's for all others.
-func (g *Gateway) ParseNotification(header http.Header, body []byte, now time.Time) (payment.Notification, error) {
-	signed, err := g.verify(header.Get("Stripe-Signature"), body)
+func (g *Gateway) ParseNotification(in payment.Delivery, now time.Time) (payment.Notification, error) {
+	signed, err := g.verify(in.Header.Get("Stripe-Signature"), in.Body)
 	if err != nil {
 		return payment.Notification{}, err
 	}
@@ -36,7 +36,7 @@ func (g *Gateway) ParseNotification(header http.Header, body []byte, now time.Ti
 		return payment.Notification{}, fmt.Errorf("%w: signed at %s", payment.ErrStale, signed.UTC().Format(time.RFC3339))
 	}
 	var e event
-	if err := json.Unmarshal(body, &e); err != nil {
+	if err := json.Unmarshal(in.Body, &e); err != nil {
 		return payment.Notification{}, fmt.Errorf("%w: %w", payment.ErrUnreadable, err)
 	}
 	if e.ID == "" || e.Type == "" {
@@ -180,4 +180,9 @@ func claim(kind string, o object) payment.Outcome {
 	default:
 		return payment.OutcomeUnknown
 	}
+}
+
+// Transactions is not offered yet by this adapter.
+func (g *Gateway) Transactions(context.Context, payment.StatementQuery) (payment.StatementPage, error) {
+	return payment.StatementPage{}, payment.ErrNoStatement
 }

@@ -80,7 +80,7 @@ func TestParseNotification_SignatureFollowsThePublishedVector(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := g.ParseNotification(c.header, c.body, c.now)
+			_, err := g.ParseNotification(payment.Delivery{Header: c.header, Body: c.body}, c.now)
 			if c.want == nil {
 				// The vector's event has no type: genuine, and of no use.
 				c.want = payment.ErrUnreadable
@@ -136,7 +136,7 @@ func TestParseNotification_ReadsWhatIsOurs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			body := notification(t, c.kind, c.version, c.object)
-			n, err := g.ParseNotification(signature("t=12345", "v1="+sign(signedAt, body, webhookSecret)), body, signedAt)
+			n, err := g.ParseNotification(payment.Delivery{Header: signature("t=12345", "v1="+sign(signedAt, body, webhookSecret)), Body: body}, signedAt)
 			require.NoError(t, err)
 			require.Equal(t, payment.Notification{
 				EventID: "evt_1", Type: c.kind, PaymentID: c.paymentID, Reference: c.reference,
@@ -154,7 +154,7 @@ func TestParseNotification_GenuineNonsenseIsUnreadable(t *testing.T) {
 		`{"id":"evt_1","type":"charge.refunded"}`, `{"id":1,"type":2}`,
 	} {
 		body := []byte(text)
-		_, err := g.ParseNotification(signature("t=12345", "v1="+sign(signedAt, body, webhookSecret)), body, signedAt)
+		_, err := g.ParseNotification(payment.Delivery{Header: signature("t=12345", "v1="+sign(signedAt, body, webhookSecret)), Body: body}, signedAt)
 		require.ErrorIs(t, err, payment.ErrUnreadable, text)
 	}
 }
@@ -167,11 +167,11 @@ func FuzzParseNotification(f *testing.F) {
 	f.Add("t=-9223372036854775808,v1=", []byte(``))
 	f.Fuzz(func(t *testing.T, header string, body []byte) {
 		// As it comes: nobody without the secret gets past the signature.
-		if _, err := g.ParseNotification(signature(header), body, signedAt); err != nil {
+		if _, err := g.ParseNotification(payment.Delivery{Header: signature(header), Body: body}, signedAt); err != nil {
 			require.True(t, isOneOf(err, payment.ErrForged, payment.ErrStale, payment.ErrUnreadable), err)
 		}
 		// Signed by us: any body is read or refused, without a panic.
-		n, err := g.ParseNotification(signature("t=12345", "v1="+sign(signedAt, body, webhookSecret)), body, signedAt)
+		n, err := g.ParseNotification(payment.Delivery{Header: signature("t=12345", "v1="+sign(signedAt, body, webhookSecret)), Body: body}, signedAt)
 		if err != nil {
 			require.ErrorIs(t, err, payment.ErrUnreadable)
 			return

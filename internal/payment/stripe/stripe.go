@@ -119,6 +119,9 @@ func (*Gateway) Capabilities() payment.Capabilities {
 	return payment.Capabilities{
 		Currencies:     []money.Currency{money.CLP, money.USD, money.EUR},
 		Notifications:  true,
+		Signed:         true,
+		Refunds:        true,
+		RefundsLater:   true,
 		PayableFor:     24 * time.Hour,
 		PartialRefunds: true,
 		// About 50 US cents (https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts).

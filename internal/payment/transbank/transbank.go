@@ -128,7 +128,9 @@ func (*Gateway) Capabilities() payment.Capabilities {
 		// The form, and time to come back from it.
 		PayableFor:     formLife + 5*time.Minute,
 		RefundFor:      90 * 24 * time.Hour,
+		Refunds:        true,
 		PartialRefunds: true,
+		LookupFor:      7 * 24 * time.Hour,
 		// Debit (VD), prepaid (VP) and instalments (VC, SI, S2, NC) go back whole
 		// or not at all (https://www.transbankdevelopers.cl/producto/webpay).
 		PartialRefundMethods: []string{"VN"},
@@ -517,8 +519,14 @@ func (g *Gateway) ParseReturn(at payment.Attempt, params url.Values) (payment.Re
 }
 
 // ParseNotification always fails: Transbank sends none.
-func (*Gateway) ParseNotification(http.Header, []byte, time.Time) (payment.Notification, error) {
+func (*Gateway) ParseNotification(payment.Delivery, time.Time) (payment.Notification, error) {
 	return payment.Notification{}, payment.ErrNoNotifications
+}
+
+// Transactions always fails: Transbank's REST interface has no list of
+// transactions; its books come as settlement files.
+func (*Gateway) Transactions(context.Context, payment.StatementQuery) (payment.StatementPage, error) {
+	return payment.StatementPage{}, payment.ErrNoStatement
 }
 
 func (g *Gateway) noSuchAttempt(at payment.Attempt) payment.Answer {

@@ -714,7 +714,7 @@ func TestParseReturn_KnowsTheFourWaysBack(t *testing.T) {
 func TestParseNotification_ThereAreNone(t *testing.T) {
 	t.Parallel()
 	g, s := setup(t)
-	_, err := g.ParseNotification(http.Header{}, []byte(`{}`), time.Now())
+	_, err := g.ParseNotification(payment.Delivery{Body: []byte(`{}`)}, time.Now())
 	require.ErrorIs(t, err, payment.ErrNoNotifications)
 	require.False(t, g.Capabilities().Notifications)
 	require.Empty(t, s.made())
