@@ -56,6 +56,7 @@ type Server struct {
 	now       func() time.Time
 	store     *store
 	providers map[string]provider
+	couriers  map[string]*courier // of the providers that notify
 	faults    map[string]*faults
 	browser   *http.Client
 	mux       *http.ServeMux
@@ -68,6 +69,8 @@ type Server struct {
 type provider interface {
 	// name is the gateway's name in the ledger and the first part of its paths.
 	name() string
+	// buckets of the state file that are its own.
+	buckets() []string
 	// route finds the API call's operation; an empty op is a path that the
 	// provider does not have, answered by act and left alone by faults.
 	route(c *call) endpoint
@@ -154,6 +157,7 @@ func Open(opts Options) (*Server, error) {
 		now:       func() time.Time { return opts.Clock().UTC() },
 		store:     st,
 		providers: map[string]provider{},
+		couriers:  map[string]*courier{},
 		faults:    map[string]*faults{},
 		browser: &http.Client{
 			Timeout:       30 * time.Second,
@@ -166,9 +170,19 @@ func Open(opts Options) (*Server, error) {
 	}
 	for _, p := range []provider{newTransbank(s), newStripe(s)} {
 		s.providers[p.name()] = p
+		mine := p.buckets()
+		if s.couriers[p.name()] != nil {
+			mine = append(mine, deliveriesOf(p.name()))
+		}
 		f, err := openFaults(s.store, p.name(), opts.Seed)
 		if err == nil {
 			s.faults[p.name()] = f
+			err = s.store.makeBuckets(mine)
+		}
+		if err == nil && s.couriers[p.name()] != nil {
+			err = s.couriers[p.name()].start(ctx, &s.running)
+		}
+		if err == nil {
 			err = p.start(ctx, &s.running)
 		}
 		if err != nil {
@@ -181,6 +195,7 @@ func Open(opts Options) (*Server, error) {
 	s.serveFaults()
 	s.serveLedger()
 	s.serveConfig()
+	s.serveDeliveries()
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		s.writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})

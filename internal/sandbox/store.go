@@ -15,32 +15,18 @@ import (
 
 // The buckets of the state file. Values are JSON.
 const (
-	bucketPages         = "pages"          // public id -> []pageRef
-	bucketReturns       = "returns"        // provider/key -> browserReturn
-	bucketFaults        = "faults"         // provider -> faultSettings
-	bucketConfig        = "config"         // provider[/account] -> configuration
-	bucketCharges       = "ledger_charges" // sequence -> ledgerCharge
-	bucketRefunds       = "ledger_refunds" // sequence -> ledgerRefund
-	bucketLedgerIndex   = "ledger_index"   // kind/gateway/reference -> sequence
-	bucketWebpay        = "webpay"         // token -> webpayTransaction
-	bucketWebpayOrders  = "webpay_orders"  // commerce/buy_order -> token
-	bucketSessions      = "stripe_sessions"
-	bucketIntents       = "stripe_intents"
-	bucketStripeCharges = "stripe_charges"
-	bucketStripeRefunds = "stripe_refunds"
-	bucketEvents        = "stripe_events"
-	bucketTimeline      = "stripe_timeline" // kind/account/sequence -> id
-	bucketOpenSessions  = "stripe_open"     // expires_at/id -> id
-	bucketIdempotency   = "stripe_idempotency"
-	bucketDeliveries    = "stripe_deliveries"
-	bucketCounters      = "counters"
+	bucketPages       = "pages"          // public id -> []pageRef
+	bucketReturns     = "returns"        // provider/key -> browserReturn
+	bucketFaults      = "faults"         // provider -> faultSettings
+	bucketConfig      = "config"         // provider[/account] -> configuration
+	bucketCharges     = "ledger_charges" // sequence -> ledgerCharge
+	bucketRefunds     = "ledger_refunds" // sequence -> ledgerRefund
+	bucketLedgerIndex = "ledger_index"   // kind/gateway/reference -> sequence
+	bucketCounters    = "counters"
 )
 
-var buckets = []string{
-	bucketPages, bucketReturns, bucketFaults, bucketConfig, bucketCharges, bucketRefunds, bucketLedgerIndex,
-	bucketWebpay, bucketWebpayOrders, bucketSessions, bucketIntents, bucketStripeCharges, bucketStripeRefunds,
-	bucketEvents, bucketTimeline, bucketOpenSessions, bucketIdempotency, bucketDeliveries, bucketCounters,
-}
+// buckets are the sandbox's own; each provider adds its.
+var buckets = []string{bucketPages, bucketReturns, bucketFaults, bucketConfig, bucketCharges, bucketRefunds, bucketLedgerIndex, bucketCounters}
 
 // store is the sandbox's state file. An update that returned is on disk: what
 // the outside world was told survives kill -9.
@@ -76,18 +62,21 @@ func openStore(dir string, noSync bool) (*store, error) {
 	s.db = db
 	// Callers at the same moment share one fsync; a lone one waits this long.
 	db.MaxBatchDelay = 2 * time.Millisecond
-	err = db.Update(func(b *bolt.Tx) error {
-		for _, name := range buckets {
+	if err := s.makeBuckets(buckets); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare the sandbox's state %s: %w", path, err), s.close())
+	}
+	return s, nil
+}
+
+func (s *store) makeBuckets(names []string) error {
+	return s.db.Update(func(b *bolt.Tx) error {
+		for _, name := range names {
 			if _, err := b.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare the sandbox's state %s: %w", path, err), s.close())
-	}
-	return s, nil
 }
 
 func (s *store) close() error {

@@ -44,16 +44,29 @@ type stripe struct {
 
 func newStripe(s *Server) *stripe {
 	p := &stripe{s: s, inFlight: map[string]bool{}}
-	p.courier = newCourier(p)
+	p.courier = newCourier(s, p)
 	return p
+}
+
+// The buckets of its state.
+const (
+	bucketSessions      = "stripe_sessions"
+	bucketIntents       = "stripe_intents"
+	bucketStripeCharges = "stripe_charges"
+	bucketStripeRefunds = "stripe_refunds"
+	bucketEvents        = "stripe_events"
+	bucketTimeline      = "stripe_timeline" // kind/account/sequence -> id
+	bucketOpenSessions  = "stripe_open"     // expires_at/id -> id
+	bucketIdempotency   = "stripe_idempotency"
+)
+
+func (*stripe) buckets() []string {
+	return []string{bucketSessions, bucketIntents, bucketStripeCharges, bucketStripeRefunds, bucketEvents, bucketTimeline, bucketOpenSessions, bucketIdempotency}
 }
 
 func (p *stripe) name() string { return stripeName }
 
 func (p *stripe) start(ctx context.Context, running *sync.WaitGroup) error {
-	if err := p.courier.start(ctx, running); err != nil {
-		return err
-	}
 	running.Add(1)
 	go func() {
 		defer running.Done()

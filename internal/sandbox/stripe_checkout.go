@@ -348,7 +348,6 @@ func (p *stripe) hosted(mux *http.ServeMux) {
 		http.Redirect(w, r, "/buyer/"+r.PathValue("session"), http.StatusSeeOther)
 	})
 	mux.HandleFunc("POST /ledger/refunds/{refund}/fail", p.failRefund)
-	p.courier.serve(mux)
 }
 
 func (p *stripe) page(t *tx, id string) (page, bool) {

@@ -626,7 +626,7 @@ func TestStripe_NotificationsAreDroppedDoubledAndReordered(t *testing.T) {
 func (b *bundle) delayed() int {
 	n := 0
 	require.NoError(b.t, b.server.store.view(func(t *tx) {
-		each(t, bucketDeliveries, "", func(_ string, d delivery) bool {
+		each(t, deliveriesOf(stripeName), "", func(_ string, d delivery) bool {
 			if d.NextAt.After(time.Now()) {
 				n++
 			}

@@ -114,6 +114,16 @@ func (x *webpayTransaction) lapsed(now time.Time) bool {
 // captured: the money was taken, not only authorized.
 func (x *webpayTransaction) captured() bool { return !x.Deferred || !x.CapturedAt.IsZero() }
 
+// The buckets of its state.
+const (
+	bucketWebpay       = "webpay"        // token -> webpayTransaction
+	bucketWebpayOrders = "webpay_orders" // commerce/buy_order -> token
+)
+
+func (*transbank) buckets() []string {
+	return []string{bucketWebpay, bucketWebpayOrders}
+}
+
 func (p *transbank) name() string { return transbankName }
 
 func (p *transbank) start(context.Context, *sync.WaitGroup) error { return nil }
