@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"justlogistics/internal/audit"
 	"justlogistics/internal/config"
+	"justlogistics/internal/gateways"
 	"justlogistics/internal/simulate"
 )
 
@@ -16,7 +18,7 @@ type simulateCommand struct {
 	Orders     int           `default:"50" help:"How many buyers come."`
 	Rate       float64       `default:"5" help:"Checkouts per second."`
 	Faults     string        `default:"none" enum:"none,light,heavy" help:"How the providers misbehave: ${enum}."`
-	Gateways   []string      `default:"transbank,stripe" help:"Gateways that buyers choose from."`
+	Gateways   []string      `default:"all" help:"Gateways that buyers choose from; all: every one of this build."`
 	To         string        `default:"paid" enum:"paid,delivered,returned" help:"How far orders are driven; this build goes as far as paid."`
 	Seed       uint64        `default:"1" help:"Decides which buyers come."`
 	JSON       bool          `name:"json" help:"Print the whole report as JSON."`
@@ -35,7 +37,7 @@ func (c simulateCommand) Run(ctx context.Context) error {
 		return err
 	}
 	o := simulate.Options{
-		Orders: c.Orders, Rate: c.Rate, Faults: faults, Gateways: c.Gateways, To: c.To, Seed: c.Seed, Timeout: c.Timeout,
+		Orders: c.Orders, Rate: c.Rate, Faults: faults, Gateways: named(c.Gateways), To: c.To, Seed: c.Seed, Timeout: c.Timeout,
 		APIURL: c.APIURL, APIKey: c.APIKey, SandboxURL: c.SandboxURL, Warehouses: c.Warehouses,
 		Progress: func(words string) { fmt.Fprintln(os.Stderr, words) },
 	}
@@ -59,6 +61,18 @@ func (c simulateCommand) Run(ctx context.Context) error {
 		err = errors.New("simulate: the run found something wrong")
 	}
 	return err
+}
+
+// named spells out "all".
+func named(chosen []string) []string {
+	if !slices.Contains(chosen, "all") {
+		return chosen
+	}
+	var all []string
+	for _, name := range gateways.Adapters() {
+		all = append(all, string(name))
+	}
+	return all
 }
 
 // fill takes from the running dev what was not given.

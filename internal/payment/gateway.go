@@ -496,7 +496,9 @@ type Transaction struct {
 	Outcome Outcome
 	// Captured: of an approved charge, the money is taken.
 	Captured bool
-	At       time.Time // UTC
+	// Dispute is the newest chargeback of a charge, where the list tells.
+	Dispute *Dispute
+	At      time.Time // UTC
 }
 
 // Errors of ParseReturn, ParseNotification and Transactions.

@@ -33,6 +33,9 @@ type fake struct {
 	of        map[string]string // checkout by payment
 	formDone  map[string]bool   // Webpay's form was approved
 	charges   []entry
+	given     []entry                  // back, at the providers
+	refunds   map[string][]AskedRefund // of the orders
+	disputes  map[string]string
 	faults    map[string]bool // set now
 	everSet   map[string]bool
 
@@ -44,7 +47,12 @@ type fake struct {
 	neverCharges bool
 	// keepsStock forgets to free what was held.
 	keepsStock bool
-	leaked     map[string]int
+	// givesTwice gives the same units back as often as it is asked.
+	givesTwice bool
+	// booksDiffer in a way that a person must look at.
+	booksDiffer bool
+	rounds      int // of comparing books
+	leaked      map[string]int
 }
 
 type answered struct {
@@ -56,7 +64,7 @@ type answered struct {
 func newFake(t *testing.T) *fake {
 	t.Helper()
 	f := &fake{t: t, hold: 400 * time.Millisecond, prices: map[string]int64{}, onHand: map[string]int{}, kept: map[string]answered{}, checkouts: map[string]*checkout{},
-		of: map[string]string{}, formDone: map[string]bool{}, faults: map[string]bool{}, everSet: map[string]bool{}, leaked: map[string]int{}}
+		of: map[string]string{}, formDone: map[string]bool{}, refunds: map[string][]AskedRefund{}, disputes: map[string]string{}, faults: map[string]bool{}, everSet: map[string]bool{}, leaked: map[string]int{}}
 	server := httptest.NewServer(f.handler())
 	t.Cleanup(server.Close)
 	f.url = server.URL
@@ -106,11 +114,48 @@ func (f *fake) handler() http.Handler {
 	handle("POST /v1/checkouts/{id}/cancel", f.cancel)
 	handle("GET /v1/orders/{id}", func(w http.ResponseWriter, r *http.Request, _ map[string]any) {
 		c := f.checkouts[r.PathValue("id")]
-		f.send(w, http.StatusOK, order{ID: c.ID, Status: "paid", Totals: c.Totals})
+		f.send(w, http.StatusOK, f.order(c))
+	})
+	handle("POST /v1/refunds", f.refund)
+	handle("POST /v1/reports/reconciliation", func(w http.ResponseWriter, _ *http.Request, _ map[string]any) {
+		f.rounds++
+		w.WriteHeader(http.StatusAccepted)
+	})
+	handle("GET /v1/reports/reconciliation", func(w http.ResponseWriter, r *http.Request, _ map[string]any) {
+		books := GatewayBooks{Gateway: "stripe", Status: "done", Source: "api", Counts: map[string]int{"matched": len(f.charges)}}
+		switch {
+		case f.booksDiffer:
+			books.Items = []BookDifference{{Gateway: "stripe", Kind: "charge", Result: "missing_here", Resolution: "raised"}}
+		case f.rounds == 1:
+			books.Items = []BookDifference{{Gateway: "stripe", Kind: "charge", Result: "missing_here", Resolution: "repaired"}}
+		}
+		f.send(w, http.StatusOK, Books{Date: r.URL.Query().Get("date"), Gateways: []GatewayBooks{books}})
+	})
+	handle("GET /v1/refunds/{id}", func(w http.ResponseWriter, r *http.Request, _ map[string]any) {
+		for _, all := range f.refunds {
+			for _, refund := range all {
+				if refund.ID == r.PathValue("id") {
+					f.send(w, http.StatusOK, refund)
+					return
+				}
+			}
+		}
+		f.send(w, http.StatusNotFound, problem{Code: "not_found"})
+	})
+	handle("POST /ledger/refunds", func(w http.ResponseWriter, _ *http.Request, body map[string]any) {
+		paymentID, amount := body["payment_id"].(string), int64(body["amount"].(float64))
+		f.given = append(f.given, entry{PaymentID: paymentID, Amount: amount, Status: "succeeded"})
+		orderID := f.of[paymentID]
+		f.refunds[orderID] = append(f.refunds[orderID], AskedRefund{ID: f.id("r"), Amount: amount, Status: "succeeded"})
+		w.WriteHeader(http.StatusCreated)
+	})
+	handle("POST /disputes/{payment}/{status}", func(w http.ResponseWriter, r *http.Request, _ map[string]any) {
+		f.disputes[r.PathValue("payment")] = r.PathValue("status")
+		w.WriteHeader(http.StatusOK)
 	})
 	handle("POST /buyer/{payment}/{step}", f.step)
 	handle("GET /ledger", func(w http.ResponseWriter, _ *http.Request, _ map[string]any) {
-		f.send(w, http.StatusOK, map[string]any{"charges": f.charges, "refunds": []entry{}})
+		f.send(w, http.StatusOK, map[string]any{"charges": f.charges, "refunds": f.given})
 	})
 	handle("PUT /faults/{provider}", func(w http.ResponseWriter, r *http.Request, body map[string]any) {
 		f.faults[r.PathValue("provider")], f.everSet[r.PathValue("provider")] = true, true
@@ -280,6 +325,65 @@ func (f *fake) cancel(w http.ResponseWriter, r *http.Request, _ map[string]any) 
 	}
 }
 
+// order is a paid checkout's.
+func (f *fake) order(c *checkout) map[string]any {
+	var lines, refunds []any
+	for i, item := range c.Items {
+		lines = append(lines, map[string]any{"line_id": fmt.Sprintf("%s-%d", c.ID, i), "sku": item.SKU, "quantity": item.Quantity, "total": item.Total})
+	}
+	paid := ""
+	payments := slices.Clone(c.Payments)
+	for i, p := range payments {
+		if !p.Applied {
+			continue
+		}
+		paid = p.ID
+		switch f.disputes[p.ID] {
+		case "open":
+			payments[i].Status = "disputed"
+		case "lost":
+			payments[i].Status = "charged_back"
+		}
+	}
+	for _, r := range f.refunds[c.ID] {
+		refunds = append(refunds, map[string]any{"id": r.ID, "status": r.Status, "amount": r.Amount, "parts": []any{map[string]any{"payment_id": paid, "amount": r.Amount, "status": r.Status}}})
+	}
+	return map[string]any{"id": c.ID, "status": "paid", "totals": c.Totals, "lines": lines, "payments": payments, "refunds": refunds}
+}
+
+// refund gives back what a line costs by the unit, or all that is left of an
+// order. Each line can be given back once.
+func (f *fake) refund(w http.ResponseWriter, _ *http.Request, body map[string]any) {
+	c := f.checkouts[body["order_id"].(string)]
+	left := c.Totals.Total
+	for _, r := range f.refunds[c.ID] {
+		left -= r.Amount
+	}
+	amount := left
+	if f.givesTwice {
+		amount = c.Totals.Total
+	}
+	if lines, ok := body["lines"].([]any); ok {
+		l := lines[0].(map[string]any)
+		amount = c.Items[0].UnitPrice * int64(l["quantity"].(float64))
+		if left < c.Totals.Total && !f.givesTwice {
+			amount = left + 1
+		}
+	}
+	if amount > left && !f.givesTwice || amount <= 0 {
+		f.send(w, http.StatusConflict, problem{Code: "nothing_left_to_refund"})
+		return
+	}
+	out := AskedRefund{ID: f.id("r"), Amount: amount, Status: "succeeded"}
+	f.refunds[c.ID] = append(f.refunds[c.ID], out)
+	for _, p := range c.Payments {
+		if p.Applied {
+			f.given = append(f.given, entry{PaymentID: p.ID, Amount: amount, Status: "succeeded"})
+		}
+	}
+	f.send(w, http.StatusCreated, out)
+}
+
 // step plays a provider that charges when the shop commits: every gateway here
 // is like Webpay.
 func (f *fake) step(w http.ResponseWriter, r *http.Request, _ map[string]any) {
@@ -321,7 +425,7 @@ func (f *fake) step(w http.ResponseWriter, r *http.Request, _ map[string]any) {
 }
 
 func (f *fake) options() Options {
-	return Options{Orders: 2 * len(Kinds()), Rate: 500, Faults: NoFaults, Gateways: both, To: "paid", Seed: 5, APIURL: f.url + "/", APIKey: "a-key", SandboxURL: f.url,
+	return Options{Orders: 2 * len(Kinds(both)), Rate: 500, Faults: NoFaults, Gateways: both, To: "paid", Seed: 5, APIURL: f.url + "/", APIKey: "a-key", SandboxURL: f.url,
 		Warehouses: []string{"W", "X"}, Timeout: time.Minute, NoAudit: "there is no database"}
 }
 

@@ -28,7 +28,19 @@ const (
 	WantsTooMuch       Kind = "wants_more_than_there_is"
 	WantsTheLast       Kind = "wants_the_last_units"
 	ClosesTheTab       Kind = "closes_the_tab_after_paying"
+	PaysByToken        Kind = "pays_with_a_card_token"
+	GetsAllBack        Kind = "gets_all_back"
+	GetsAUnitBack      Kind = "gets_a_unit_back"
+	AsksTwice          Kind = "asks_twice_for_the_same_units"
+	RefundedByPanel    Kind = "refunded_in_the_providers_panel"
+	Disputes           Kind = "disputes_the_charge"
 )
+
+// tokenGateway takes cards that were tokenized in the storefront; disputable
+// are those whose sandbox plays chargebacks both ways.
+const tokenGateway = "mercadopago"
+
+var disputable = []string{"stripe", tokenGateway}
 
 // trait is what is fixed of a kind: how many of a hundred buyers are like that,
 // and for how long their stock is held. Those who do not pay get little time,
@@ -38,31 +50,48 @@ type trait struct {
 	kind    Kind
 	weight  int
 	seconds int
+	// needs is what of the run's gateways the kind cannot do without, one of
+	// them; nil: any.
+	needs []string
 }
 
 var traits = []trait{
-	{Approves, 20, 90},
-	{DeclinedGivesUp, 6, 8},
-	{DeclinedPaysAgain, 7, 90},
-	{Aborts, 4, 7},
-	{AbortsThenPays, 5, 90},
-	{WalksAway, 6, 6},
-	{PaysLate, 7, 5},
-	{PaysTwice, 7, 90},
-	{ClicksTwice, 6, 90},
-	{Cancels, 5, 60},
-	{CancelsWhilePaying, 6, 60},
-	{RetriesSameKey, 5, 90},
-	{AnyGateway, 6, 90},
-	{HasDiscount, 5, 90},
-	{BuysMany, 5, 90},
-	{WantsTooMuch, 3, 60},
-	{WantsTheLast, 6, 60},
-	{ClosesTheTab, 5, 20},
+	{Approves, 20, 90, nil},
+	{DeclinedGivesUp, 6, 8, nil},
+	{DeclinedPaysAgain, 7, 90, nil},
+	{Aborts, 4, 7, nil},
+	{AbortsThenPays, 5, 90, nil},
+	{WalksAway, 6, 6, nil},
+	{PaysLate, 7, 5, nil},
+	{PaysTwice, 7, 90, nil},
+	{ClicksTwice, 6, 90, nil},
+	{Cancels, 5, 60, nil},
+	{CancelsWhilePaying, 6, 60, nil},
+	{RetriesSameKey, 5, 90, nil},
+	{AnyGateway, 6, 90, nil},
+	{HasDiscount, 5, 90, nil},
+	{BuysMany, 5, 90, nil},
+	{WantsTooMuch, 3, 60, nil},
+	{WantsTheLast, 6, 60, nil},
+	{ClosesTheTab, 5, 20, nil},
+	{PaysByToken, 4, 90, []string{tokenGateway}},
+	{GetsAllBack, 5, 90, nil},
+	{GetsAUnitBack, 5, 90, nil},
+	{AsksTwice, 4, 90, nil},
+	{RefundedByPanel, 4, 90, nil},
+	{Disputes, 4, 90, disputable},
 }
 
-// Kinds lists the kinds of buyer.
-func Kinds() []Kind {
+// among are the traits that a run with these gateways can show.
+func among(gateways []string) []trait {
+	return slices.DeleteFunc(slices.Clone(traits), func(t trait) bool {
+		return t.needs != nil && !slices.ContainsFunc(t.needs, func(g string) bool { return slices.Contains(gateways, g) })
+	})
+}
+
+// Kinds lists the kinds of buyer that come to shops with these gateways.
+func Kinds(gateways []string) []Kind {
+	traits := among(gateways)
 	all := make([]Kind, len(traits))
 	for i, t := range traits {
 		all[i] = t.kind
@@ -117,6 +146,7 @@ const (
 // gateways. Every kind occurs once there are as many buyers as kinds.
 func Draw(seed uint64, orders int, gateways []string) []Buyer {
 	r := rand.New(rand.NewPCG(seed, 0x51b7))
+	traits := among(gateways)
 	deck := make([]trait, 0, orders)
 	for _, i := range r.Perm(len(traits))[:min(orders, len(traits))] {
 		deck = append(deck, traits[i])
@@ -143,7 +173,11 @@ func Draw(seed uint64, orders int, gateways []string) []Buyer {
 }
 
 func drawBuyer(r *rand.Rand, n int, t trait, gateways []string) Buyer {
-	b := Buyer{N: n, Kind: t.kind, Seconds: t.seconds, Gateway: gateways[r.IntN(len(gateways))], Delay: r.IntN(maxDelayMS), Coin: r.IntN(2) == 0}
+	own := gateways
+	if t.needs != nil {
+		own = slices.DeleteFunc(slices.Clone(gateways), func(g string) bool { return !slices.Contains(t.needs, g) })
+	}
+	b := Buyer{N: n, Kind: t.kind, Seconds: t.seconds, Gateway: own[r.IntN(len(own))], Delay: r.IntN(maxDelayMS), Coin: r.IntN(2) == 0}
 	others := slices.DeleteFunc(slices.Clone(gateways), func(g string) bool { return g == b.Gateway })
 	if b.Other = b.Gateway; len(others) > 0 {
 		b.Other = others[r.IntN(len(others))]

@@ -36,6 +36,8 @@ type Report struct {
 	// PaidTwice counts buyers of whom providers took money twice.
 	PaidTwice   int          `json:"charged_twice_and_refunded"`
 	Differences []Difference `json:"differences"`
+	// Books is how ours compared with the providers' at the end.
+	Books []Books `json:"books"`
 
 	Audit *audit.Report `json:"audit"`
 	// NoAudit says why there is none; AuditFailed that it was tried.
@@ -73,7 +75,7 @@ func (r Report) OK() bool {
 
 func (r *run) report(e evidence, faults map[string]int) Report {
 	out := Report{Run: r.id, Seed: r.Seed, Orders: r.Orders, Rate: r.Rate, Faults: r.Faults, Gateways: r.Gateways, To: r.To,
-		Latency: latency(r.shop.latencies), Answers: r.shop.answers, FaultsSeen: faults, Differences: e.differences(),
+		Latency: latency(r.shop.latencies), Answers: r.shop.answers, FaultsSeen: faults, Differences: e.differences(), Books: e.books,
 		Never: Never{Buyers: []Kind{}, Faults: []string{}}}
 	if out.Differences == nil {
 		out.Differences = []Difference{}
@@ -93,7 +95,7 @@ func (r *run) report(e evidence, faults map[string]int) Report {
 			out.PaidTwice++
 		}
 	}
-	for _, k := range Kinds() {
+	for _, k := range Kinds(r.Gateways) {
 		if o := ends[k]; o != nil {
 			out.Outcomes = append(out.Outcomes, *o)
 		}
@@ -172,7 +174,7 @@ func (r Report) WriteText(w io.Writer) error {
 	}
 	fmt.Fprintln(&b)
 	for _, d := range r.Differences {
-		who := "the shelves"
+		who := "the shop"
 		if d.Buyer != nil {
 			who = fmt.Sprintf("buyer %d (%s)", *d.Buyer, d.Kind)
 		}
@@ -183,6 +185,13 @@ func (r Report) WriteText(w io.Writer) error {
 		fmt.Fprintln(&b)
 	}
 	fmt.Fprintf(&b, "%d differences.\n", len(r.Differences))
+	for _, books := range r.Books {
+		for _, g := range books.Gateways {
+			if len(g.Counts) > 0 {
+				fmt.Fprintf(&b, "Books of %s, %s: %s (%s).\n", books.Date, g.Gateway, counts(g.Counts), g.Source)
+			}
+		}
+	}
 	switch {
 	case r.Audit != nil && r.Audit.OK():
 		rows := 0

@@ -62,9 +62,15 @@ type failure struct {
 }
 
 type order struct {
-	ID       string    `json:"id"`
-	Status   string    `json:"status"`
-	Totals   totals    `json:"totals"`
+	ID     string `json:"id"`
+	Status string `json:"status"`
+	Totals totals `json:"totals"`
+	Lines  []struct {
+		LineID   string `json:"line_id"`
+		SKU      string `json:"sku"`
+		Quantity int    `json:"quantity"`
+		Total    int64  `json:"total"`
+	} `json:"lines"`
 	Payments []attempt `json:"payments"`
 	Refunds  []struct {
 		ID     string `json:"id"`
@@ -73,6 +79,8 @@ type order struct {
 		Reason string `json:"reason"`
 		Parts  []struct {
 			PaymentID string `json:"payment_id"`
+			Amount    int64  `json:"amount"`
+			Status    string `json:"status"`
 		} `json:"parts"`
 	} `json:"refunds"`
 }

@@ -25,6 +25,7 @@ type evidence struct {
 	shelves []shelf
 	stock   map[string]stockOf // by the short name of the SKU
 	prefix  string             // of the run's SKUs
+	books   []Books
 	// clean: nothing was made to fail, so nobody may be turned away for it.
 	clean bool
 }
@@ -48,9 +49,10 @@ func (e evidence) differences() []Difference {
 			e.money(r, say)
 			e.promises(r, say)
 			e.order(r, say)
+			e.afterSales(r, say)
 		}
 	}
-	return append(all, e.shelvesAreRight()...)
+	return append(append(all, e.shelvesAreRight()...), e.booksAgree()...)
 }
 
 type sayFunc func(rule, format string, args ...any)
@@ -174,7 +176,7 @@ func (e evidence) money(r *Record, say sayFunc) {
 		if keeps < 0 {
 			say("refunded_too_much", "more of payment %s went back than was taken", p.ID)
 		}
-		if p.Applied && keeps <= 0 && c.Status == "paid" {
+		if p.Applied && keeps <= 0 && c.Status == "paid" && len(e.ledger.charges[p.ID]) == 0 {
 			say("paid_without_charge", "payment %s pays the order, and %s has taken nothing for it", p.ID, p.Gateway)
 		}
 	}

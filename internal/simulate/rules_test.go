@@ -25,7 +25,7 @@ func bought() (evidence, *Record) {
 			Reservation: &reservation{},
 			Payments:    []attempt{{ID: "p1", Gateway: "stripe", Status: "captured", Captured: 29970, Applied: true}},
 		},
-		order: &order{ID: id, Status: "paid", Totals: totals{Total: 29970}},
+		order: &order{ID: id, Status: "paid", Totals: totals{Total: 29970}, Payments: []attempt{{ID: "p1", Gateway: "stripe", Status: "captured", Captured: 29970, Applied: true}}},
 	}
 	r.checkout.Reservation.Lines = append(r.checkout.Reservation.Lines, struct {
 		SKU       string `json:"sku"`
@@ -105,12 +105,20 @@ func TestDifferences_EachIsNamed(t *testing.T) {
 		"order_without_payment": func(e *evidence, r *Record) { unpaid(*e, r, "expired"); id := "c1"; r.checkout.OrderID = &id },
 		"order_missing":         func(_ *evidence, r *Record) { r.order = nil },
 		"order_differs":         func(_ *evidence, r *Record) { r.order.Totals.Total = 1 },
-		"units_differ":          func(_ *evidence, r *Record) { r.checkout.Reservation.Lines[0].Quantity = 1 },
-		"stock_unknown":         func(e *evidence, _ *Record) { delete(e.stock, "A") },
-		"oversold":              func(e *evidence, _ *Record) { e.shelves[0].units = 1 },
-		"on_hand_differs":       func(e *evidence, _ *Record) { e.stock["A"].Warehouses[0].OnHand = 9 },
-		"reserved_differs":      func(e *evidence, _ *Record) { e.stock["A"].Warehouses[0].Reserved = 5 },
-		"available_differs":     func(e *evidence, _ *Record) { l := e.stock["A"]; l.Available = 0; e.stock["A"] = l },
+		"gave_back_another_sum": func(e *evidence, r *Record) { r.Panel = 100 },
+		"refund_unknown": func(e *evidence, r *Record) {
+			r.Panel, e.ledger.refunds["p1"] = 100, []entry{{Amount: 100}}
+		},
+		"refund_not_made":    func(_ *evidence, r *Record) { r.Refunds = []AskedRefund{{ID: "r1", Amount: 1, Status: "failed"}} },
+		"dispute_unknown":    func(_ *evidence, r *Record) { r.Dispute = "lost" },
+		"books_differ":       func(e *evidence, _ *Record) { e.books = []Books{{Open: []BookDifference{{Result: "missing_here"}}}} },
+		"books_not_compared": func(e *evidence, _ *Record) { e.books = []Books{{Gateways: []GatewayBooks{{Status: "failed"}}}} },
+		"units_differ":       func(_ *evidence, r *Record) { r.checkout.Reservation.Lines[0].Quantity = 1 },
+		"stock_unknown":      func(e *evidence, _ *Record) { delete(e.stock, "A") },
+		"oversold":           func(e *evidence, _ *Record) { e.shelves[0].units = 1 },
+		"on_hand_differs":    func(e *evidence, _ *Record) { e.stock["A"].Warehouses[0].OnHand = 9 },
+		"reserved_differs":   func(e *evidence, _ *Record) { e.stock["A"].Warehouses[0].Reserved = 5 },
+		"available_differs":  func(e *evidence, _ *Record) { l := e.stock["A"]; l.Available = 0; e.stock["A"] = l },
 	} {
 		t.Run(rule, func(t *testing.T) {
 			t.Parallel()

@@ -25,6 +25,12 @@ var scripts = map[Kind]func(ctx context.Context, v *visit){
 	CancelsWhilePaying: cancelsWhilePaying,
 	RetriesSameKey:     retriesSameKey,
 	ClosesTheTab:       closesTheTab,
+	PaysByToken:        paysByToken,
+	GetsAllBack:        boughtFirst(getsAllBack),
+	GetsAUnitBack:      boughtFirst(getsAUnitBack),
+	AsksTwice:          boughtFirst(asksTwice),
+	RefundedByPanel:    boughtFirst(refundedByPanel),
+	Disputes:           boughtFirst(disputes),
 }
 
 // payment is the id of the attempt that can be paid now, or "".
@@ -132,6 +138,7 @@ func (r *Record) join(o *Record) {
 	r.Approvals = append(r.Approvals, o.Approvals...)
 	r.ServerErrors = append(r.ServerErrors, o.ServerErrors...)
 	r.Trouble = append(r.Trouble, o.Trouble...)
+	r.Refunds = append(r.Refunds, o.Refunds...)
 	r.ToldPaid = r.ToldPaid || o.ToldPaid
 	r.ToldCancelled = r.ToldCancelled || o.ToldCancelled
 }

@@ -130,7 +130,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if ctx.Err() != nil {
 		return Report{}, fmt.Errorf("interrupted; the faults are cleared: %w", ctx.Err())
 	}
-	found, err := r.find(limited)
+	found, err := r.find(limited, began)
 	if err != nil {
 		return Report{}, err
 	}
@@ -196,14 +196,19 @@ func (r *run) audit(ctx context.Context, report *Report) {
 }
 
 // find waits until every checkout has ended, and gathers what the rules need.
-func (r *run) find(ctx context.Context) (evidence, error) {
+func (r *run) find(ctx context.Context, began time.Time) (evidence, error) {
 	r.say("faults are cleared, waiting for every checkout to end")
 	r.settle(ctx)
-	// What could not be read until the timeout is a difference; reading the rest
-	// gets a little time of its own.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 60*time.Second)
+	// What had not ended by the timeout is a difference; comparing and reading the
+	// rest gets a little time of its own.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
 	defer cancel()
-	e := evidence{records: r.records, shelves: r.shelves, stock: map[string]stockOf{}, prefix: r.prefix(), clean: r.Faults == NoFaults}
+	books, err := r.reconcile(ctx, days(began, time.Now()))
+	if err != nil {
+		return evidence{}, err
+	}
+	r.catchUp(ctx)
+	e := evidence{records: r.records, shelves: r.shelves, stock: map[string]stockOf{}, prefix: r.prefix(), clean: r.Faults == NoFaults, books: books}
 	for _, rec := range r.records {
 		if len(rec.CheckoutIDs) == 0 || rec.checkout != nil && rec.checkout.ended() {
 			continue
@@ -212,7 +217,6 @@ func (r *run) find(ctx context.Context) (evidence, error) {
 			rec.Unanswered = err.Error()
 		}
 	}
-	var err error
 	if e.ledger, err = r.world.ledger(ctx); err != nil {
 		return e, err
 	}
@@ -250,6 +254,27 @@ func (r *run) settle(ctx context.Context) {
 	all.Wait()
 }
 
+// catchUp reads the orders of what was done behind the API's back until it has
+// heard of it, for a while: what it has not heard of by then is a difference.
+func (r *run) catchUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, rec := range r.records {
+		if rec.Panel == 0 && rec.Dispute == "" && len(rec.Refunds) == 0 {
+			continue
+		}
+		all.Go(func() {
+			for rest(ctx, 300*time.Millisecond) == nil {
+				if done, err := r.look(ctx, rec); err == nil && done && rec.heard() {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
 func (r *run) look(ctx context.Context, rec *Record) (done bool, err error) {
 	var c checkout
 	a, err := r.shop.once(ctx, http.MethodGet, checkoutsPath+"/"+rec.CheckoutIDs[len(rec.CheckoutIDs)-1], "", nil)
@@ -262,6 +287,9 @@ func (r *run) look(ctx context.Context, rec *Record) (done bool, err error) {
 	rec.checkout = &c
 	if !c.ended() {
 		return false, nil
+	}
+	if final, err := r.refunds(ctx, rec); err != nil || !final {
+		return false, err
 	}
 	if c.Status != "paid" {
 		return true, nil

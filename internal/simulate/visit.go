@@ -35,6 +35,12 @@ type Record struct {
 	ServerErrors []string `json:"server_errors,omitempty"`
 	Trouble      []string `json:"trouble,omitempty"` // what else went wrong in the script
 
+	// Refunds are those that the shop asked for, Panel what it gave back in the
+	// provider's panel (minor units), Dispute how far the buyer's bank went.
+	Refunds []AskedRefund `json:"refunds,omitempty"`
+	Panel   int64         `json:"panel_refund,omitempty"`
+	Dispute string        `json:"dispute,omitempty"`
+
 	checkout *checkout // as it stood at last
 	order    *order
 }
@@ -57,6 +63,8 @@ type visit struct {
 	out  *world
 	rec  *Record
 	keys int
+	// token is a card's, for the first attempt at the gateway that takes it.
+	token string
 }
 
 func (v *visit) buyer() Buyer { return v.rec.Buyer }
@@ -73,11 +81,15 @@ func (v *visit) body(gateway string) map[string]any {
 	for i, item := range b.Items {
 		items[i] = map[string]any{"sku": v.run.sku(item.SKU), "quantity": item.Quantity}
 	}
+	payment := map[string]any{"gateway": gateway, "return_url": "https://shop.example/thanks"}
+	if v.token != "" && gateway == tokenGateway {
+		payment["token"], payment["method"], payment["installments"] = v.token, "visa", 1
+	}
 	body := map[string]any{
 		"items": items, "currency": "CLP",
 		"customer":     map[string]any{"name": "Simulated Buyer", "email": fmt.Sprintf("sim-%s-%d@example.com", v.run.id, b.N)},
 		"shipping":     map[string]any{"street": "Av. Providencia", "number": "1234", "comuna": "Providencia", "region": "RM", "country": "CL", "service": "standard"},
-		"payment":      map[string]any{"gateway": gateway, "return_url": "https://shop.example/thanks"},
+		"payment":      payment,
 		"hold_seconds": b.Seconds, "metadata": map[string]any{"simulation": v.run.id, "buyer": b.N, "kind": b.Kind},
 	}
 	if b.Code {

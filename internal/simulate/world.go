@@ -87,7 +87,7 @@ func (w *world) call(ctx context.Context, method, path string, body string, into
 	if err := errors.Join(err, res.Body.Close()); err != nil {
 		return 0, err
 	}
-	if into != nil && res.StatusCode == http.StatusOK {
+	if into != nil && res.StatusCode/100 == 2 {
 		if err := json.Unmarshal(raw, into); err != nil {
 			return res.StatusCode, fmt.Errorf("%s %s: %w", method, path, err)
 		}
