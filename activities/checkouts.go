@@ -7,9 +7,9 @@ import (
 	"go.temporal.io/sdk/activity"
 
 	"justlogistics/internal/checkout"
-	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
+	"justlogistics/internal/tenant"
 )
 
 // Checkouts are the database steps of a checkout: short, idempotent, run as
@@ -19,9 +19,9 @@ type Checkouts struct {
 	Route Route
 }
 
-// Route lists the gateways that `auto` may use for a tenant now, in the
-// tenant's order: with credentials, for the currency, circuit closed.
-type Route func(ctx context.Context, tenant string, currency money.Currency) ([]payment.Name, error)
+// Route lists the gateways that `auto` may use for a tenant's payment now, in
+// the order of its rules: with credentials, able to take it, circuit closed.
+type Route func(ctx context.Context, tenantID string, q tenant.RouteQuery) ([]payment.Name, error)
 
 // CheckoutRef names a checkout.
 type CheckoutRef struct {
@@ -42,7 +42,7 @@ func (a *Checkouts) HoldStock(ctx context.Context, in CheckoutRef) (checkout.Vie
 	}
 	gateway := payment.Name(v.Requested)
 	if v.Requested == "auto" {
-		if gateway, err = a.untried(ctx, in.Tenant, v); err != nil {
+		if gateway, err = a.untried(ctx, in, "", v); err != nil {
 			return v, classify(err)
 		}
 	}
@@ -63,9 +63,18 @@ func runID(ctx context.Context) string {
 }
 
 // untried is the first gateway of the route that has not failed to begin;
-// empty means none is left.
-func (a *Checkouts) untried(ctx context.Context, tenant string, v checkout.View) (payment.Name, error) {
-	route, err := a.Route(ctx, tenant, v.Currency)
+// empty means none is left. paymentID names the attempt that it is for, when the
+// buyer has asked for it.
+func (a *Checkouts) untried(ctx context.Context, in CheckoutRef, paymentID string, v checkout.View) (payment.Name, error) {
+	var q tenant.RouteQuery
+	err := a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) (err error) {
+		q, err = checkout.RouteQuery(ctx, tx, in.Tenant, in.CheckoutID, paymentID)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	route, err := a.Route(ctx, in.Tenant, q)
 	if err != nil {
 		return "", err
 	}
@@ -100,7 +109,7 @@ func (a *Checkouts) NextGateway(ctx context.Context, in CheckoutRef, number int)
 	if len(v.Attempts) >= number {
 		return NextAttempt{View: v, OK: true}, nil // written before
 	}
-	gateway, err := a.untried(ctx, in.Tenant, v)
+	gateway, err := a.untried(ctx, in, "", v)
 	if err != nil || gateway == "" {
 		return NextAttempt{View: v}, classify(err)
 	}
@@ -119,7 +128,7 @@ func (a *Checkouts) AddAttempt(ctx context.Context, in CheckoutRef, paymentID, g
 		if _, known := v.Attempt(paymentID); known {
 			return NextAttempt{View: v, OK: true}, nil
 		}
-		g, err := a.untried(ctx, in.Tenant, v)
+		g, err := a.untried(ctx, in, paymentID, v)
 		if err != nil || g == "" {
 			return NextAttempt{View: v}, classify(err)
 		}

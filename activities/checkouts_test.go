@@ -11,14 +11,14 @@ import (
 	"justlogistics/activities"
 	"justlogistics/internal/checkout"
 	"justlogistics/internal/id"
-	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/shoptest"
+	"justlogistics/internal/tenant"
 )
 
 func routed(s *shoptest.Shop, route ...payment.Name) *activities.Checkouts {
-	return &activities.Checkouts{DB: s.DB, Route: func(_ context.Context, tenant string, currency money.Currency) ([]payment.Name, error) {
-		if tenant != shoptest.Tenant || currency != "CLP" {
+	return &activities.Checkouts{DB: s.DB, Route: func(_ context.Context, tenantID string, q tenant.RouteQuery) ([]payment.Name, error) {
+		if tenantID != shoptest.Tenant || q.Currency != "CLP" || q.Amount < 10_000 || q.Country != "CL" {
 			return nil, errors.New("asked for another")
 		}
 		return route, nil

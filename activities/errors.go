@@ -6,6 +6,7 @@ package activities
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.temporal.io/sdk/temporal"
 
@@ -23,6 +24,8 @@ const (
 	TypeInvalid     = "invalid"      // the provider refuses what we ask
 	TypeCredentials = "credentials"  // the tenant's credentials are wrong or missing
 	TypeUnknown     = "unknown"      // nobody knows whether it happened: ask first
+	TypeFrozen      = "frozen"       // the payment is disputed: when that has ended
+	TypeChargedBack = "charged_back" // the buyer's bank gave the money back
 	TypeBug         = "bug"
 )
 
@@ -58,6 +61,12 @@ func classify(err error) error {
 		return temporal.NewNonRetryableApplicationError(err.Error(), TypeUnavailable, nil)
 	case errors.Is(err, gateways.ErrNotConfigured):
 		return temporal.NewNonRetryableApplicationError(err.Error(), TypeCredentials, nil)
+	case errors.Is(err, payment.ErrRefundUnderWay):
+		return temporal.NewApplicationErrorWithOptions(err.Error(), TypeRateLimited, temporal.ApplicationErrorOptions{NextRetryDelay: 5 * time.Second})
+	case errors.Is(err, payment.ErrFrozen):
+		return temporal.NewNonRetryableApplicationError(err.Error(), TypeFrozen, nil)
+	case errors.Is(err, payment.ErrBankGaveBack):
+		return temporal.NewNonRetryableApplicationError(err.Error(), TypeChargedBack, nil)
 	case postgres.Unavailable(err), errors.Is(err, context.Canceled):
 		return temporal.NewApplicationError(err.Error(), TypeDatabase)
 	}

@@ -3,7 +3,6 @@ package activities_test
 import (
 	"context"
 	"errors"
-	"net/http"
 	"net/url"
 	"sync"
 	"testing"

@@ -13,7 +13,6 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/internal/checkout"
-	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/timeline"
@@ -66,7 +65,8 @@ type Asked struct {
 // TypeInvalid or TypeCredentials when the buyer cannot pay there, and with
 // TypeUnknown when the gateway did not answer. With a token the buyer may have
 // paid by its end: the answer, with when it was asked for, is then to be
-// recorded, and TypeUnknown means that money may have moved.
+// recorded, and TypeUnknown means that money may have moved. A token is sent
+// again only when the gateway knows of no attempt.
 func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, error) {
 	var p payment.Payment
 	var intent payment.Intent
@@ -94,8 +94,8 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 	if err != nil {
 		return out, classify(fmt.Errorf("begin payment %s: %w", in.PaymentID, err))
 	}
-	if p.BegunAt != nil && !p.ByToken {
-		return out, nil
+	if p.BegunAt != nil && (!p.ByToken || p.Status != payment.StatusPending) {
+		return out, nil // begun, and what became of it is recorded
 	}
 	if p.Status != payment.StatusPending {
 		return out, classify(fmt.Errorf("%w: %s", payment.ErrGivenUp, p.ID))
@@ -113,14 +113,19 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 			return out, classify(err)
 		}
 		if p.BegunAt != nil { // its answer was recorded; what it said was lost
-			out.Answer, _ = before.Answer()
+			if said, _ := before.Answer(); said.Outcome != payment.OutcomePending || said.Processing || p.Redirect == nil {
+				out.Answer = said
+			}
 			return out, nil
 		}
 	}
-	answer, err := g.Begin(ctx, intent, before)
+	answer, found := before.Answer()
+	if found = found && p.ByToken && answer.Code != payment.CodeNoSuchAttempt; !found {
+		answer, err = g.Begin(ctx, intent, before)
+	}
 	if err != nil {
 		if p.ByToken { // certainly nothing has happened: the token was not used
-			err = errors.Join(err, a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error { return payment.TokenUnused(ctx, tx, in.Tenant, p.ID) }))
+			err = errors.Join(err, a.tokenUnused(ctx, in))
 		}
 		return out, classify(err)
 	}
@@ -131,6 +136,11 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 	case p.ByToken && answer.Code != payment.CodeNoSuchAttempt:
 		out.Answer = answer
 	default:
+		if p.ByToken {
+			if err := a.tokenUnused(ctx, in); err != nil {
+				return out, classify(err)
+			}
+		}
 		return out, temporal.NewNonRetryableApplicationError("the gateway refused the attempt: "+answer.Code, TypeInvalid, nil)
 	}
 	return out, classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
@@ -148,6 +158,14 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 		}
 		return timeline.Add(ctx, tx, in.Tenant, p.CheckoutID, "payment_begun", "system", map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "attempt": p.Attempt})
 	}))
+}
+
+// tokenUnused takes the doubt back that a token was used, also when the step's
+// time is over by now.
+func (a *Payments) tokenUnused(ctx context.Context, in PaymentRef) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error { return payment.TokenUnused(ctx, tx, in.Tenant, in.PaymentID) })
 }
 
 // addressed completes an intent with where the provider sends people and
@@ -175,9 +193,17 @@ func (a *Payments) notifyURL(tenant string, g payment.Name) (string, error) {
 }
 
 // NotBegun records that an attempt could not begin and why. One whose token may
-// have been used is in doubt instead.
+// have been used is in doubt instead. Either way its token is forgotten: it is
+// never sent for an attempt that somebody has given up waiting for.
 func (a *Payments) NotBegun(ctx context.Context, in PaymentRef, class string) error {
 	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		p, err := payment.Lock(ctx, tx, in.Tenant, in.PaymentID)
+		if err != nil {
+			return err
+		}
+		if err := payment.ForgetToken(ctx, tx, in.Tenant, p); err != nil {
+			return err
+		}
 		doubted, err := payment.DoubtBegin(ctx, tx, in.Tenant, in.PaymentID)
 		if err != nil {
 			return err
@@ -327,108 +353,4 @@ func loadNow(ctx context.Context, tx pgx.Tx, in PaymentRef) (p payment.Payment, 
 	}
 	err = tx.QueryRow(ctx, `SELECT now()`).Scan(&now)
 	return p, now, err
-}
-
-// RefundRef names a refund.
-type RefundRef struct {
-	Tenant   string `json:"tenant"`
-	RefundID string `json:"refund_id"`
-}
-
-// RefundView is a refund as its workflow sees it.
-type RefundView struct {
-	Status     string         `json:"status"`
-	Amount     int64          `json:"amount"`
-	Currency   money.Currency `json:"currency"`
-	Reason     string         `json:"reason"`
-	Gateway    payment.Name   `json:"gateway"`
-	PaymentID  string         `json:"payment_id"`
-	CheckoutID string         `json:"checkout_id"`
-}
-
-// LoadRefund reads a refund.
-func (a *Payments) LoadRefund(ctx context.Context, in RefundRef) (v RefundView, err error) {
-	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
-		r, p, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
-		v = RefundView{r.Status, r.Amount, r.Currency, r.Reason, p.Gateway, p.ID, r.CheckoutID}
-		return err
-	})
-	return v, classify(err)
-}
-
-// RefundPayment gives the money back, or finds that it was given back already: a
-// refund that was tried before is looked up first.
-func (a *Payments) RefundPayment(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
-	intent, g, tried, err := a.refund(ctx, in)
-	if err != nil {
-		return payment.RefundAnswer{}, classify(err)
-	}
-	before := payment.UntriedRefund
-	if tried {
-		if before, err = g.LookupRefund(ctx, intent); err != nil {
-			return payment.RefundAnswer{}, classify(err)
-		}
-		if said, _ := before.Answer(); said.Code != payment.CodeNoSuchRefund {
-			return said, nil
-		}
-	}
-	answer, err := g.Refund(ctx, intent, before)
-	return answer, classify(err)
-}
-
-// LookupRefund asks what became of a refund.
-func (a *Payments) LookupRefund(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
-	intent, g, _, err := a.refund(ctx, in)
-	if err != nil {
-		return payment.RefundAnswer{}, classify(err)
-	}
-	looked, err := g.LookupRefund(ctx, intent)
-	if err != nil {
-		return payment.RefundAnswer{}, classify(err)
-	}
-	answer, _ := looked.Answer()
-	return answer, nil
-}
-
-func (a *Payments) refund(ctx context.Context, in RefundRef) (intent payment.RefundIntent, g payment.Gateway, tried bool, err error) {
-	var p payment.Payment
-	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
-		r, pay, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
-		if err != nil {
-			return err
-		}
-		p = pay
-		intent = payment.RefundIntent{RefundID: r.ID, Attempt: p.At(), Amount: r.Amount, Currency: r.Currency, Reason: r.Reason, RefundedBefore: r.RefundedBefore, Reference: r.Reference}
-		tried, err = payment.AnnounceRefund(ctx, tx, in.Tenant, in.RefundID)
-		return err
-	})
-	if err != nil {
-		return intent, nil, false, err
-	}
-	g, err = a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
-	return intent, g, tried, err
-}
-
-// PutRefund records a refund's status. dueSeconds is when it must have moved.
-func (a *Payments) PutRefund(ctx context.Context, in RefundRef, status string, answer payment.RefundAnswer, dueSeconds int) error {
-	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
-		r, _, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
-		if err != nil {
-			return err
-		}
-		if r.Status == status && status != "pending" && status != "unknown" {
-			return nil
-		}
-		if err := payment.PutRefund(ctx, tx, in.Tenant, in.RefundID, status, answer, time.Duration(dueSeconds)*time.Second); err != nil {
-			return err
-		}
-		subject := r.CheckoutID
-		if subject == "" {
-			subject = r.OrderID
-		}
-		if r.Status == status || subject == "" {
-			return nil
-		}
-		return timeline.Add(ctx, tx, in.Tenant, subject, "refund_"+status, "system", map[string]any{"refund_id": in.RefundID, "amount": r.Amount, "reason": r.Reason})
-	}))
 }

@@ -37,13 +37,26 @@ func setup(t *testing.T) *bundle {
 		in:  activities.CheckoutRef{Tenant: shoptest.Tenant, CheckoutID: checkoutID}}
 }
 
+// tryBegin begins the attempt and answers only whether that went well.
+func (b *bundle) tryBegin(ctx context.Context) error {
+	_, err := b.payments.BeginPayment(ctx, b.ref)
+	return err
+}
+
+func (b *bundle) begin(t *testing.T) (asked activities.Asked) {
+	t.Helper()
+	asked, err := b.payments.BeginPayment(t.Context(), b.ref)
+	require.NoError(t, err)
+	return asked
+}
+
 const total = 23_990
 
 // begun is setup with a buyer who has paid at the gateway's page and comes back.
 func returned(t *testing.T, kind payment.ReturnKind) *bundle {
 	t.Helper()
 	b := setup(t)
-	require.NoError(t, b.payments.BeginPayment(t.Context(), b.ref))
+	b.begin(t)
 	b.g.of(b.ref.PaymentID).paid = kind == payment.ReturnFinished
 	b.Do(t, func(tx pgx.Tx) error {
 		_, err := inbox.Store(t.Context(), tx, shoptest.Tenant, inbox.News{Gateway: payment.Transbank, Kind: inbox.Return, EventType: string(kind), PaymentID: b.ref.PaymentID, Detail: payment.Return{Kind: kind, Token: "token"}})
@@ -116,7 +129,7 @@ func count(calls []string, call string) (n int) {
 func TestBeginPayment_OffersTheCheckoutToTheBuyer(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	require.NoError(t, b.payments.BeginPayment(t.Context(), b.ref))
+	b.begin(t)
 	p := b.payment(t)
 	require.Equal(t, "token-"+p.ID, p.Reference)
 	require.Equal(t, "https://webpay.example", p.Redirect.URL)
@@ -131,13 +144,13 @@ func TestBeginPayment_OffersTheCheckoutToTheBuyer(t *testing.T) {
 	require.Equal(t, checkout.AwaitingPayment, v.Status)
 	require.True(t, in.Deadline.Equal(v.ExpiresAt), "the link lives no longer than the hold")
 
-	require.NoError(t, b.payments.BeginPayment(t.Context(), b.ref))
+	b.begin(t)
 	require.Equal(t, []string{"begin"}, b.g.called(), "it is begun")
 }
 
 func TestBeginPayment_CutOffHalfWayBeginsOneAttempt(t *testing.T) {
 	t.Parallel()
-	halfway(t, setup, func(ctx context.Context, b *bundle) error { return b.payments.BeginPayment(ctx, b.ref) }, func(t *testing.T, b *bundle) {
+	halfway(t, setup, func(ctx context.Context, b *bundle) error { return b.tryBegin(ctx) }, func(t *testing.T, b *bundle) {
 		require.Equal(t, 1, b.g.of(b.ref.PaymentID).begun)
 		require.Equal(t, []string{"begin", "lookup", "begin"}, b.g.called(), "the gateway is asked before it is tried again")
 		require.NotNil(t, b.payment(t).BegunAt)
@@ -149,9 +162,9 @@ func TestBeginPayment_AsksForTheSameAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.g.after = func() (payment.Outcome, error) { return payment.OutcomeUnknown, nil }
-	require.Equal(t, activities.TypeUnknown, activities.ErrorType(b.payments.BeginPayment(t.Context(), b.ref)))
+	require.Equal(t, activities.TypeUnknown, activities.ErrorType(b.tryBegin(t.Context())))
 	first := b.g.of(b.ref.PaymentID).intent
-	require.NoError(t, b.payments.BeginPayment(t.Context(), b.ref))
+	b.begin(t)
 	require.Equal(t, first, b.g.of(b.ref.PaymentID).intent, "what depends on the time of day is derived from the intent's")
 }
 
@@ -168,7 +181,7 @@ func TestBeginPayment_SaysWhyTheBuyerCanNotPay(t *testing.T) {
 	} {
 		b := setup(t)
 		fail(b)
-		err := b.payments.BeginPayment(t.Context(), b.ref)
+		err := b.tryBegin(t.Context())
 		require.Equal(t, want, activities.ErrorType(err))
 		require.Nil(t, b.payment(t).BegunAt)
 		for range 2 {
@@ -189,7 +202,7 @@ func TestBeginPayment_SaysWhyTheBuyerCanNotPay(t *testing.T) {
 func TestNotBegun_LeavesAnAttemptThatBegan(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	require.NoError(t, b.payments.BeginPayment(t.Context(), b.ref))
+	b.begin(t)
 	require.NoError(t, b.payments.NotBegun(t.Context(), b.ref, activities.TypeUnavailable))
 	require.Equal(t, payment.StatusPending, b.payment(t).Status)
 }
@@ -417,7 +430,7 @@ func TestBeginPayment_OfAnAttemptThatWasGivenUpOffersNothing(t *testing.T) {
 	} {
 		b := setup(t)
 		giveUp(b, func() error { return b.payments.NotBegun(t.Context(), b.ref, activities.TypeUnavailable) })
-		err := b.payments.BeginPayment(t.Context(), b.ref)
+		err := b.tryBegin(t.Context())
 		require.Equal(t, activities.TypeUnavailable, activities.ErrorType(err), when)
 		p := b.payment(t)
 		require.Equal(t, payment.StatusCancelled, p.Status, when)

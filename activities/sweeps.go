@@ -153,9 +153,15 @@ const openSubjects = `
   UNION ALL
   SELECT tenant, 'shortage', order_id, due_at FROM holds WHERE status = 'short' AND confirmed_at IS NOT NULL AND due_at IS NOT NULL
   UNION ALL
-  SELECT tenant, 'refund', id, due_at FROM refunds WHERE due_at IS NOT NULL AND origin = 'ours'
+  SELECT tenant, 'refund', coalesce(request_id, id), due_at FROM refunds WHERE due_at IS NOT NULL AND origin = 'ours'
   UNION ALL
-  SELECT tenant, 'checkout', checkout_id, due_at FROM payments WHERE due_at IS NOT NULL AND checkout_id IS NOT NULL
+  SELECT tenant, 'refund', id, due_at FROM refund_requests WHERE due_at IS NOT NULL
+  UNION ALL
+  SELECT tenant, 'checkout', checkout_id, due_at FROM payments WHERE due_at IS NOT NULL AND checkout_id IS NOT NULL AND status IN ('pending','processing','unknown')
+  UNION ALL
+  SELECT tenant, 'capture', id, due_at FROM payments WHERE due_at IS NOT NULL AND status = 'authorized' AND (capture_amount IS NOT NULL OR void_reason IS NOT NULL)
+  UNION ALL
+  SELECT tenant, 'reconciliation', id, due_at FROM reconciliations WHERE due_at IS NOT NULL
   UNION ALL
   SELECT tenant, split_part(workflow_id, ':', 1), split_part(workflow_id, ':', 3), due_at FROM parked WHERE resolved_at IS NULL`
 

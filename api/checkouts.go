@@ -172,6 +172,9 @@ func (s *Server) answerCheckout(r *request, c checkout.Resource) (reply, error) 
 }
 
 func (s *Server) show(r *request, c checkout.Resource) checkout.Resource {
+	if !r.seesWorkflows() {
+		c = c.ForBuyers()
+	}
 	c.Workflow = s.workflowOf(r, workflows.ID(workflows.KindCheckout, r.tenant, c.ID), c.RunID)
 	return c
 }
@@ -185,7 +188,7 @@ func (s *Server) refusal(r *request, c checkout.Resource) error {
 	case checkout.FailTooManyHolds:
 		return problem.New(problem.TooMany, code, "This buyer holds too much without paying: "+message+".").After(time.Minute)
 	case checkout.FailGatewayUnavailable:
-		return s.gatewayDown(r, c.Gateway)
+		return s.gatewayDown(r, c, "", c.Gateway)
 	case checkout.FailPaymentRefused:
 		return problem.New(problem.Refused, code, "The gateway does not accept this payment: "+message+".")
 	default: // FailReplaceRefused
@@ -193,20 +196,31 @@ func (s *Server) refusal(r *request, c checkout.Resource) error {
 	}
 }
 
-func (s *Server) gatewayDown(r *request, named string) error {
-	p := problem.New(problem.Unavailable, checkout.FailGatewayUnavailable, "The gateway can't be reached. Nothing is held for it.").After(tryLater)
-	others := []string{}
+// gatewayDown is the answer when a payment could not begin. alternatives are the
+// other gateways of the tenant's route that would take it and are not down.
+func (s *Server) gatewayDown(r *request, c checkout.Resource, paymentID, named string) error {
+	others := []payment.Name{}
 	// With auto, every one has been tried.
 	if named != checkout.GatewayAuto {
+		var t tenant.Tenant
+		var q tenant.RouteQuery
 		err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-			others, err = checkout.Alternatives(r.ctx, tx, r.tenant, named)
+			if t, err = tenant.Get(r.ctx, tx, r.tenant); err != nil {
+				return err
+			}
+			q, err = checkout.RouteQuery(r.ctx, tx, r.tenant, c.ID, paymentID)
 			return err
 		})
 		if err != nil {
 			return err
 		}
+		ready, _, err := s.gateways.Route(r.ctx, r.tenant, t.Settings, q)
+		if err != nil {
+			return err
+		}
+		others = append(others, gateways.Without(ready, payment.Name(named))...)
 	}
-	return p.With("alternatives", others)
+	return problem.New(problem.Unavailable, checkout.FailGatewayUnavailable, "The gateway can't be reached. Nothing is held for it.").After(tryLater).With("alternatives", others)
 }
 
 func (s *Server) getCheckout(r *request) (reply, error) {
@@ -257,7 +271,7 @@ func (s *Server) tryPayment(r *request) (reply, error) {
 	}
 	switch {
 	case asked == nil && answer.Refused != "":
-		return reply{}, s.tryRefused(r, c, in.Gateway, answer.Refused)
+		return reply{}, s.tryRefused(r, c, paymentID, in.Gateway, answer.Refused)
 	case asked == nil, hasBegun(c, paymentID):
 		return created(checkoutPath(c.ID), s.show(r, c)), nil
 	case gone(asked):
@@ -305,9 +319,11 @@ func (s *Server) writeTry(r *request, checkoutID string, in checkout.PaymentChoi
 			return err
 		}
 		var f problem.Fields
-		if err := checkout.CheckGateway(r.ctx, tx, t, &f, "gateway", in.Gateway, money.Currency(c.Totals.Currency), terms); err != nil {
+		currency := money.Currency(c.Totals.Currency)
+		if err := checkout.CheckGateway(r.ctx, tx, t, &f, "gateway", in.Gateway, currency, terms); err != nil {
 			return err
 		}
+		checkout.CheckAmount(&f, "gateway", c.Totals.Total, currency, terms)
 		if in.ReturnURL == "" {
 			in.ReturnURL = c.ReturnURL
 		}
@@ -343,12 +359,12 @@ func alreadyPaid(c checkout.Resource) error {
 	return problem.New(problem.Conflict, "already_paid", "This checkout is paid.").With("order_id", c.OrderID)
 }
 
-func (s *Server) tryRefused(r *request, c checkout.Resource, gateway, code string) error {
+func (s *Server) tryRefused(r *request, c checkout.Resource, paymentID, gateway, code string) error {
 	switch code {
 	case "already_paid":
 		return alreadyPaid(c)
 	case checkout.FailGatewayUnavailable:
-		return s.gatewayDown(r, gateway)
+		return s.gatewayDown(r, c, paymentID, gateway)
 	case checkout.FailPaymentRefused:
 		return problem.New(problem.Refused, code, "The gateway does not accept this payment.")
 	case "payment_in_progress":

@@ -22,6 +22,7 @@ type counts struct {
 	returns   *prometheus.CounterVec
 	temporal  prometheus.Gauge
 	unstarted prometheus.Counter
+	cards     *prometheus.CounterVec
 }
 
 func newCounts(r prometheus.Registerer, db *postgres.DB) (*counts, error) {
@@ -32,9 +33,10 @@ func newCounts(r prometheus.Registerer, db *postgres.DB) (*counts, error) {
 		returns:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "justlogistics_returns_total", Help: "Returns of buyers' browsers, by what they were answered."}, []string{"gateway", "answer"}),
 		temporal:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "justlogistics_temporal_up", Help: "1 when Temporal answered the last readiness check."}),
 		unstarted: prometheus.NewCounter(prometheus.CounterOpts{Name: "justlogistics_checkouts_unanswered_total", Help: "Checkouts that had no answer within the caller's time."}),
+		cards:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "justlogistics_card_numbers_refused_total", Help: "Requests that were refused because they carried the number of a payment card."}, []string{"route"}),
 	}
 	conns := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "justlogistics_database_connections_used", Help: "Database connections in use."}, func() float64 { return float64(db.Stats().AcquiredConns()) })
-	for _, m := range []prometheus.Collector{c.requests, c.refused, c.returns, c.temporal, c.unstarted, conns} {
+	for _, m := range []prometheus.Collector{c.requests, c.refused, c.returns, c.temporal, c.unstarted, c.cards, conns} {
 		if err := r.Register(m); err != nil {
 			return nil, fmt.Errorf("register a metric of the API: %w", err)
 		}

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"justlogistics/internal/cardnumber"
 	"justlogistics/internal/id"
 	"justlogistics/internal/idempotency"
 	"justlogistics/internal/problem"
@@ -36,7 +37,7 @@ func requestID(c *gin.Context) string { return c.GetString(requestIDKey) }
 // identify names the request, by the caller's name for it when that is sane.
 func (s *Server) identify(c *gin.Context) {
 	name := c.GetHeader("X-Request-Id")
-	if len(name) > 100 || !idempotency.ValidKey(name) {
+	if len(name) > 100 || !idempotency.ValidKey(name) || cardnumber.In(name) {
 		name = id.New()
 	}
 	c.Set(requestIDKey, name)
@@ -153,9 +154,13 @@ func (s *Server) answer(r *request, h endpoint) written {
 	return s.encode(r.Context, out, err)
 }
 
-// admit authenticates a request and reads its body.
+// admit authenticates a request and reads its body. One that carries the number
+// of a card goes no further.
 func (s *Server) admit(c *gin.Context, scopes []tenant.Scope) (*request, error) {
 	r := &request{Context: c, began: time.Now()}
+	if err := s.refuseCards(c, cardsInAddress(c)); err != nil {
+		return nil, err
+	}
 	scheme, key, found := strings.Cut(c.GetHeader("Authorization"), " ")
 	if !found || !strings.EqualFold(scheme, "Bearer") || key == "" {
 		return nil, problem.New(kindUnauthorized, "missing_key", "Send an API key: Authorization: Bearer <key>.")
@@ -179,7 +184,7 @@ func (s *Server) admit(c *gin.Context, scopes []tenant.Scope) (*request, error) 
 	if r.body, err = readBody(c); err != nil {
 		return nil, err
 	}
-	return r, nil
+	return r, s.refuseCards(c, cardsInBody(r.body))
 }
 
 func missingScope(scopes []tenant.Scope) error {

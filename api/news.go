@@ -92,58 +92,109 @@ func (s *Server) refuseNotification(name payment.Name, err error) error {
 	return err
 }
 
-// keepNotification stores a notification and tells the workflow of its payment.
+// kept is what became of a notification that was stored.
+type kept struct {
+	inboxID string
+	payment payment.Payment
+	// tell: the run of the payment's checkout is to be told now. leave: by the
+	// leave that a hint has once a minute, to be given back if that fails.
+	tell, leave bool
+	// refundRun is the subject of the Refund run that is to be told; empty: none.
+	refundRun string
+}
+
+// keepNotification stores a notification and tells the workflows of its payment
+// and its refund.
 func (s *Server) keepNotification(ctx context.Context, tenantID string, name payment.Name, n payment.Notification) error {
-	var p payment.Payment
-	var known, tell bool
+	var k kept
 	err := s.db.InTenant(ctx, tenantID, func(tx pgx.Tx) (err error) {
-		known, tell = false, false
-		if p, known, err = inbox.FindPayment(ctx, tx, tenantID, name, n.PaymentID, n.Reference); err != nil {
-			return err
-		}
-		news := inbox.News{Gateway: name, Kind: inbox.Webhook, EventID: n.EventID, EventType: n.Type, PaymentID: n.PaymentID, Reference: n.Reference, Signed: n.Signed, Claim: n.Claim}
-		if known {
-			news.PaymentID = p.ID
-		}
-		switch {
-		case !n.Relevant:
-			return inbox.StoreIgnored(ctx, tx, tenantID, news, "this type of event changes nothing")
-		case !known && !n.Signed:
-			// Anybody can say anything of a payment that does not exist.
-			s.counts.refused.WithLabelValues(string(name), "names_nothing_of_ours").Inc()
-			return nil
-		}
-		stored, err := inbox.Store(ctx, tx, tenantID, news)
-		if err != nil || !stored.Pending {
-			return err
-		}
-		if !known {
-			return nil
-		}
-		// Providers send several events about one thing within milliseconds: the
-		// first of them makes the run ask, and what it is told covers the others.
-		if p, err = payment.Lock(ctx, tx, tenantID, p.ID); err != nil {
-			return err
-		}
-		if inbox.Redundant(p, n.Claim) {
-			return inbox.MarkIgnored(ctx, tx, tenantID, stored.ID, inbox.ReasonRedundant)
-		}
-		told, err := inbox.HandedOn(ctx, tx, tenantID, p.ID, stored.ID)
-		tell = !told && p.CheckoutID != ""
+		k, err = s.storeNotification(ctx, tx, tenantID, name, n)
 		return err
 	})
-	if err != nil {
+	if err != nil || !k.tell {
 		return err
 	}
-	if tell {
-		s.later(ctx, signalIn, func(ctx context.Context) {
-			err := s.temporal.SignalWorkflow(ctx, workflows.ID(workflows.KindCheckout, tenantID, p.CheckoutID), "", workflows.SignalNews, workflows.News{PaymentID: p.ID})
-			if err != nil {
-				s.log.InfoContext(ctx, "news is left to the inbox loop", slog.String("payment_id", p.ID), slog.Any("error", err))
+	taken := s.later(ctx, signalIn, func(ctx context.Context) {
+		news := workflows.News{PaymentID: k.payment.ID}
+		if k.refundRun != "" {
+			// A run that has ended hears nothing: its payment's look-up tells.
+			if err := s.temporal.SignalWorkflow(ctx, workflows.ID(workflows.KindRefund, tenantID, k.refundRun), "", workflows.SignalNews, news); err != nil && !gone(err) {
+				s.log.InfoContext(ctx, "news of a refund are left to the inbox loop", slog.String("payment_id", k.payment.ID), slog.Any("error", err))
 			}
-		})
+		}
+		err := s.temporal.SignalWorkflow(ctx, workflows.ID(workflows.KindCheckout, tenantID, k.payment.CheckoutID), "", workflows.SignalNews, news)
+		if err == nil {
+			return
+		}
+		s.log.InfoContext(ctx, "news is left to the inbox loop", slog.String("payment_id", k.payment.ID), slog.Any("error", err))
+		s.notAsked(context.WithoutCancel(ctx), tenantID, k)
+	})
+	if !taken {
+		s.notAsked(ctx, tenantID, k)
 	}
 	return nil
+}
+
+// notAsked gives back a hint's leave; if that fails too it waits for its minute.
+func (s *Server) notAsked(ctx context.Context, tenantID string, k kept) {
+	if !k.leave {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, signalIn)
+	defer cancel()
+	err := s.db.InTenant(ctx, tenantID, func(tx pgx.Tx) error { return inbox.NotAsked(ctx, tx, tenantID, k.payment.ID, k.inboxID) })
+	if err != nil {
+		s.log.WarnContext(ctx, "an unsigned notification waits a minute longer", slog.String("payment_id", k.payment.ID), slog.Any("error", err))
+	}
+}
+
+func (s *Server) storeNotification(ctx context.Context, tx pgx.Tx, tenantID string, name payment.Name, n payment.Notification) (k kept, err error) {
+	refund, ofRefund, err := inbox.FindRefund(ctx, tx, tenantID, name, n.RefundID, n.RefundReference)
+	if err != nil {
+		return k, err
+	}
+	if ofRefund {
+		n.PaymentID, n.Reference = refund.PaymentID, ""
+	}
+	p, known, err := inbox.FindPayment(ctx, tx, tenantID, name, n.PaymentID, n.Reference)
+	if err != nil {
+		return k, err
+	}
+	news := inbox.News{Gateway: name, Kind: inbox.Webhook, EventID: n.EventID, EventType: n.Type, PaymentID: n.PaymentID, Reference: n.Reference, Signed: n.Signed, Claim: n.Claim, RefundID: refund.ID}
+	if known {
+		news.PaymentID = p.ID
+	}
+	switch {
+	case !n.Relevant:
+		return k, inbox.StoreIgnored(ctx, tx, tenantID, news, "this type of event changes nothing")
+	case !known && !n.Signed:
+		// Anybody can say anything of a payment that does not exist.
+		s.counts.refused.WithLabelValues(string(name), "names_nothing_of_ours").Inc()
+		return k, nil
+	}
+	stored, err := inbox.Store(ctx, tx, tenantID, news)
+	if err != nil || !stored.Pending || !known {
+		return k, err
+	}
+	// Providers send several events about one thing within milliseconds: the
+	// first of them makes the run ask, and what it is told covers the others.
+	if p, err = payment.Lock(ctx, tx, tenantID, p.ID); err != nil {
+		return k, err
+	}
+	if !ofRefund && inbox.Redundant(p, n.Claim) {
+		return k, inbox.MarkIgnored(ctx, tx, tenantID, stored.ID, inbox.ReasonRedundant)
+	}
+	told, err := inbox.HandedOn(ctx, tx, tenantID, p.ID, stored.ID)
+	if err != nil || p.CheckoutID == "" || told && !ofRefund {
+		return k, err
+	}
+	k = kept{inboxID: stored.ID, payment: p, tell: true, refundRun: refund.Run}
+	if !n.Signed {
+		// Anybody can send one: it makes us ask once a minute and no more.
+		k.tell, err = inbox.MayAsk(ctx, tx, tenantID, p.ID, stored.ID)
+		k.leave = k.tell
+	}
+	return k, err
 }
 
 // limitBody bounds a body that is read in other ways than by readBody.

@@ -49,5 +49,8 @@ func (s *Server) getOrder(r *request) (reply, error) {
 		o, err = order.Read(r.ctx, tx, r.tenant, orderID)
 		return err
 	})
+	if !r.seesWorkflows() {
+		o = o.ForBuyers()
+	}
 	return ok(o), err
 }

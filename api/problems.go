@@ -59,6 +59,11 @@ func (w written) send(c *gin.Context) {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(w.retryAfter.Seconds()))))
 	}
 	h.Set("Cache-Control", "no-store")
+	if w.status == http.StatusNoContent {
+		c.Status(w.status)
+		c.Writer.WriteHeaderNow()
+		return
+	}
 	contentType := typeJSON
 	if w.status >= 400 {
 		contentType = typeProblem

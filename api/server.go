@@ -42,6 +42,8 @@ type Config struct {
 	// endpoint is off when empty.
 	CodecOrigin string
 	PayloadKeys *secretbox.Keyring
+	// CredentialKeys encrypt the credentials that tenants set.
+	CredentialKeys *secretbox.Keyring
 }
 
 // Temporal is what the API needs of Temporal's client.
@@ -55,9 +57,10 @@ type Temporal interface {
 	CheckHealth(ctx context.Context, request *client.CheckHealthRequest) (*client.CheckHealthResponse, error)
 }
 
-// Gateways finds a tenant's payment gateways.
+// Gateways finds a tenant's payment gateways, and those for a payment.
 type Gateways interface {
 	Gateway(ctx context.Context, tenant string, name payment.Name) (payment.Gateway, error)
+	Route(ctx context.Context, tenantID string, rules tenant.Settings, q tenant.RouteQuery) (ready, down []payment.Name, err error)
 }
 
 // Metrics is where the API registers its measurements.
@@ -131,13 +134,13 @@ func (s *Server) Close(ctx context.Context) {
 }
 
 // later runs fn after the answer, for at most budget. When too much runs
-// already, fn is left out: whoever uses this has a slower way that always
-// comes about.
-func (s *Server) later(ctx context.Context, budget time.Duration, fn func(ctx context.Context)) {
+// already, fn is left out and taken is false: whoever uses this has a slower way
+// that always comes about.
+func (s *Server) later(ctx context.Context, budget time.Duration, fn func(ctx context.Context)) (taken bool) {
 	select {
 	case s.afterSlots <- struct{}{}:
 	default:
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), budget)
 	unlink := context.AfterFunc(s.stopping, cancel)
@@ -145,6 +148,7 @@ func (s *Server) later(ctx context.Context, budget time.Duration, fn func(ctx co
 		defer func() { unlink(); cancel(); <-s.afterSlots }()
 		fn(ctx)
 	})
+	return true
 }
 
 func (s *Server) routes() {
@@ -175,8 +179,21 @@ func (s *Server) routes() {
 	s.handle(http.MethodPost, "/v1/reservations/:id/release", s.releaseReservation, storefront)
 	s.handle(http.MethodPost, "/v1/reservations/:id/extend", s.extendReservation, storefront)
 
+	s.handle(http.MethodGet, "/v1/gateways", s.listGateways, storefront, support)
+	s.handle(http.MethodGet, "/v1/gateways/:gateway/events", s.listGatewayEvents, support)
+	s.handle(http.MethodPut, "/v1/gateways/:gateway/credentials", s.putCredentials)
+	s.handle(http.MethodDelete, "/v1/gateways/:gateway/credentials", s.deleteCredentials)
+
 	s.handle(http.MethodGet, "/v1/orders", s.listOrders, storefront, support)
 	s.handle(http.MethodGet, "/v1/orders/:id", s.getOrder, storefront, support)
+
+	s.handle(http.MethodGet, "/v1/payments/:id", s.getPayment, support)
+	s.handle(http.MethodPost, "/v1/payments/:id/capture", s.capturePayment, support)
+	s.handle(http.MethodPost, "/v1/payments/:id/void", s.voidPayment, support)
+
+	s.handle(http.MethodPost, "/v1/refunds", s.createRefund, support)
+	s.handle(http.MethodGet, "/v1/refunds", s.listRefunds, support)
+	s.handle(http.MethodGet, "/v1/refunds/:id", s.getRefund, support)
 
 	s.handle(http.MethodPut, "/v1/products/:sku", s.putProduct)
 	s.handle(http.MethodGet, "/v1/products/:sku", s.getProduct, storefront, warehouse, support)

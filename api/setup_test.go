@@ -32,6 +32,7 @@ import (
 	"justlogistics/internal/payment"
 	"justlogistics/internal/pgserver/pgtest"
 	"justlogistics/internal/postgres"
+	"justlogistics/internal/secretbox"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/telemetry"
 	"justlogistics/internal/tenant"
@@ -61,6 +62,7 @@ type bundle struct {
 	keys     map[tenant.Scope]string
 	otherKey string
 	logs     *syncBuffer
+	ring     *secretbox.Keyring
 }
 
 type syncBuffer struct {
@@ -98,7 +100,9 @@ func setup(t *testing.T) *bundle {
 	}
 
 	registry := gateways.New(credentials, gateways.Options{Client: httpclient.New(httpclient.Options{})})
-	s, err := api.New(api.Config{MetricsHere: true, PublicURL: "https://api.example", TemporalUIURL: "https://temporal.example", Namespace: "default"},
+	b.ring, err = secretbox.ParseKeyring("k1:" + secretbox.GenerateKey())
+	require.NoError(t, err)
+	s, err := api.New(api.Config{MetricsHere: true, PublicURL: "https://api.example", TemporalUIURL: "https://temporal.example", Namespace: "default", CredentialKeys: b.ring},
 		api.Deps{DB: db, Temporal: b.temporal, Gateways: registry, Metrics: telemetry.NewMetrics(), Logger: telemetry.Logger(b.logs, "debug")})
 	require.NoError(t, err)
 	b.server = httptest.NewServer(s.Handler())
@@ -115,7 +119,7 @@ func setup(t *testing.T) *bundle {
 	return b
 }
 
-// credentials are those of the tests' shops: two gateways that nobody calls.
+// credentials are those of the tests' shops: three gateways that nobody calls.
 func credentials(_ context.Context, tenantID string, name payment.Name) ([]byte, int64, error) {
 	if tenantID != shop {
 		return nil, 0, gateways.ErrNotConfigured
@@ -125,6 +129,8 @@ func credentials(_ context.Context, tenantID string, name payment.Name) ([]byte,
 		return []byte(`{"base_url":"http://127.0.0.1:1","commerce_code":"597055555532","api_key":"579B532A7440BB0C9079DED94D31EA1615BACEB56610332264630D42D0A36B1C"}`), 1, nil
 	case payment.Stripe:
 		return []byte(`{"base_url":"http://127.0.0.1:1","secret_key":"sk_test_of_the_tests","webhook_secret":"` + webhookSecret + `","account":"acct_1"}`), 1, nil
+	case payment.Flow:
+		return []byte(`{"base_url":"http://127.0.0.1:1","api_key":"key-of-the-tests","secret_key":"secret-of-the-tests"}`), 1, nil
 	}
 	return nil, 0, gateways.ErrNotConfigured
 }
@@ -149,7 +155,7 @@ func (b *bundle) seed(ctx context.Context, tx pgx.Tx, name string) error {
 	if name != shop {
 		return nil
 	}
-	for _, g := range []string{"transbank", "stripe"} {
+	for _, g := range []string{"transbank", "stripe", "flow"} {
 		if _, err := tx.Exec(ctx, `INSERT INTO provider_credentials (tenant, provider, key_id, box) VALUES ($1,$2,'k','x')`, name, g); err != nil {
 			return err
 		}

@@ -81,10 +81,27 @@ func (l *inboxLoop) hand(ctx context.Context, r inbox.Row) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if done, err := l.redundant(ctx, r); err != nil || done {
+	if r.RefundRun == "" {
+		if done, err := l.redundant(ctx, r); err != nil || done {
+			return err
+		}
+	}
+	if may, err := l.mayAsk(ctx, r); err != nil || !may {
 		return err
 	}
+	err := l.tell(ctx, r)
+	if err != nil && r.Hint() {
+		return errors.Join(err, l.db.InTenant(ctx, r.Tenant, func(tx pgx.Tx) error { return inbox.NotAsked(ctx, tx, r.Tenant, r.PaymentID, r.ID) }))
+	}
+	return err
+}
+
+// tell signals the runs of the payment's checkout and refund.
+func (l *inboxLoop) tell(ctx context.Context, r inbox.Row) error {
 	news := workflows.News{PaymentID: r.PaymentID}
+	if err := l.tellRefund(ctx, r, news); err != nil {
+		return err
+	}
 	if r.Kind == inbox.Return {
 		news.ReturnID = r.ID
 	}
@@ -102,6 +119,32 @@ func (l *inboxLoop) hand(ctx context.Context, r inbox.Row) error {
 		return workflows.Restart(ctx, l.temporal, workflows.KindCheckout, r.Tenant, r.CheckoutID, false)
 	}
 	return workflows.StartLatePayment(ctx, l.temporal, workflows.CheckoutInput{Tenant: r.Tenant, CheckoutID: r.CheckoutID, PaymentID: r.PaymentID, ReturnID: news.ReturnID})
+}
+
+// mayAsk holds back an unsigned notification until the payment's minute is over.
+func (l *inboxLoop) mayAsk(ctx context.Context, r inbox.Row) (may bool, err error) {
+	if !r.Hint() {
+		return true, nil
+	}
+	err = l.db.InTenant(ctx, r.Tenant, func(tx pgx.Tx) error {
+		may, err = inbox.MayAsk(ctx, tx, r.Tenant, r.PaymentID, r.ID)
+		return err
+	})
+	return may, err
+}
+
+// tellRefund tells the run of the refund that the news are about. One that has
+// ended needs no word: the look-up of its payment tells what became of it.
+func (l *inboxLoop) tellRefund(ctx context.Context, r inbox.Row, news workflows.News) error {
+	if r.RefundRun == "" {
+		return nil
+	}
+	err := l.temporal.SignalWorkflow(ctx, workflows.ID(workflows.KindRefund, r.Tenant, r.RefundRun), "", workflows.SignalNews, news)
+	var gone *serviceerror.NotFound
+	if errors.As(err, &gone) {
+		return nil
+	}
+	return err
 }
 
 // redundant settles what came after the answer that it tells of.

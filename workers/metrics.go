@@ -85,17 +85,38 @@ func (m *BusinessMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// CircuitMetrics shows the circuit of each gateway and tenant of this process.
-type CircuitMetrics struct{ Gateways *gateways.Registry }
+// CircuitMetrics shows the circuit of each gateway and tenant, as all processes
+// share it.
+type CircuitMetrics struct {
+	Gateways *gateways.Registry
+	Logger   *slog.Logger
+}
 
-var circuitState = prometheus.NewDesc("justlogistics_gateway_circuit", "1 for the state that a gateway's circuit is in.", []string{"tenant", "gateway", "state"}, nil)
+var (
+	circuitState   = prometheus.NewDesc("justlogistics_gateway_circuit", "1 for the state that a gateway's circuit is in.", []string{"tenant", "gateway", "state"}, nil)
+	circuitChanges = prometheus.NewDesc("justlogistics_gateway_circuit_changes_total", "How often a gateway's circuit went into a state.", []string{"tenant", "gateway", "state"}, nil)
+)
 
 // Describe implements prometheus.Collector.
-func (m CircuitMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- circuitState }
+func (m CircuitMetrics) Describe(ch chan<- *prometheus.Desc) {
+	ch <- circuitState
+	ch <- circuitChanges
+}
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. A database that is away leaves the
+// figures out.
 func (m CircuitMetrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range m.Gateways.Circuits() {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	list, err := m.Gateways.Circuits(ctx)
+	if err != nil {
+		m.Logger.Warn("circuit metrics left out", "error", err)
+		return
+	}
+	for _, c := range list {
 		ch <- prometheus.MustNewConstMetric(circuitState, prometheus.GaugeValue, 1, c.Tenant, string(c.Gateway), string(c.State))
+		for state, n := range map[gateways.State]int64{gateways.Open: c.Opened, gateways.HalfOpen: c.HalfOpened, gateways.Closed: c.Closed} {
+			ch <- prometheus.MustNewConstMetric(circuitChanges, prometheus.CounterValue, float64(n), c.Tenant, string(c.Gateway), string(state))
+		}
 	}
 }

@@ -20,7 +20,6 @@ import (
 
 	"justlogistics/activities"
 	"justlogistics/internal/gateways"
-	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/tenant"
@@ -157,6 +156,8 @@ func newWorker(d Deps, queue string) worker.Worker {
 		w.RegisterActivity(&activities.Support{DB: d.DB})
 		w.RegisterActivity(sweeps(d))
 	}
+	w.RegisterActivity(reconciliations(d))
+	w.RegisterActivity(&activities.Captures{DB: d.DB, Gateways: d.Gateways})
 	w.RegisterActivity(&activities.Payments{DB: d.DB, Gateways: d.Gateways, PublicURL: d.PublicURL})
 	return w
 }
@@ -181,6 +182,9 @@ func RegisterWorkflows(w worker.WorkflowRegistry, versioned bool) {
 		{workflows.ReservationName, workflows.Reservation, true},
 		{workflows.RefundName, workflows.Refund, true},
 		{workflows.ShortageName, workflows.Shortage, true},
+		{workflows.ReconciliationName, workflows.Reconciliation, true},
+		{workflows.ReconcileAllName, workflows.ReconcileAll, false},
+		{workflows.CaptureName, workflows.Capture, true},
 	} {
 		opts := workflow.RegisterOptions{Name: r.name}
 		if versioned {
@@ -193,11 +197,11 @@ func RegisterWorkflows(w worker.WorkflowRegistry, versioned bool) {
 	}
 }
 
-// Route lists the gateways that `auto` may use now: the tenant's order, less
-// those without credentials, for another currency, or with an open circuit. When
-// all circuits are open the order stands as it is: a try is better than none.
+// Route lists the gateways that `auto` may use for a payment now. When the
+// circuits of all that take it are open the order stands as it is: a try is
+// better than none.
 func Route(db *postgres.DB, registry *gateways.Registry) activities.Route {
-	return func(ctx context.Context, tenantID string, currency money.Currency) ([]payment.Name, error) {
+	return func(ctx context.Context, tenantID string, q tenant.RouteQuery) ([]payment.Name, error) {
 		var t tenant.Tenant
 		err := db.InTenant(ctx, tenantID, func(tx pgx.Tx) (err error) {
 			t, err = tenant.Get(ctx, tx, tenantID)
@@ -206,40 +210,28 @@ func Route(db *postgres.DB, registry *gateways.Registry) activities.Route {
 		if err != nil {
 			return nil, err
 		}
-		var closed, open []payment.Name
-		for _, name := range t.Settings.Gateways {
-			g, err := registry.Gateway(ctx, tenantID, payment.Name(name))
-			switch {
-			case errors.Is(err, gateways.ErrNotConfigured):
-				continue
-			case err != nil:
-				return nil, err
-			case !slices.Contains(g.Capabilities().Currencies, currency):
-				continue
-			case registry.Open(tenantID, payment.Name(name)):
-				open = append(open, payment.Name(name))
-			default:
-				closed = append(closed, payment.Name(name))
-			}
+		ready, down, err := registry.Route(ctx, tenantID, t.Settings, q)
+		if err != nil || len(ready) > 0 {
+			return ready, err
 		}
-		if len(closed) == 0 {
-			return open, nil
-		}
-		return closed, nil
+		return down, nil
 	}
 }
 
-// keepSchedule makes sure that the sweeper's schedule exists. One that is not
-// there is that of a new Temporal, or of one that has lost its data: then every
-// open row is asked for its run at once.
+// keepSchedule makes sure that the schedules exist. A sweeper's that is not there
+// is that of a new Temporal, or of one that has lost its data: then every open
+// row is asked for its run at once.
 func keepSchedule(ctx context.Context, d Deps) {
 	for {
-		created, err := ensureSchedule(ctx, d.Temporal)
+		created, err := ensureSchedule(ctx, d.Temporal, sweeperSchedule())
 		if created {
 			err = sweeps(d).CheckAll(ctx)
 		}
+		if err == nil {
+			_, err = ensureSchedule(ctx, d.Temporal, reconcileSchedule())
+		}
 		if err != nil && ctx.Err() == nil {
-			d.Logger.Warn("sweeper's schedule: will be tried again", "error", err)
+			d.Logger.Warn("schedules: will be tried again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -249,16 +241,20 @@ func keepSchedule(ctx context.Context, d Deps) {
 	}
 }
 
-func ensureSchedule(ctx context.Context, c client.Client) (created bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	_, err = c.ScheduleClient().Create(ctx, client.ScheduleOptions{
+func sweeperSchedule() client.ScheduleOptions {
+	return client.ScheduleOptions{
 		ID:            "sweeper",
 		Spec:          client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: sweepEvery}}},
 		Action:        &client.ScheduleWorkflowAction{ID: "sweeper", Workflow: workflows.SweeperName, TaskQueue: workflows.TaskQueue},
 		CatchupWindow: sweepEvery,
 		Note:          "frees what outlived its time and looks after rows past due",
-	})
+	}
+}
+
+func ensureSchedule(ctx context.Context, c client.Client, options client.ScheduleOptions) (created bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	_, err = c.ScheduleClient().Create(ctx, options)
 	if errors.Is(err, temporal.ErrScheduleAlreadyRunning) {
 		return false, nil
 	}

@@ -749,8 +749,11 @@ func (r *checkoutRun) recordNews(ctx workflow.Context, n checkout.News) error {
 	} else if err := r.certainNow(ctx, n.PaymentID); err != nil {
 		return err
 	}
-	if ruling.RefundID != "" {
-		if err := startRefund(ctx, r.in.Tenant, ruling.RefundID); err != nil {
+	if err := startBooked(ctx, r.in.Tenant, ruling); err != nil {
+		return err
+	}
+	if ruling.Void {
+		if err := startCapture(ctx, r.in.Tenant, n.PaymentID); err != nil {
 			return err
 		}
 	}
@@ -1050,8 +1053,10 @@ func (r *checkoutRun) decide(ctx workflow.Context, dec *decision) (err error) {
 	case what == "mismatch" && dec.Outcome == "refund":
 		var refundID string
 		if refundID, err = certain[string](ctx, r.desk, "refund-stray", "book the refund", checkouts.RefundStray, r.ref, paymentID); err == nil {
-			if err = r.desk.unpark(ctx, dec.Step, "refunded"); err == nil {
+			if err = r.desk.unpark(ctx, dec.Step, "refunded"); err == nil && refundID != "" {
 				err = startRefund(ctx, r.in.Tenant, refundID)
+			} else if a, _ := r.view.Attempt(paymentID); err == nil && a.Status == payment.StatusAuthorized {
+				err = startCapture(ctx, r.in.Tenant, paymentID)
 			}
 		}
 	case what == "review" && dec.Outcome == "approved":

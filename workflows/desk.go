@@ -180,26 +180,33 @@ func (d *desk) giveUp(ctx workflow.Context) error {
 // wait parks a case and waits until a person has used a verb on it; the caller
 // acts on the verb. It is for steps beside which nothing else goes on.
 func (d *desk) wait(ctx workflow.Context, c Case) (SupportRequest, error) {
+	req, _, err := d.waitUntil(ctx, c, func() bool { return false })
+	return req, err
+}
+
+// waitUntil is wait for a step that may also go on by itself: once woken says
+// so, it leaves the case parked and returns decided false.
+func (d *desk) waitUntil(ctx workflow.Context, c Case, woken func() bool) (req SupportRequest, decided bool, err error) {
 	if err := d.put(ctx, c); err != nil {
-		return SupportRequest{}, err
+		return SupportRequest{}, false, err
 	}
 	var mine *decision
-	err := workflow.Await(ctx, func() bool {
+	err = workflow.Await(ctx, func() bool {
 		i := slices.IndexFunc(d.decided, func(dec *decision) bool { return dec.Step == c.Step })
 		if i >= 0 {
 			mine = d.decided[i]
 			d.decided = slices.Delete(d.decided, i, i+1)
 		}
-		return mine != nil
+		return mine != nil || woken()
 	})
-	if err != nil {
-		return SupportRequest{}, err
+	if err != nil || mine == nil {
+		return SupportRequest{}, false, err
 	}
 	if err := d.unpark(ctx, c.Step, mine.Verb); err != nil {
-		return SupportRequest{}, err
+		return SupportRequest{}, false, err
 	}
 	mine.result, mine.done = mine.Verb+" of "+c.Step+" is under way", true
-	return mine.SupportRequest, nil
+	return mine.SupportRequest, true, nil
 }
 
 func (d *desk) row(c Case) activities.ParkedCase {

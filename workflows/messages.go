@@ -18,12 +18,17 @@ const (
 	ReservationName = "Reservation"
 	RefundName      = "Refund"
 	ShortageName    = "Shortage"
+	CaptureName     = "Capture"
 	SweeperName     = "Sweeper"
+	// ReconciliationName and ReconcileAllName compare providers' books with ours.
+	ReconciliationName = "Reconciliation"
+	ReconcileAllName   = "ReconcileAll"
 )
 
 // Names of updates and signals.
 const (
-	// UpdateBegin answers a Checkout's or Reservation's caller: BeginAnswer.
+	// UpdateBegin answers a Checkout's or Reservation's caller: BeginAnswer. A
+	// Capture's is answered with CaptureAnswer.
 	UpdateBegin = "begin"
 	// UpdateSettle brings a buyer's return: SettleRequest, answered by
 	// SettleAnswer once the gateway has spoken.
@@ -41,6 +46,8 @@ const (
 	UpdateExtend  = "extend"
 	// SignalNews says that there is news of a payment in the inbox: News.
 	SignalNews = "news"
+	// SignalAgain says that a day is to be compared again: no argument.
+	SignalAgain = "again"
 	// SignalShort says that a hold lost units to a count: no argument.
 	SignalShort = "short"
 )
@@ -51,7 +58,10 @@ const (
 	KindLatePayment = "late-payment"
 	KindReservation = "reservation"
 	KindRefund      = "refund"
-	KindShortage    = "shortage"
+	// KindReconciliation is a gateway's day; the subject is the row's id.
+	KindReconciliation = "reconciliation"
+	KindShortage       = "shortage"
+	KindCapture        = "capture"
 )
 
 // ID is the workflow id of a subject: <kind>:<tenant>:<ULID>.
@@ -158,6 +168,26 @@ type ReservationAnswer struct {
 type RefundInput struct {
 	Tenant   string `json:"tenant"`
 	RefundID string `json:"refund_id"`
+}
+
+// CaptureInput looks after an authorization of which something is wanted; what
+// that is stands in its row.
+type CaptureInput struct {
+	Tenant    string `json:"tenant"`
+	PaymentID string `json:"payment_id"`
+}
+
+// CaptureAnswer is the payment's status afterwards. Refused is empty, or why a
+// person was asked.
+type CaptureAnswer struct {
+	Status  string `json:"status"`
+	Refused string `json:"refused,omitempty"`
+}
+
+// ReconciliationInput starts a Reconciliation.
+type ReconciliationInput struct {
+	Tenant           string `json:"tenant"`
+	ReconciliationID string `json:"reconciliation_id"`
 }
 
 // ShortageInput looks after a paid order that lost units to a count.

@@ -44,6 +44,10 @@ func Restart(ctx context.Context, c client.Client, kind, tenant, subject string,
 		name, in = RefundName, RefundInput{Tenant: tenant, RefundID: subject}
 	case KindShortage:
 		name, in = ShortageName, ShortageInput{Tenant: tenant, OrderID: subject}
+	case KindCapture:
+		name, in = CaptureName, CaptureInput{Tenant: tenant, PaymentID: subject}
+	case KindReconciliation:
+		name, in = ReconciliationName, ReconciliationInput{Tenant: tenant, ReconciliationID: subject}
 	default:
 		return fmt.Errorf("no run of kind %q can be begun from its rows", kind)
 	}

@@ -18,6 +18,7 @@ var (
 	reservations *activities.Reservations
 	supports     *activities.Support
 	sweeps       *activities.Sweeps
+	captures     *activities.Captures
 )
 
 // databaseStep is for short, idempotent transactions: run by the worker that

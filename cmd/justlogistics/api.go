@@ -23,13 +23,14 @@ func (apiCommand) Run(ctx context.Context) error {
 		metricsAddr = ""
 	}
 	return api.Run(ctx, api.Config{
-		Addr:          net.JoinHostPort(p.cfg.APIHost, strconv.Itoa(p.cfg.APIPort)),
-		MetricsAddr:   metricsAddr,
-		MetricsHere:   p.cfg.MetricsAddr == config.MetricsOnAPI,
-		PublicURL:     p.cfg.PublicURL,
-		TemporalUIURL: p.cfg.TemporalUIURL,
-		Namespace:     p.cfg.TemporalNamespace,
-		CodecOrigin:   p.cfg.CodecOrigin,
-		PayloadKeys:   p.cfg.PayloadKeys,
+		Addr:           net.JoinHostPort(p.cfg.APIHost, strconv.Itoa(p.cfg.APIPort)),
+		MetricsAddr:    metricsAddr,
+		MetricsHere:    p.cfg.MetricsAddr == config.MetricsOnAPI,
+		PublicURL:      p.cfg.PublicURL,
+		TemporalUIURL:  p.cfg.TemporalUIURL,
+		Namespace:      p.cfg.TemporalNamespace,
+		CodecOrigin:    p.cfg.CodecOrigin,
+		PayloadKeys:    p.cfg.PayloadKeys,
+		CredentialKeys: p.cfg.CredentialKeys,
 	}, api.Deps{DB: p.db, Temporal: p.temporal, Gateways: p.gateways, Metrics: p.metrics, Logger: p.log})
 }

@@ -79,7 +79,8 @@ func newProcess(ctx context.Context, name string) (_ *process, err error) {
 		return nil, err
 	}
 	p.closers = append(p.closers, p.temporal.Close)
-	p.gateways = gateways.New(p.credentials, gateways.Options{Client: httpclient.New(httpclient.Options{}), Logger: p.log})
+	p.gateways = gateways.New(p.credentials, gateways.Options{Client: httpclient.New(httpclient.Options{}), DB: p.db, Logger: p.log})
+	p.closers = append(p.closers, p.gateways.Close)
 	return p, nil
 }
 

@@ -16,6 +16,8 @@ import (
 
 	"justlogistics/internal/config"
 	"justlogistics/internal/postgres"
+	"justlogistics/internal/refund"
+	"justlogistics/internal/secretbox"
 	"justlogistics/internal/tenant"
 )
 
@@ -24,8 +26,10 @@ type tenantCommand struct {
 	Show        tenantShowCommand   `cmd:"" help:"Print a tenant's rules, to edit and give to create."`
 	Key         tenantKeyCommand    `cmd:"" help:"Issue, revoke and list API keys."`
 	Credentials struct {
-		Set tenantCredentialsSetCommand `cmd:"" help:"Set a provider's credentials, read as JSON from standard input or a file."`
-	} `cmd:"" help:"Set a provider's credentials."`
+		Set      tenantCredentialsSetCommand      `cmd:"" help:"Set a provider's credentials, read as JSON from standard input or a file."`
+		Withdraw tenantCredentialsWithdrawCommand `cmd:"" help:"Delete a provider's credentials."`
+		Rotate   tenantCredentialsRotateCommand   `cmd:"" help:"Encrypt all tenants' credentials, and the bank accounts of refunds, anew with the first key of JL_CREDENTIAL_KEYS."`
+	} `cmd:"" help:"Set, withdraw or re-encrypt providers' credentials."`
 }
 
 type tenantKeyCommand struct {
@@ -211,4 +215,77 @@ func (c tenantCredentialsSetCommand) read() ([]byte, error) {
 		return io.ReadAll(os.Stdin)
 	}
 	return os.ReadFile(c.File)
+}
+
+type tenantCredentialsWithdrawCommand struct {
+	ID       string `arg:"" name:"tenant" help:"The tenant."`
+	Provider string `arg:"" help:"The provider."`
+}
+
+// Run is called by kong.
+func (c tenantCredentialsWithdrawCommand) Run(ctx context.Context) error {
+	err := inTenant(ctx, c.ID, func(_ *config.Config, tx pgx.Tx) error {
+		return tenant.WithdrawCredentials(ctx, tx, c.ID, c.Provider)
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("credentials of %s for tenant %s are withdrawn\n", c.Provider, c.ID)
+	return nil
+}
+
+type tenantCredentialsRotateCommand struct{}
+
+// Run is called by kong. A tenant at a time, each in a transaction of its own:
+// when it fails in the middle, running it again does the rest.
+func (tenantCredentialsRotateCommand) Run(ctx context.Context) error {
+	cfg, err := config.Load(ctx, config.Database, config.Keys)
+	if err != nil {
+		return err
+	}
+	db, err := postgres.Open(ctx, cfg.DatabaseURL, postgres.Options{MaxConns: 1, MaxSystemConns: 1})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var ids []string
+	err = db.AsSystem(ctx, func(tx pgx.Tx) error {
+		ids, err = tenant.IDs(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := rotate(ctx, db, cfg.CredentialKeys, id); err != nil {
+			return fmt.Errorf("tenant %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// rotateBatch is how many bank accounts one transaction encrypts anew.
+const rotateBatch = 200
+
+func rotate(ctx context.Context, db *postgres.DB, ring *secretbox.Keyring, id string) error {
+	var credentials tenant.Rotated
+	err := db.InTenant(ctx, id, func(tx pgx.Tx) (err error) {
+		credentials, err = tenant.RotateCredentials(ctx, tx, ring, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	accounts := 0
+	for n := rotateBatch; n == rotateBatch; accounts += n {
+		err := db.InTenant(ctx, id, func(tx pgx.Tx) (err error) {
+			n, err = refund.RotateAccounts(ctx, tx, ring, id, rotateBatch)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Printf("tenant %s: credentials of %d providers and %d bank accounts encrypted anew, %d had key %s already\n", id, credentials.Done, accounts, credentials.Kept, ring.EncryptionKeyID())
+	return nil
 }

@@ -22,7 +22,7 @@ func (c workerCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer p.close()
-	p.metrics.MustRegister(workers.NewBusinessMetrics(p.db, p.log), workers.CircuitMetrics{Gateways: p.gateways})
+	p.metrics.MustRegister(workers.NewBusinessMetrics(p.db, p.log), workers.CircuitMetrics{Gateways: p.gateways, Logger: p.log})
 	var ready atomic.Bool
 	if p.cfg.MetricsAddr != "" {
 		listener, err := net.Listen("tcp", p.cfg.MetricsAddr)

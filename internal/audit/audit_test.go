@@ -18,8 +18,8 @@ func TestAudit_AShopWithADaysOrdersHasNoViolation(t *testing.T) {
 	require.NoError(t, r.WriteText(&text))
 	require.True(t, r.OK(), text.String())
 	require.Contains(t, text.String(), "No violation.")
-	require.Equal(t, 4, r.Ledger.Charges)
-	require.Equal(t, 1, r.Ledger.Refunds)
+	require.Equal(t, 6, r.Ledger.Charges)
+	require.Equal(t, 2, r.Ledger.Refunds)
 	for _, c := range r.Checks {
 		if c.Name != "support.lists_what_is_late" {
 			require.Positive(t, c.Rows, "%s looked at nothing", c.Name)
@@ -60,6 +60,27 @@ func TestAudit_NamesWhatWasBroken(t *testing.T) {
 		{"money.discount_codes_are_counted", "DIEZ", `UPDATE discount_codes SET used = used + 1`},
 		{"money.discount_codes_are_counted", "DIEZ", `UPDATE discount_uses SET given_back = false WHERE checkout_id = '{cancelled}'; UPDATE discount_codes SET used = used + 1`},
 
+		{"refunds.parts_are_the_request", "{paid_request}", `UPDATE refund_requests SET amount = amount + 1 WHERE id = '{paid_request}'`},
+		{"refunds.parts_are_the_request", "{paid_request}", `UPDATE refund_requests SET waits = true, payment_id = '{paid_payment_1}', due_at = now() + interval '1 hour' WHERE id = '{paid_request}'`},
+		{"refunds.bookings_are_the_parts", "{paid_request}", `UPDATE refund_bookings SET amount = amount + 1 WHERE kind = 'goodwill'`},
+		{"refunds.bookings_are_the_parts", "{paid_request}", `UPDATE refunds SET status = 'failed', due_at = NULL WHERE id = '{paid_part}'; UPDATE payments SET refunded_amount = 0 WHERE id = '{paid_payment_1}'`},
+		{"refunds.counters_are_the_bookings", "{paid}", `UPDATE refundable SET refunded = refunded - 1 WHERE line_id = '{paid_line}' AND refunded > 0`},
+		{"refunds.counters_are_the_bookings", "{paid}", `ALTER TABLE refundable DROP CONSTRAINT no_more_back_than_paid_for_it; UPDATE refundable SET paid = 1 WHERE line_id = '{paid_line}'`},
+		{"refunds.units_cost_their_line", "{paid}", `UPDATE refundable SET paid = paid + 1 WHERE line_id = ''`},
+
+		{"money.refunds_elsewhere_are_counted", "{panel_payment_1}", `UPDATE payments SET refunded_elsewhere = 0 WHERE id = '{panel_payment_1}'`},
+		{"money.order_is_paid_in_full", "{allowed}", `UPDATE payments SET applied = false, not_applied_reason = 'late_payment' WHERE id = '{allowed_payment_1}'`},
+		{"money.strays_go_back", "{allowed_payment_1}", `UPDATE payments SET applied = false, not_applied_reason = 'late_payment', void_reason = 'x', due_at = now() - interval '1 second', updated_at = now() - interval '5 minutes' WHERE id = '{allowed_payment_1}'`},
+		{"disputes.agree_with_their_payment", "{disputed_payment_1}", `UPDATE payments SET status = 'captured' WHERE id = '{disputed_payment_1}'`},
+		{"disputes.agree_with_their_payment", "{disputed_payment_1}", `UPDATE disputes SET status = 'lost', due_at = NULL`},
+		{"disputes.agree_with_their_payment", "{paid_payment_1}", `UPDATE payments SET status = 'charged_back' WHERE id = '{paid_payment_1}'`},
+		{"disputes.parcels_stay", "{disputed_parcel}", `UPDATE shipments SET frozen_reason = NULL`},
+		{"disputes.parcels_stay", "{paid_parcel}", `UPDATE shipments SET frozen_reason = 'disputed' WHERE id = '{paid_parcel}'`},
+		{"due.everything_open_has_its_time", "{allowed_payment_1}", `UPDATE payments SET due_at = NULL WHERE id = '{allowed_payment_1}'`},
+		{"due.everything_open_has_its_time", "{disputed_dispute}", `ALTER TABLE disputes DROP CONSTRAINT open_dispute_has_due; UPDATE disputes SET due_at = NULL`},
+		{"support.lists_what_is_late", "{allowed_payment_1}", `UPDATE payments SET capture_until = now() - interval '1 hour' WHERE id = '{allowed_payment_1}'`},
+		{"ledger.refunds_are_known", "{panel_payment_1}", `DELETE FROM refunds WHERE origin = 'provider'; UPDATE payments SET refunded_elsewhere = 0, status = 'captured' WHERE id = '{panel_payment_1}'`},
+
 		{"orders.applied_money_has_its_order", "{paid_payment_1}", `DELETE FROM orders WHERE id = '{paid}'`},
 		{"orders.paid_checkout_is_an_order", "{paid}", `DELETE FROM orders WHERE id = '{paid}'`},
 		{"orders.paid_checkout_is_an_order", "{paid}", `UPDATE holds SET status = 'released', confirmed_at = NULL WHERE id = '{paid_hold}'`},
@@ -85,7 +106,7 @@ func TestAudit_NamesWhatWasBroken(t *testing.T) {
 		{"ledger.amounts_agree", "{paid_payment_1}", `UPDATE payments SET captured_amount = captured_amount + 1 WHERE id = '{paid_payment_1}'`},
 		{"ledger.our_refunds_went_back", "{cancelled_refund}", `UPDATE refunds SET status = 'succeeded', due_at = NULL WHERE id = '{cancelled_refund}'`},
 		{"ledger.refunds_are_known", "{twice_payment_2}", `DELETE FROM refunds WHERE id = '{twice_refund}'`},
-		{"ledger.charges_are_known", "{paid_payment_1}", `UPDATE payments SET status = 'declined', captured_amount = 0, applied = false WHERE id = '{paid_payment_1}'`},
+		{"ledger.charges_are_known", "{paid_payment_1}", `UPDATE payments SET status = 'declined', captured_amount = 0, refunded_amount = 0, applied = false WHERE id = '{paid_payment_1}'`},
 	} {
 		t.Run(tc.check, func(t *testing.T) {
 			t.Parallel()

@@ -78,7 +78,7 @@ func (l look) chargesAreKnown() Check {
 			words = "no payment of ours has this id"
 		case p.Gateway != charge.Gateway:
 			words = "our payment of this id is at " + p.Gateway
-		case p.InMotion, p.Parked, p.Captured > 0 && (p.Applied || backed[p.ID]):
+		case p.InMotion, p.Parked, p.Captured > 0 && (p.Applied || backed[p.ID] || p.Disputed):
 		case p.Captured == 0:
 			words = fmt.Sprintf("our payment is %s and has captured nothing", p.Status)
 		default:

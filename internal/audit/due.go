@@ -7,12 +7,15 @@ var dueRules = []rule{
 	{
 		invariant: 6, name: "due.everything_open_has_its_time",
 		says: "every row that is not final has a due_at",
-		rows: `SELECT (SELECT count(*) FROM checkouts) + (SELECT count(*) FROM payments) + (SELECT count(*) FROM refunds) + (SELECT count(*) FROM holds) + (SELECT count(*) FROM inbox) + (SELECT count(*) FROM shipments)`,
+		rows: `SELECT (SELECT count(*) FROM checkouts) + (SELECT count(*) FROM payments) + (SELECT count(*) FROM refunds) + (SELECT count(*) FROM holds) + (SELECT count(*) FROM inbox) + (SELECT count(*) FROM shipments) + (SELECT count(*) FROM disputes)`,
 		find: `SELECT tenant, id, jsonb_build_object('table', kind, 'status', status), format('%s is %s and has no due_at', kind, status) FROM (
 		    SELECT tenant, id, 'checkout' AS kind, status FROM checkouts WHERE due_at IS NULL AND (status IN ('reserving','awaiting_payment') OR closed_at IS NULL)
 		    UNION ALL SELECT tenant, id, 'payment', status FROM payments WHERE due_at IS NULL AND status IN ('pending','processing','unknown')
+		    UNION ALL SELECT tenant, id, 'authorization', status FROM payments WHERE due_at IS NULL AND status = 'authorized'
+		    UNION ALL SELECT tenant, id, 'dispute', status FROM disputes WHERE due_at IS NULL AND status = 'open'
 		    UNION ALL SELECT tenant, id, 'refund', status FROM refunds WHERE due_at IS NULL AND status IN ('pending','unknown')
-		    UNION ALL SELECT tenant, id, 'hold', status FROM holds WHERE due_at IS NULL AND status IN ('held','short')
+		    UNION ALL SELECT tenant, id, 'refund', 'waiting' FROM refund_requests WHERE due_at IS NULL AND waits
+    UNION ALL SELECT tenant, id, 'hold', status FROM holds WHERE due_at IS NULL AND status IN ('held','short')
 		    UNION ALL SELECT tenant, id, 'inbox', status FROM inbox WHERE due_at IS NULL AND status = 'pending'
 		    UNION ALL SELECT tenant, id, 'shipment', status FROM shipments WHERE due_at IS NULL AND status IN ('pending','picking','packed','labelled')
 		  ) open ORDER BY 1, 2`,
@@ -28,8 +31,11 @@ const pastDue = `
   SELECT tenant, kind, id, names, why FROM (
     SELECT tenant, 'checkout' AS kind, id, ARRAY[id] AS names, 'is ' || status || ', due ' || due_at AS why FROM checkouts WHERE due_at < now()
     UNION ALL SELECT tenant, 'payment', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM payments WHERE due_at < now()
-    UNION ALL SELECT tenant, 'refund', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM refunds WHERE due_at < now()
-    UNION ALL SELECT tenant, 'refund', id, ARRAY[id, 'refund:' || tenant || ':' || id], 'needs attention' FROM refunds
+    UNION ALL SELECT d.tenant, 'dispute', d.id, ARRAY[d.payment_id], 'is open' FROM disputes d WHERE d.status = 'open'
+    UNION ALL SELECT tenant, 'authorization', id, ARRAY[id], 'lapses at ' || capture_until FROM payments WHERE status = 'authorized' AND capture_amount IS NULL AND void_reason IS NULL AND capture_until < now() + interval '23 hours'
+    UNION ALL SELECT tenant, 'refund', id, ARRAY[id, request_id], 'is ' || status || ', due ' || due_at FROM refunds WHERE due_at < now()
+    UNION ALL SELECT tenant, 'refund', id, ARRAY[id], 'waits for its payment, due ' || due_at FROM refund_requests WHERE due_at < now()
+    UNION ALL SELECT tenant, 'refund', id, ARRAY[id, 'refund:' || tenant || ':' || coalesce(request_id, id)], 'needs attention' FROM refunds
                WHERE status = 'needs_attention' AND updated_at < now() - interval '1 minute'
     UNION ALL SELECT tenant, 'hold', id, ARRAY[id, checkout_id, 'checkout:' || tenant || ':' || checkout_id], 'is ' || status || ', due ' || due_at FROM holds WHERE due_at < now()
     UNION ALL SELECT tenant, 'shipment', id, ARRAY[id, order_id], 'is ' || status || ', due ' || due_at FROM shipments WHERE due_at < now()

@@ -90,6 +90,8 @@ type booked struct {
 	InMotion bool
 	// Parked: a person was asked about it.
 	Parked bool
+	// Disputed: its payer has taken it back, or is taking it back.
+	Disputed bool
 }
 
 // bookedRefund is a refund of ours, or one that the provider told us of.
@@ -136,9 +138,10 @@ func (l *look) readBooks(ctx context.Context, tx pgx.Tx) error {
 		ids[i] = c.PaymentID
 	}
 	rows, err := tx.Query(ctx, `SELECT p.tenant, p.id, p.gateway, p.status, p.currency, p.captured_amount, p.applied, coalesce(p.not_applied_reason, ''),
-	    p.status IN ('pending','processing','unknown') AND coalesce(p.due_at >= now(), false)
+	    (p.status IN ('pending','processing','unknown') OR p.status = 'authorized' AND p.capture_amount IS NOT NULL) AND coalesce(p.due_at >= now(), false)
 	      OR EXISTS (SELECT FROM inbox i WHERE i.tenant = p.tenant AND i.payment_id = p.id AND i.status = 'pending' AND i.due_at >= now()),
-	    EXISTS (SELECT FROM parked w WHERE w.tenant = p.tenant AND w.subject IN (p.id, p.checkout_id) AND w.step LIKE '%:' || p.id AND (w.resolved_at IS NULL OR w.resolution = 'skipped'))
+	    EXISTS (SELECT FROM parked w WHERE w.tenant = p.tenant AND w.subject IN (p.id, p.checkout_id) AND w.step LIKE '%:' || p.id AND (w.resolved_at IS NULL OR w.resolution = 'skipped')),
+	    p.status IN ('disputed','charged_back')
 	  FROM payments p WHERE p.gateway <> 'external' AND (p.captured_amount > 0 OR p.id = ANY($1))`, ids)
 	if err != nil {
 		return fmt.Errorf("audit: payments: %w", err)
@@ -147,7 +150,7 @@ func (l *look) readBooks(ctx context.Context, tx pgx.Tx) error {
 		return fmt.Errorf("audit: payments: %w", err)
 	}
 	rows, err = tx.Query(ctx, `SELECT r.tenant, r.id, r.payment_id, r.currency, r.status, r.reason, r.code, r.amount,
-	    r.code = 'resolved_by_support', r.status IN ('pending','unknown') AND coalesce(r.due_at >= now(), false) OR r.status = 'needs_attention'
+	    r.code = 'resolved_by_support' OR r.method <> 'original', r.status IN ('pending','unknown') AND coalesce(r.due_at >= now(), false) OR r.status = 'needs_attention'
 	  FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE p.gateway <> 'external'`)
 	if err != nil {
 		return fmt.Errorf("audit: refunds: %w", err)

@@ -16,10 +16,11 @@ var moneyRules = []rule{
 	},
 	{
 		invariant: 2, name: "money.order_is_paid_in_full",
-		says: "what is applied to an order is its total, in its currency, or a person has accepted another sum",
+		says: "what is applied to an order is its total, in its currency, or a person has accepted another sum, captured less, or given the authorization back",
 		rows: `SELECT count(*) FROM orders`,
 		find: `WITH paid AS (
-		    SELECT tenant, order_id, sum(CASE WHEN status = 'authorized' THEN amount ELSE captured_amount END) AS sum, count(*) AS n, array_agg(DISTINCT currency) AS currencies,
+		    SELECT tenant, order_id, count(*) AS n,
+		           sum(CASE WHEN status IN ('authorized','disputed') AND captured_amount = 0 OR capture_amount = captured_amount THEN amount ELSE captured_amount END) AS sum, array_agg(DISTINCT currency) AS currencies,
 		           bool_or(code = 'accepted_by_support') AS accepted
 		      FROM payments WHERE applied GROUP BY 1, 2
 		  )
@@ -27,7 +28,9 @@ var moneyRules = []rule{
 		         format('total %s %s, applied %s', o.total, o.currency, CASE WHEN p.n IS NULL THEN 'nothing' ELSE p.sum || ' ' || array_to_string(p.currencies, '+') END)
 		    FROM orders o LEFT JOIN paid p ON p.tenant = o.tenant AND p.order_id = o.id
 		   WHERE (coalesce(p.sum, 0) <> o.total OR p.n > 0 AND p.currencies <> ARRAY[o.currency])
-		     AND NOT coalesce(p.accepted, false) ORDER BY 1, 2`,
+		     AND NOT coalesce(p.accepted, false) AND o.attention IS DISTINCT FROM 'captured_less_than_total'
+		     AND NOT (p.n IS NULL AND EXISTS (SELECT FROM payments g WHERE g.tenant = o.tenant AND g.order_id = o.id AND g.not_applied_reason IN ('voided','authorization_lapsed')))
+		   ORDER BY 1, 2`,
 		repair: "find the payment in the order's timeline; a person decides whether the order stands",
 	},
 	{
@@ -50,6 +53,9 @@ var moneyRules = []rule{
 		     AND (p.not_applied_reason IS NULL OR coalesce(b.sum, 0) < p.captured_amount OR p.captured_amount = 0)
 		     AND NOT coalesce(b.given_up, false)
 		     AND NOT EXISTS (SELECT FROM parked w WHERE w.tenant = p.tenant AND w.subject IN (p.id, p.checkout_id) AND w.step LIKE '%:' || p.id AND (w.resolved_at IS NULL OR w.resolution = 'skipped'))
+		     -- being given back, or a person was asked about it
+		     AND NOT (p.status = 'authorized' AND p.void_reason IS NOT NULL AND (p.due_at > now()
+		              OR EXISTS (SELECT FROM parked w WHERE w.tenant = p.tenant AND w.workflow_id = 'capture:' || p.tenant || ':' || p.id AND w.resolved_at IS NULL)))
 		     AND p.updated_at < now() - interval '1 minute'
 		   ORDER BY 1, 2`,
 		repair: "resolve the payment in support: accept it, or refund it",
@@ -73,7 +79,7 @@ var moneyRules = []rule{
 		    SELECT tenant, payment_id, coalesce(sum(amount) FILTER (WHERE origin = 'ours' AND status IN ('pending','succeeded','unknown')), 0) AS ours,
 		           coalesce(sum(amount) FILTER (WHERE status = 'succeeded'), 0) AS succeeded,
 		           coalesce(sum(amount) FILTER (WHERE origin = 'ours' AND status <> 'failed'), 0) AS counted
-		      FROM refunds GROUP BY 1, 2
+		      FROM refunds WHERE method <> 'void' GROUP BY 1, 2
 		  )
 		  SELECT p.tenant, p.id, jsonb_build_object('captured', p.captured_amount, 'ours', coalesce(b.ours, 0), 'succeeded', coalesce(b.succeeded, 0), 'refunded_amount', p.refunded_amount),
 		         CASE WHEN p.refunded_amount <> coalesce(b.counted, 0) THEN format('its row counts %s as going back, its refunds say %s', p.refunded_amount, coalesce(b.counted, 0))
@@ -100,7 +106,7 @@ var moneyRules = []rule{
 		invariant: 2, name: "money.status_tells_what_went_back",
 		says: "a payment is refunded, partially refunded or captured as its succeeded refunds say",
 		rows: `SELECT count(*) FROM payments WHERE status IN ('captured','partially_refunded','refunded')`,
-		find: `WITH back AS (SELECT tenant, payment_id, sum(amount) AS sum FROM refunds WHERE status = 'succeeded' GROUP BY 1, 2)
+		find: `WITH back AS (SELECT tenant, payment_id, sum(amount) AS sum FROM refunds WHERE status = 'succeeded' AND method <> 'void' GROUP BY 1, 2)
 		  SELECT p.tenant, p.id, jsonb_build_object('status', p.status, 'captured', p.captured_amount, 'went_back', coalesce(b.sum, 0)),
 		         format('is %s, and %s of %s went back', p.status, coalesce(b.sum, 0), p.captured_amount)
 		    FROM payments p LEFT JOIN back b ON b.tenant = p.tenant AND b.payment_id = p.id
@@ -108,6 +114,17 @@ var moneyRules = []rule{
 		     AND p.status <> CASE WHEN coalesce(b.sum, 0) >= p.captured_amount THEN 'refunded' WHEN coalesce(b.sum, 0) > 0 THEN 'partially_refunded' ELSE 'captured' END
 		   ORDER BY 1, 2`,
 		repair: "set the status that the refunds tell",
+	},
+	{
+		invariant: 2, name: "money.refunds_elsewhere_are_counted",
+		says: "what a payment counts as given back by its provider alone is the sum of the refunds that the provider told of",
+		rows: `SELECT count(*) FROM refunds WHERE origin = 'provider'`,
+		find: `SELECT p.tenant, p.id, jsonb_build_object('counted', p.refunded_elsewhere, 'refunds', coalesce(b.sum, 0)),
+		         format('its row counts %s as given back at the provider, its refunds there add up to %s', p.refunded_elsewhere, coalesce(b.sum, 0))
+		    FROM payments p LEFT JOIN (SELECT tenant, payment_id, sum(amount) AS sum FROM refunds WHERE origin = 'provider' AND status <> 'failed' AND method <> 'void' GROUP BY 1, 2) b
+		      ON b.tenant = p.tenant AND b.payment_id = p.id
+		   WHERE p.refunded_elsewhere <> coalesce(b.sum, 0) ORDER BY 1, 2`,
+		repair: "set refunded_elsewhere to what its refunds tell",
 	},
 	{
 		invariant: 2, name: "money.totals_add_up",

@@ -19,9 +19,11 @@ import (
 	"justlogistics/internal/id"
 	"justlogistics/internal/inbox"
 	"justlogistics/internal/money"
+	"justlogistics/internal/order"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/pgserver/pgtest"
 	"justlogistics/internal/postgres"
+	"justlogistics/internal/refund"
 	"justlogistics/internal/sandbox"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
@@ -100,6 +102,7 @@ func (s *shop) trade() {
 	// An order over two warehouses with a discount.
 	s.begin("paid", 900, "DIEZ", checkout.Item{SKU: "POL", Quantity: 5}, checkout.Item{SKU: "TAZA", Quantity: 1})
 	s.approve("paid", 1, true)
+	s.giveBack("paid", 2_000)
 	// One that was paid twice: the second goes back.
 	s.begin("twice", 900, "", checkout.Item{SKU: "POL", Quantity: 1})
 	s.attempt("twice", 2)
@@ -122,10 +125,56 @@ func (s *shop) trade() {
 		_, err := stock.Count(ctx, tx, shopID, "RARO", "SCL-1", 3, time.Now(), "test")
 		return err
 	})
+	s.aftermath()
 	s.sellAtCounter()
 	// Stock and no payment at all.
 	s.reserve("reservation")
 	s.news()
+}
+
+// aftermath is what providers tell of money that was taken: a dispute, a refund
+// made in the panel, and an authorization that nobody has captured yet.
+func (s *shop) aftermath() {
+	hear := func(name string, change func(a *payment.Answer)) {
+		v, err := checkout.Load(s.t.Context(), s.db, shopID, s.ids[name])
+		require.NoError(s.t, err)
+		p := s.ids[name+"_payment_1"]
+		a := payment.Answer{Outcome: payment.OutcomeApproved, Captured: true, PaymentID: p, Amount: v.Total, Currency: v.Currency, Reference: "token-" + p}
+		change(&a)
+		_, err = checkout.Record(s.t.Context(), s.db, shopID, s.ids[name], checkout.News{PaymentID: p, AskedAt: time.Now(), Answer: a})
+		require.NoError(s.t, err)
+	}
+	s.begin("disputed", 900, "", checkout.Item{SKU: "POL", Quantity: 1})
+	s.approve("disputed", 1, true)
+	hear("disputed", func(a *payment.Answer) {
+		a.Dispute = &payment.Dispute{Reference: "dp_1", Status: payment.DisputeOpen, Amount: a.Amount, Currency: a.Currency}
+	})
+	for _, name := range []string{"disputed", "paid"} {
+		s.in(func(tx pgx.Tx) error {
+			var parcel string
+			err := tx.QueryRow(s.t.Context(), `SELECT id FROM shipments WHERE order_id = $1 ORDER BY id LIMIT 1`, s.ids[name]).Scan(&parcel)
+			s.ids[name+"_parcel"] = parcel
+			return err
+		})
+	}
+	s.in(func(tx pgx.Tx) error {
+		var dispute string
+		err := tx.QueryRow(s.t.Context(), `SELECT id FROM disputes`).Scan(&dispute)
+		s.ids["disputed_dispute"] = dispute
+		return err
+	})
+	s.begin("panel", 900, "", checkout.Item{SKU: "POL", Quantity: 1})
+	s.approve("panel", 1, true)
+	hear("panel", func(a *payment.Answer) {
+		a.Refunds = []payment.RefundSeen{{Reference: "re_panel", Amount: 990, Outcome: payment.OutcomeApproved}}
+	})
+	s.post("/ledger/refunds", map[string]any{"payment_id": s.ids["panel_payment_1"], "gateway": "transbank", "amount": 990})
+	s.begin("allowed", 900, "", checkout.Item{SKU: "POL", Quantity: 1})
+	hear("allowed", func(a *payment.Answer) { a.Captured = false })
+	s.in(func(tx pgx.Tx) error {
+		_, err := tx.Exec(s.t.Context(), `UPDATE payments SET capture_until = now() + interval '5 days', due_at = now() + interval '4 days' WHERE id = $1`, s.ids["allowed_payment_1"])
+		return err
+	})
 }
 
 // begin makes a checkout that waits for its buyer at Webpay.
@@ -191,6 +240,30 @@ func (s *shop) refund(name string, ruling checkout.Ruling) {
 		require.NoError(s.t, err)
 		s.post("/ledger/refunds", map[string]any{"payment_id": r.PaymentID, "gateway": "transbank", "amount": r.Amount})
 		return payment.PutRefund(ctx, tx, shopID, r.ID, "succeeded", payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: "r-1"}, 0)
+	})
+}
+
+// giveBack books a refund of an order's first unit and some goodwill, which is
+// on its way.
+func (s *shop) giveBack(name string, goodwill int64) {
+	ctx := s.t.Context()
+	request := id.New()
+	s.ids[name+"_request"] = request
+	s.in(func(tx pgx.Tx) error {
+		o, err := order.Read(ctx, tx, shopID, s.ids[name])
+		require.NoError(s.t, err)
+		s.ids[name+"_line"] = o.Lines[0].LineID
+		able := func(payment.Name) (payment.Capabilities, bool) {
+			return payment.Capabilities{Refunds: true, PartialRefunds: true}, true
+		}
+		in := refund.Request{OrderID: o.ID, Reason: "broken", Lines: []refund.LineAsked{{LineID: o.Lines[0].LineID, Quantity: 1}}, Amount: &goodwill}
+		if _, err := refund.Book(ctx, tx, shopID, request, in, nil, "test", able); err != nil {
+			return err
+		}
+		r, err := refund.Read(ctx, tx, shopID, request)
+		require.NoError(s.t, err)
+		s.ids[name+"_part"] = r.Parts[0].ID
+		return nil
 	})
 }
 

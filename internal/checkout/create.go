@@ -169,8 +169,8 @@ func Create(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, 
 	if len(f) == 0 && total < 1 {
 		f.Add("items", "nothing_to_pay", "the total must be more than zero")
 	}
-	if least := terms.minimum(currency); len(f) == 0 && total < least {
-		f.Add("payment.gateway", "below_minimum", "this gateway charges at least %s", money.Format(least, currency))
+	if len(f) == 0 {
+		CheckAmount(&f, "payment.gateway", total, currency, terms)
 	}
 	if err := f.Err(); err != nil {
 		return Created{}, err
@@ -186,11 +186,19 @@ func Create(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, 
 	return out, w.write(ctx, tx, t.ID)
 }
 
-func (t Terms) minimum(c money.Currency) int64 {
-	if t.Gateway == nil {
-		return 1
+// CheckAmount notes whether the named gateway charges an amount (minor units).
+func CheckAmount(f *problem.Fields, field string, total int64, currency money.Currency, terms Terms) {
+	if terms.Gateway == nil {
+		return
 	}
-	return max(1, t.Gateway.MinAmount[c])
+	least := terms.Gateway.MinAmount[currency]
+	most, limited := terms.Gateway.MaxAmount[currency]
+	switch {
+	case total < least:
+		f.Add(field, "below_minimum", "this gateway charges at least %s", money.Format(least, currency))
+	case limited && total > most:
+		f.Add(field, "above_maximum", "this gateway charges at most %s", money.Format(most, currency))
+	}
 }
 
 // writing is everything that one checkout's rows are made of.
@@ -593,7 +601,7 @@ func CheckReturnURL(f *problem.Fields, field string, t tenant.Tenant, raw string
 	}
 }
 
-// gatewaysOf lists the gateways that the tenant has set up, in its order.
+// gatewaysOf lists the gateways of the tenant's routes that it has set up.
 func gatewaysOf(ctx context.Context, tx pgx.Tx, t tenant.Tenant) ([]string, error) {
 	rows, err := tx.Query(ctx, `SELECT provider FROM provider_credentials WHERE tenant = $1`, t.ID)
 	if err != nil {
@@ -604,25 +612,12 @@ func gatewaysOf(ctx context.Context, tx pgx.Tx, t tenant.Tenant) ([]string, erro
 		return nil, fmt.Errorf("gateways: %w", err)
 	}
 	out := []string{}
-	for _, g := range t.Settings.Gateways {
+	for _, g := range t.Settings.Routed() {
 		if slices.Contains(set, g) {
 			out = append(out, g)
 		}
 	}
 	return out, nil
-}
-
-// Alternatives lists what a buyer can pay with instead of one gateway.
-func Alternatives(ctx context.Context, tx pgx.Tx, tenantID, without string) ([]string, error) {
-	t, err := tenant.Get(ctx, tx, tenantID)
-	if err != nil {
-		return nil, err
-	}
-	set, err := gatewaysOf(ctx, tx, t)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(set, func(g string) bool { return g == without }), nil
 }
 
 func checkReplaces(ctx context.Context, tx pgx.Tx, tenantID string, f *problem.Fields, s Submission) error {

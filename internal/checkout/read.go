@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -72,16 +73,19 @@ type HeldStock struct {
 
 // Attempt is one attempt at payment as the API shows it.
 type Attempt struct {
-	ID        string            `json:"id"`
-	Gateway   payment.Name      `json:"gateway"`
-	Status    payment.Status    `json:"status"`
-	Amount    int64             `json:"amount"`
-	Currency  string            `json:"currency"`
-	Method    string            `json:"method,omitempty"`
-	CardLast4 string            `json:"card_last4,omitempty"`
-	Captured  int64             `json:"captured"`
-	Refunded  int64             `json:"refunded"`
-	Applied   bool              `json:"applied"`
+	ID        string         `json:"id"`
+	Gateway   payment.Name   `json:"gateway"`
+	Status    payment.Status `json:"status"`
+	Amount    int64          `json:"amount"`
+	Currency  string         `json:"currency"`
+	Method    string         `json:"method,omitempty"`
+	CardLast4 string         `json:"card_last4,omitempty"`
+	Captured  int64          `json:"captured"`
+	Refunded  int64          `json:"refunded"`
+	Applied   bool           `json:"applied"`
+	// Fee and Risk are the provider's, for staff: see ForBuyers.
+	Fee       int64             `json:"fee,omitempty"`
+	Risk      string            `json:"risk,omitempty"`
 	ExpiresAt *time.Time        `json:"expires_at"`
 	Redirect  *payment.Redirect `json:"redirect,omitempty"`
 	Failure   *Failure          `json:"failure"`
@@ -172,7 +176,7 @@ func Read(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string) (Resource
 }
 
 // AttemptColumns are the columns of payments that ScanAttempt reads.
-const AttemptColumns = `id, gateway, status, amount, currency, method, card_last4, captured_amount, refunded_amount, applied, expires_at, redirect, code, message, created_at, updated_at`
+const AttemptColumns = `id, gateway, status, amount, currency, method, card_last4, captured_amount, refunded_amount, applied, fee_amount, risk, expires_at, redirect, code, message, created_at, updated_at`
 
 // ScanAttempt reads a payment for the API. What the gateway said is shown as a
 // failure only when the attempt came to nothing.
@@ -180,7 +184,7 @@ func ScanAttempt(row pgx.CollectableRow) (Attempt, error) {
 	var a Attempt
 	var redirect []byte
 	var code, message string
-	if err := row.Scan(&a.ID, &a.Gateway, &a.Status, &a.Amount, &a.Currency, &a.Method, &a.CardLast4, &a.Captured, &a.Refunded, &a.Applied, &a.ExpiresAt, &redirect, &code, &message, &a.CreatedAt, &a.UpdatedAt); err != nil {
+	if err := row.Scan(&a.ID, &a.Gateway, &a.Status, &a.Amount, &a.Currency, &a.Method, &a.CardLast4, &a.Captured, &a.Refunded, &a.Applied, &a.Fee, &a.Risk, &a.ExpiresAt, &redirect, &code, &message, &a.CreatedAt, &a.UpdatedAt); err != nil {
 		return a, err
 	}
 	if redirect != nil && a.Status == payment.StatusPending {
@@ -195,6 +199,19 @@ func ScanAttempt(row pgx.CollectableRow) (Attempt, error) {
 		}
 	}
 	return a, nil
+}
+
+// ForBuyers leaves out what is meant for staff: what a payment costs the shop,
+// and how its provider rates the buyer.
+func (c Resource) ForBuyers() Resource {
+	c.Payments = slices.Clone(c.Payments)
+	for i := range c.Payments {
+		c.Payments[i].Fee, c.Payments[i].Risk = 0, ""
+	}
+	if n := len(c.Payments); n > 0 {
+		c.Payment = &c.Payments[n-1]
+	}
+	return c
 }
 
 // Refused reports whether a checkout ended without having been offered to its

@@ -40,6 +40,12 @@ type Ruling struct {
 	Paid bool `json:"paid,omitempty"`
 	// RefundID is a refund that was booked because the money may not be kept.
 	RefundID string `json:"refund_id,omitempty"`
+	// RefundIDs are refunds to be taken up again: the provider says that they
+	// have failed after they had succeeded.
+	RefundIDs []string `json:"refund_ids,omitempty"`
+	// Void: the payment is an authorization that may not be kept, and is to be
+	// given back.
+	Void bool `json:"void,omitempty"`
 	// Mismatch names what differs between the approval and its intent.
 	Mismatch string `json:"mismatch,omitempty"`
 }
@@ -100,13 +106,16 @@ func move(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 		lapse = payment.StatusExpired
 	}
 	a := n.Answer
+	if p.Status == payment.StatusAuthorized {
+		a, lapse = onAuthorization(*p, n)
+	}
 	to := payment.After(p.Status, a, lapse)
 	if to == payment.StatusPending && p.Closed {
 		to = lapse // what was in doubt is not paid, and never will be
 	}
 	closed := a.Closed || a.Outcome == payment.OutcomeApproved
-	out.Changed = to != p.Status || closed && !p.Closed
-	if out.Changed || a.Code != p.Code {
+	out.Changed = to != p.Status || closed && !p.Closed || payment.NewMoney(*p, a)
+	if out.Changed || a.Code != p.Code || a.Outcome == payment.OutcomeApproved && a.Review != p.Review && !n.Person {
 		if err := payment.Put(ctx, tx, t.ID, *p, a, to, closed); err != nil {
 			return err
 		}
@@ -123,23 +132,57 @@ func move(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 			return err
 		}
 	}
-	if !to.Approved() || p.Applied {
+	if !to.Approved() {
+		if p.Status == payment.StatusAuthorized {
+			return lapsed(ctx, tx, t.ID, *p)
+		}
 		return nil
 	}
-	return rule(ctx, tx, t, checkoutID, r, p, n, out)
+	if !p.Applied {
+		if err := rule(ctx, tx, t, checkoutID, r, p, n, out); err != nil {
+			return err
+		}
+	} else if payment.NewMoney(*p, a) && a.Amount > 0 && a.Amount < p.Amount {
+		if err := order.RaiseAttention(ctx, tx, t.ID, p.OrderID, payment.ReasonCapturedLess); err != nil {
+			return err
+		}
+	}
+	return aftermath(ctx, tx, t.ID, checkoutID, p.ID, a, out)
+}
+
+// onAuthorization is an answer about an authorization, and what it becomes when
+// the answer says that it is gone. A person who states an approval does not
+// capture by that; a provider that voids by a refund tells of a void as of a
+// sale that was given back whole.
+func onAuthorization(p payment.Payment, n News) (a payment.Answer, lapse payment.Status) {
+	a, lapse = n.Answer, payment.StatusExpired
+	if p.VoidTriedAt != nil {
+		lapse = payment.StatusCancelled
+		if a.Outcome == payment.OutcomeApproved && p.Captured == 0 && a.Amount > 0 && a.Refunded >= a.Amount {
+			a = payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: payment.CodeClosed, Reference: a.Reference, CaptureRef: a.CaptureRef}
+		}
+	}
+	if n.Person {
+		a.Captured = false
+	}
+	return a, lapse
 }
 
 // rule decides on money that was taken and is not applied to an order.
 func rule(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r *row, p *payment.Payment, n News, out *Ruling) error {
-	if p.Status.Approved() && p.NotAppliedReason != "" && !n.Person {
+	captured := p.Status == payment.StatusAuthorized && n.Answer.Captured && n.Answer.Outcome == payment.OutcomeApproved
+	if p.Status.Approved() && p.NotAppliedReason != "" && !n.Person && !captured {
 		// Decided before: only the refund's id is repeated.
 		refundID, err := bookedRefund(ctx, tx, t.ID, p.ID)
 		if err != nil {
 			return err
 		}
 		out.RefundID = refundID
-		// A stray payment whose refund has failed waits with that refund.
-		if refundID == "" && strings.HasPrefix(p.NotAppliedReason, mismatchPrefix) {
+		out.Void = p.Status == payment.StatusAuthorized && p.VoidReason != ""
+		// A stray payment whose refund has failed waits with that refund; one that
+		// went back at its provider waits for nothing.
+		allBack := p.Captured > 0 && p.Refunded+p.RefundedElsewhere >= p.Captured
+		if refundID == "" && !allBack && strings.HasPrefix(p.NotAppliedReason, mismatchPrefix) {
 			out.Mismatch = p.NotAppliedReason
 		}
 		return nil
@@ -156,10 +199,17 @@ func rule(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 		if err := notApplied(ctx, tx, t.ID, checkoutID, p, reason); err != nil {
 			return err
 		}
-		back := current.Captured - current.Refunded
+		if current.Status == payment.StatusAuthorized {
+			out.Void = true
+			_, _, err := payment.AskVoid(ctx, tx, t.ID, p.ID, reason)
+			return err
+		}
+		back := current.Captured - current.Refunded - current.RefundedElsewhere
+		if n.Answer.Dispute != nil && n.Answer.Dispute.Status == payment.DisputeLost {
+			back = 0 // its payer has the money already
+		}
 		if back <= 0 {
-			// Booked by an earlier turn of this, or authorized only: the void is the
-			// gateway's Cancel.
+			// Booked by an earlier turn of this.
 			out.RefundID, err = bookedRefund(ctx, tx, t.ID, p.ID)
 			return err
 		}
@@ -172,6 +222,11 @@ func rule(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 	}
 	switch r.Status {
 	case Paid:
+		again, err := paysAgain(ctx, tx, t.ID, checkoutID, p)
+		if err != nil || again {
+			out.Changed = out.Changed || again
+			return err
+		}
 		return refund(payment.ReasonDuplicate)
 	case Cancelled:
 		return refund(payment.ReasonCancelled)
@@ -204,6 +259,28 @@ func rule(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 	}
 	out.Changed = true
 	return makeOrder(ctx, tx, t, checkoutID, r, p, n)
+}
+
+// paysAgain applies money to the order whose authorization it was, when it was
+// taken for gone and has come after all.
+func paysAgain(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p *payment.Payment) (bool, error) {
+	if p.OrderID != checkoutID || p.NotAppliedReason != payment.ReasonLapsed && p.NotAppliedReason != payment.NotAppliedVoided {
+		return false, nil
+	}
+	tag, err := tx.Exec(ctx, `UPDATE payments SET applied = true, not_applied_reason = NULL, updated_at = now() WHERE tenant = $1 AND id = $2
+	   AND NOT EXISTS (SELECT FROM payments WHERE tenant = $1 AND order_id = $3 AND applied)`, tenantID, p.ID, checkoutID)
+	if err != nil || tag.RowsAffected() == 0 {
+		return false, err
+	}
+	for _, reason := range []string{payment.ReasonLapsed, payment.ReasonVoided} {
+		if err := order.Thaw(ctx, tx, tenantID, checkoutID, reason); err != nil {
+			return false, err
+		}
+		if err := order.LowerAttention(ctx, tx, tenantID, checkoutID, reason); err != nil {
+			return false, err
+		}
+	}
+	return true, timeline.Add(ctx, tx, tenantID, checkoutID, "payment_came_after_all", "system", map[string]any{"payment_id": p.ID})
 }
 
 // bookedRefund is the refund of ours that a payment has; "" when there is none.
@@ -378,16 +455,25 @@ func NotCommitted(ctx context.Context, db *postgres.DB, tenantID, checkoutID, pa
 }
 
 // RefundStray books the refund of a payment that a person has ruled not to be
-// kept (a mismatch).
+// kept (a mismatch), or asks for the void of one that is only authorized. The id
+// is empty when there is nothing to refund.
 func RefundStray(ctx context.Context, db *postgres.DB, tenantID, checkoutID, paymentID string) (refundID string, err error) {
 	err = db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
 		p, err := payment.Lock(ctx, tx, tenantID, paymentID)
 		if err != nil {
 			return err
 		}
-		back := p.Captured - p.Refunded
+		if p.Status == payment.StatusAuthorized {
+			_, _, err := payment.AskVoid(ctx, tx, tenantID, paymentID, payment.ReasonMismatch)
+			return err
+		}
+		back := p.Captured - p.Refunded - p.RefundedElsewhere
+		if back <= 0 { // booked before, or gone back at the provider
+			refundID, err = bookedRefund(ctx, tx, tenantID, paymentID)
+			return err
+		}
 		refundID, err = payment.IntendRefund(ctx, tx, tenantID, p, back, payment.ReasonMismatch)
-		if err != nil || back == 0 { // booked before
+		if err != nil {
 			return err
 		}
 		return timeline.Add(ctx, tx, tenantID, checkoutID, "refund_booked", "support", map[string]any{"refund_id": refundID, "payment_id": paymentID, "reason": payment.ReasonMismatch})

@@ -16,8 +16,12 @@ import (
 	"time"
 
 	"justlogistics/internal/payment"
+	"justlogistics/internal/payment/flow"
+	"justlogistics/internal/payment/khipu"
+	"justlogistics/internal/payment/mercadopago"
 	"justlogistics/internal/payment/stripe"
 	"justlogistics/internal/payment/transbank"
+	"justlogistics/internal/postgres"
 )
 
 // ErrNotConfigured: the tenant has no credentials for the gateway, or this
@@ -26,8 +30,11 @@ var ErrNotConfigured = errors.New("the gateway is not configured")
 
 // adapters is the wiring: a new provider is a new package and a line here.
 var adapters = map[payment.Name]func(credentials []byte, client *http.Client) (payment.Gateway, error){
-	payment.Transbank: build(transbank.New),
-	payment.Stripe:    build(stripe.New),
+	payment.Transbank:   build(transbank.New),
+	payment.Stripe:      build(stripe.New),
+	payment.MercadoPago: build(mercadopago.New),
+	payment.Khipu:       build(khipu.New),
+	payment.Flow:        build(flow.New),
 }
 
 func build[C any, G payment.Gateway](create func(C, *http.Client) (G, error)) func([]byte, *http.Client) (payment.Gateway, error) {
@@ -73,6 +80,9 @@ type Options struct {
 	MinCalls    uint
 	Window      time.Duration
 	Delay       time.Duration
+	// DB is where processes share what they see of the gateways; nil: each
+	// judges alone.
+	DB *postgres.DB
 	// Logger takes each change of a circuit; nil discards them.
 	Logger *slog.Logger
 }
@@ -83,6 +93,7 @@ type Registry struct {
 	load    Load
 	options Options
 	now     func() time.Time
+	shared  *shared
 
 	mu      sync.Mutex
 	entries map[key]*entry
@@ -128,7 +139,11 @@ func New(load Load, o Options) *Registry {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Registry{load: load, options: o, now: time.Now, entries: map[key]*entry{}}
+	r := &Registry{load: load, options: o, now: time.Now, entries: map[key]*entry{}}
+	if o.DB != nil {
+		r.shared = newShared(o)
+	}
+	return r
 }
 
 // Gateway returns the tenant's gateway, rebuilt when the credentials have

@@ -33,7 +33,9 @@ func call[T any](ctx context.Context, g *guarded, outcome func(T) payment.Outcom
 	return out, err
 }
 
-func run[T any](ctx context.Context, g *guarded, used payment.Gateway, outcome func(T) payment.Outcome, do func(context.Context, payment.Gateway) (T, error)) (out T, called bool, err error) {
+// run calls, counts the call for the circuit and tells what it says of the
+// provider.
+func run[T any](ctx context.Context, g *guarded, used payment.Gateway, outcome func(T) payment.Outcome, do func(context.Context, payment.Gateway) (T, error)) (out T, v verdict, err error) {
 	// What an adapter answers by itself says nothing of the provider.
 	var dialled atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(string) { dialled.Store(true) }})
@@ -45,9 +47,10 @@ func run[T any](ctx context.Context, g *guarded, used payment.Gateway, outcome f
 		}
 	}
 	if dialled.Load() {
-		g.entry.circuit.count(outcome(out), err)
+		v = judge(ctx, outcome(out), err)
 	}
-	return out, dialled.Load(), err
+	g.registry.count(g.entry, v)
+	return out, v, err
 }
 
 func ofAnswer(a payment.Answer) payment.Outcome       { return a.Outcome }
@@ -79,15 +82,14 @@ func (g *guarded) Begin(ctx context.Context, in payment.Intent, before payment.L
 	if err != nil {
 		return payment.Answer{}, err
 	}
-	if refused := g.entry.circuit.enter(g.entry.name); refused != nil {
+	leave, refused := g.registry.enter(ctx, g.entry)
+	if refused != nil {
 		return payment.Answer{}, refused
 	}
-	a, called, err := run(ctx, g, used, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) {
+	a, v, err := run(ctx, g, used, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) {
 		return a.Begin(ctx, in, before)
 	})
-	if !called {
-		g.entry.circuit.leave()
-	}
+	g.registry.leave(g.entry, leave, v)
 	return a, err
 }
 

@@ -39,6 +39,8 @@ type News struct {
 	Claim     payment.Outcome
 	// Detail is what a return's parameters said; no personal data.
 	Detail payment.Return
+	// RefundID is the refund of ours that the news are about, if any.
+	RefundID string
 }
 
 // Stored is the entry that holds the news.
@@ -68,9 +70,9 @@ func Store(ctx context.Context, tx pgx.Tx, tenant string, n News) (Stored, error
 	// two statements makes room for ours.
 	for range 3 {
 		s := Stored{ID: id.New(), Pending: true}
-		tag, err := tx.Exec(ctx, `INSERT INTO inbox (tenant, id, gateway, kind, event_id, event_type, payment_id, reference, signed, claim, detail, next_attempt_at)
-		  VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11, now() + $12::interval) ON CONFLICT DO NOTHING`,
-			tenant, s.ID, n.Gateway, n.Kind, n.EventID, n.EventType, n.PaymentID, n.Reference, n.Signed, claim, detail, firstTurn(n.Kind))
+		tag, err := tx.Exec(ctx, `INSERT INTO inbox (tenant, id, gateway, kind, event_id, event_type, payment_id, reference, signed, claim, detail, next_attempt_at, refund_id)
+		  VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11, now() + $12::interval, $13) ON CONFLICT DO NOTHING`,
+			tenant, s.ID, n.Gateway, n.Kind, n.EventID, n.EventType, n.PaymentID, n.Reference, n.Signed, claim, detail, firstTurn(n.Kind), n.RefundID)
 		if err != nil {
 			return Stored{}, fmt.Errorf("store news: %w", err)
 		}
@@ -135,6 +137,9 @@ func StoreIgnored(ctx context.Context, tx pgx.Tx, tenant string, n News, reason 
 	return nil
 }
 
+// Hint reports whether anybody could have sent the news.
+func (r Row) Hint() bool { return r.Kind == Webhook && !r.Signed }
+
 // Row is an entry that waits to be applied.
 type Row struct {
 	Tenant    string
@@ -147,11 +152,18 @@ type Row struct {
 	PaymentID  string
 	CheckoutID string
 	Claim      payment.Outcome
+	Signed     bool
 	Detail     payment.Return
 	ReceivedAt time.Time
+	// RefundRun is the subject of the run that gives back the refund which the
+	// news are about; empty when they are about none of ours.
+	RefundRun string
 	// Attempts counts this one.
 	Attempts int
 }
+
+// backOff is the wait for the next turn of an entry that had attempts.
+const backOff = `least(interval '5 minutes', interval '2 seconds' * power(2, least(attempts, 10)))`
 
 // Claim takes up to n entries of any tenant that are due, the oldest first, and
 // puts off their next turn (2 s doubled up to 5 minutes), so that a failure
@@ -161,8 +173,9 @@ func Claim(ctx context.Context, tx pgx.Tx, n int) ([]Row, error) {
 	WITH due AS (
 	  SELECT tenant, id FROM inbox WHERE status = 'pending' AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED
 	), named AS (
-	  SELECT i.tenant, i.id, p.id AS payment_id, p.checkout_id
+	  SELECT i.tenant, i.id, p.id AS payment_id, p.checkout_id, coalesce(r.request_id, r.id, '') AS refund_run
 	    FROM due JOIN inbox i USING (tenant, id)
+	    LEFT JOIN refunds r ON i.refund_id <> '' AND r.tenant = i.tenant AND r.id = i.refund_id
 	    LEFT JOIN LATERAL (
 	      SELECT p.id, p.checkout_id FROM payments p
 	       WHERE p.tenant = i.tenant AND p.gateway = i.gateway
@@ -171,16 +184,16 @@ func Claim(ctx context.Context, tx pgx.Tx, n int) ([]Row, error) {
 	       LIMIT 1) p ON true
 	)
 	UPDATE inbox i SET attempts = attempts + 1, payment_id = coalesce(named.payment_id, i.payment_id),
-	       next_attempt_at = now() + least(interval '5 minutes', interval '2 seconds' * power(2, least(attempts, 10)))
+	       next_attempt_at = now() + `+backOff+`
 	  FROM named WHERE i.tenant = named.tenant AND i.id = named.id
-	RETURNING i.tenant, i.id, i.gateway, i.kind, i.event_type, coalesce(named.payment_id, ''), coalesce(named.checkout_id, ''), i.claim, i.detail, i.received_at, i.attempts`, n)
+	RETURNING i.tenant, i.id, i.gateway, i.kind, i.event_type, coalesce(named.payment_id, ''), coalesce(named.checkout_id, ''), i.claim, i.signed, i.detail, i.received_at, named.refund_run, i.attempts`, n)
 	if err != nil {
 		return nil, fmt.Errorf("claim news: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Row, error) {
 		var r Row
 		var detail []byte
-		if err := row.Scan(&r.Tenant, &r.ID, &r.Gateway, &r.Kind, &r.EventType, &r.PaymentID, &r.CheckoutID, &r.Claim, &detail, &r.ReceivedAt, &r.Attempts); err != nil {
+		if err := row.Scan(&r.Tenant, &r.ID, &r.Gateway, &r.Kind, &r.EventType, &r.PaymentID, &r.CheckoutID, &r.Claim, &r.Signed, &detail, &r.ReceivedAt, &r.RefundRun, &r.Attempts); err != nil {
 			return r, err
 		}
 		return r, json.Unmarshal(detail, &r.Detail)

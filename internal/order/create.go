@@ -131,8 +131,46 @@ func RaiseAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason stri
 	return nil
 }
 
+// ChangeAttention replaces one reason for a person by another; an order that
+// waits for another reason keeps it.
+func ChangeAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, from, to string) error {
+	_, err := tx.Exec(ctx, `UPDATE orders SET attention = $4, updated_at = now() WHERE tenant = $1 AND id = $2 AND coalesce(attention, $3) = $3`, tenant, orderID, from, to)
+	if err != nil {
+		return fmt.Errorf("attention for order %s: %w", orderID, err)
+	}
+	return nil
+}
+
+// LowerAttention takes a reason for a person back that is over.
+func LowerAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {
+	_, err := tx.Exec(ctx, `UPDATE orders SET attention = NULL, updated_at = now() WHERE tenant = $1 AND id = $2 AND attention = $3`, tenant, orderID, reason)
+	if err != nil {
+		return fmt.Errorf("attention of order %s: %w", orderID, err)
+	}
+	return nil
+}
+
+// Freeze keeps the parcels of an order that have not left. One that is frozen
+// already keeps its first reason.
+func Freeze(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {
+	_, err := tx.Exec(ctx, `UPDATE shipments SET frozen_reason = $3, updated_at = now() WHERE tenant = $1 AND order_id = $2 AND frozen_reason IS NULL AND status IN ('pending','picking','packed','labelled')`, tenant, orderID, reason)
+	if err != nil {
+		return fmt.Errorf("freeze the parcels of order %s: %w", orderID, err)
+	}
+	return nil
+}
+
+// Thaw lets parcels go that were frozen for this reason.
+func Thaw(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {
+	_, err := tx.Exec(ctx, `UPDATE shipments SET frozen_reason = NULL, updated_at = now() WHERE tenant = $1 AND order_id = $2 AND frozen_reason = $3`, tenant, orderID, reason)
+	if err != nil {
+		return fmt.Errorf("let the parcels of order %s go: %w", orderID, err)
+	}
+	return nil
+}
+
 // Resplit replaces the shipments that nobody has begun after the hold behind
-// an order has changed warehouse.
+// an order has changed warehouse. Parcels of a frozen order are frozen too.
 func Resplit(ctx context.Context, tx pgx.Tx, tenant, orderID string, held []stock.HeldLine, due time.Time) error {
 	parts := split(held)
 	keep := make([]string, 0, len(parts))
@@ -142,7 +180,8 @@ func Resplit(ctx context.Context, tx pgx.Tx, tenant, orderID string, held []stoc
 			return err
 		}
 		keep = append(keep, s.warehouse)
-		_, err = tx.Exec(ctx, `INSERT INTO shipments (tenant, id, order_id, warehouse, status, lines, due_at) VALUES ($1,$2,$3,$4,'pending',$5,$6)
+		_, err = tx.Exec(ctx, `INSERT INTO shipments (tenant, id, order_id, warehouse, status, lines, due_at, frozen_reason)
+		  VALUES ($1,$2,$3,$4,'pending',$5,$6, (SELECT min(frozen_reason) FROM shipments WHERE tenant = $1 AND order_id = $3))
 		  ON CONFLICT (tenant, order_id, warehouse) DO UPDATE SET lines = excluded.lines, status = 'pending', due_at = coalesce(shipments.due_at, excluded.due_at), updated_at = now()
 		    WHERE shipments.status IN ('pending','cancelled')`, tenant, id.New(), orderID, s.warehouse, lines, due)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"justlogistics/internal/id"
 	"justlogistics/internal/problem"
+	"justlogistics/internal/refund"
 	"justlogistics/internal/timeline"
 )
 
@@ -43,15 +45,15 @@ type Totals struct {
 // Resource is an order with everything that belongs to it.
 type Resource struct {
 	Summary
-	Shipping      json.RawMessage  `json:"shipping"`
-	ReservationID string           `json:"reservation_id"`
-	Metadata      json.RawMessage  `json:"metadata"`
-	Lines         []Line           `json:"lines"`
-	Payments      []Payment        `json:"payments"`
-	Refunds       []Refund         `json:"refunds"`
-	Shipments     []Shipment       `json:"shipments"`
-	Returns       []any            `json:"returns"`
-	Timeline      []timeline.Event `json:"timeline"`
+	Shipping      json.RawMessage   `json:"shipping"`
+	ReservationID string            `json:"reservation_id"`
+	Metadata      json.RawMessage   `json:"metadata"`
+	Lines         []Line            `json:"lines"`
+	Payments      []Payment         `json:"payments"`
+	Refunds       []refund.Resource `json:"refunds"`
+	Shipments     []Shipment        `json:"shipments"`
+	Returns       []any             `json:"returns"`
+	Timeline      []timeline.Event  `json:"timeline"`
 }
 
 // Line is what was bought, with its share of the order's discount.
@@ -68,47 +70,21 @@ type Line struct {
 
 // Payment is an attempt at paying the order, whatever became of it.
 type Payment struct {
-	ID        string    `json:"id"`
-	Gateway   string    `json:"gateway"`
-	Status    string    `json:"status"`
-	Amount    int64     `json:"amount"`
-	Currency  string    `json:"currency"`
-	Method    string    `json:"method,omitempty"`
-	CardLast4 string    `json:"card_last4,omitempty"`
-	Captured  int64     `json:"captured"`
-	Refunded  int64     `json:"refunded"`
-	Applied   bool      `json:"applied"`
+	ID        string `json:"id"`
+	Gateway   string `json:"gateway"`
+	Status    string `json:"status"`
+	Amount    int64  `json:"amount"`
+	Currency  string `json:"currency"`
+	Method    string `json:"method,omitempty"`
+	CardLast4 string `json:"card_last4,omitempty"`
+	Captured  int64  `json:"captured"`
+	Refunded  int64  `json:"refunded"`
+	Applied   bool   `json:"applied"`
+	// Fee and Risk are the provider's, for staff: see ForBuyers.
+	Fee       int64     `json:"fee,omitempty"`
+	Risk      string    `json:"risk,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
-}
-
-// Refund is money on its way back.
-type Refund struct {
-	ID        string       `json:"id"`
-	Status    string       `json:"status"`
-	Amount    int64        `json:"amount"`
-	Currency  string       `json:"currency"`
-	Reason    string       `json:"reason"`
-	Lines     []any        `json:"lines"`
-	Parts     []RefundPart `json:"parts"`
-	Failure   *Failure     `json:"failure"`
-	CreatedAt time.Time    `json:"created_at"`
-	UpdatedAt time.Time    `json:"updated_at"`
-}
-
-// RefundPart is what goes back by one payment.
-type RefundPart struct {
-	PaymentID string `json:"payment_id"`
-	Gateway   string `json:"gateway"`
-	Amount    int64  `json:"amount"`
-	Status    string `json:"status"`
-	Reference string `json:"reference"`
-}
-
-// Failure says why something did not come about.
-type Failure struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
 }
 
 // Shipment is what leaves one warehouse.
@@ -117,8 +93,10 @@ type Shipment struct {
 	Warehouse string          `json:"warehouse"`
 	Status    string          `json:"status"`
 	Lines     json.RawMessage `json:"lines"`
-	CreatedAt time.Time       `json:"created_at"`
-	UpdatedAt time.Time       `json:"updated_at"`
+	// Frozen says why it must not leave, null when it may.
+	Frozen    *string   `json:"frozen"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
 }
 
 // Filter narrows a list; empty fields do not.
@@ -137,6 +115,16 @@ const summaryColumns = `o.id, o.number, o.status, o.attention, o.channel, o.item
 
 func (s *Summary) fields() []any {
 	return []any{&s.ID, &s.Number, &s.Status, &s.Attention, &s.Channel, &s.Totals.Items, &s.Totals.Discount, &s.Totals.Shipping, &s.Totals.Tax, &s.Totals.Total, &s.Totals.Currency, &s.Customer, &s.PaidAt, &s.CreatedAt, &s.UpdatedAt}
+}
+
+// ForBuyers leaves out what is meant for staff: what a payment costs the shop,
+// and how its provider rates the buyer.
+func (r Resource) ForBuyers() Resource {
+	r.Payments = slices.Clone(r.Payments)
+	for i := range r.Payments {
+		r.Payments[i].Fee, r.Payments[i].Risk = 0, ""
+	}
+	return r
 }
 
 // List reads a page of orders, the newest checkout first, in one statement.
@@ -192,7 +180,7 @@ func List(ctx context.Context, tx pgx.Tx, tenant string, f Filter) ([]Summary, e
 // Read reads an order with everything that happened to it and to the checkout
 // before it.
 func Read(ctx context.Context, tx pgx.Tx, tenant, orderID string) (Resource, error) {
-	r := Resource{Lines: []Line{}, Payments: []Payment{}, Refunds: []Refund{}, Shipments: []Shipment{}, Returns: []any{}}
+	r := Resource{Lines: []Line{}, Payments: []Payment{}, Refunds: []refund.Resource{}, Shipments: []Shipment{}, Returns: []any{}}
 	b := &pgx.Batch{}
 	b.Queue(`SELECT `+summaryColumns+`, o.shipping, o.hold_id, o.metadata FROM orders o WHERE o.tenant = $1 AND o.id = $2`, tenant, orderID).QueryRow(func(row pgx.Row) error {
 		return row.Scan(append(r.fields(), &r.Shipping, &r.ReservationID, &r.Metadata)...)
@@ -202,18 +190,13 @@ func Read(ctx context.Context, tx pgx.Tx, tenant, orderID string) (Resource, err
 		return err
 	})
 	// An order has its checkout's id, so a stray payment of the checkout shows too.
-	b.Queue(`SELECT id, gateway, status, amount, currency, method, card_last4, captured_amount, refunded_amount, applied, created_at, updated_at
+	b.Queue(`SELECT id, gateway, status, amount, currency, method, card_last4, captured_amount, refunded_amount, applied, fee_amount, risk, created_at, updated_at
 	   FROM payments WHERE tenant = $1 AND (checkout_id = $2 OR order_id = $2) ORDER BY id`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
 		r.Payments, err = pgx.AppendRows(r.Payments, rows, pgx.RowToStructByPos[Payment])
 		return err
 	})
-	b.Queue(`SELECT f.id, CASE f.status WHEN 'unknown' THEN 'pending' ELSE f.status END, f.amount, f.currency, f.reason, f.created_at, f.updated_at, p.id, p.gateway, f.reference, f.code, f.message
-	   FROM refunds f JOIN payments p ON p.tenant = f.tenant AND p.id = f.payment_id
-	  WHERE f.tenant = $1 AND (p.checkout_id = $2 OR p.order_id = $2 OR f.order_id = $2) ORDER BY f.id`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
-		r.Refunds, err = pgx.AppendRows(r.Refunds, rows, scanRefund)
-		return err
-	})
-	b.Queue(`SELECT id, warehouse, status, lines, created_at, updated_at FROM shipments WHERE tenant = $1 AND order_id = $2 ORDER BY id`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
+	refund.OfOrder(b, tenant, orderID, &r.Refunds)
+	b.Queue(`SELECT id, warehouse, status, lines, frozen_reason, created_at, updated_at FROM shipments WHERE tenant = $1 AND order_id = $2 ORDER BY id`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
 		r.Shipments, err = pgx.AppendRows(r.Shipments, rows, pgx.RowToStructByPos[Shipment])
 		return err
 	})
@@ -229,19 +212,4 @@ func Read(ctx context.Context, tx pgx.Tx, tenant, orderID string) (Resource, err
 		r.Timeline = []timeline.Event{}
 	}
 	return r, err
-}
-
-func scanRefund(row pgx.CollectableRow) (Refund, error) {
-	f := Refund{Lines: []any{}}
-	var part RefundPart
-	var code, message string
-	if err := row.Scan(&f.ID, &f.Status, &f.Amount, &f.Currency, &f.Reason, &f.CreatedAt, &f.UpdatedAt, &part.PaymentID, &part.Gateway, &part.Reference, &code, &message); err != nil {
-		return f, err
-	}
-	part.Amount, part.Status = f.Amount, f.Status
-	f.Parts = []RefundPart{part}
-	if f.Status == "failed" || f.Status == "needs_attention" {
-		f.Failure = &Failure{Code: code, Message: message}
-	}
-	return f, nil
 }

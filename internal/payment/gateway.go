@@ -136,8 +136,9 @@ type Capabilities struct {
 	LookupFor time.Duration
 	// SettleMovesMoney: nothing is charged until Settle commits (Webpay).
 	SettleMovesMoney bool
-	// CloseIsOurs: the provider cannot close an attempt; it dies by our not
-	// settling it.
+	// CloseIsOurs: the provider cannot close an attempt. Where SettleMovesMoney
+	// it dies by our not settling it; elsewhere (Flow) it can be paid until the
+	// end of the link, whatever we do, and until then Close answers pending.
 	CloseIsOurs bool
 	// PayableFor is how long after Begin an attempt that was not closed can
 	// still become approved.
@@ -234,6 +235,10 @@ type Attempt struct {
 	BegunAt    time.Time
 	// ByToken: Begin was given a token, so it may have moved money.
 	ByToken bool
+	// CaptureAmount is what was captured of an authorization, or was asked to be,
+	// in minor units; zero: nothing. A provider whose status does not tell (Webpay)
+	// is read with it.
+	CaptureAmount int64
 }
 
 // Outcome is what is known of an effect.

@@ -22,9 +22,33 @@ const (
 	ReasonMismatch  = "mismatch"
 )
 
-// RefundRecord is a refund as it is recorded.
+// Codes of refunds that a person has decided.
+const (
+	// CodeBankTransfer: paid back by a transfer, whose reference is recorded.
+	CodeBankTransfer = "bank_transfer"
+	// CodeGivenUp: nothing goes back.
+	CodeGivenUp = "given_up_by_support"
+	// CodeUnanswered: the provider has not said whether it was made.
+	CodeUnanswered = "refund_unanswered"
+)
+
+// How a refund is paid: by the gateway, by a person's transfer, or by giving up
+// an authorization of which nothing was taken.
+const (
+	MethodOriginal     = "original"
+	MethodBankTransfer = "bank_transfer"
+	MethodVoid         = "void"
+)
+
+// RefundRecord is a refund as it is recorded: a part of a request, or one that
+// nobody asked for.
 type RefundRecord struct {
-	ID             string
+	ID string
+	// RequestID is the request that it is a part of; empty for its own.
+	RequestID string
+	Method    string
+	// Revived: it takes the place of one that failed after it had succeeded.
+	Revived        bool
 	PaymentID      string
 	CheckoutID     string
 	OrderID        string
@@ -61,13 +85,13 @@ func IntendRefund(ctx context.Context, tx pgx.Tx, tenant string, p Payment, amou
 	return refundID, nil
 }
 
-const refundColumns = `r.id, r.payment_id, coalesce(p.checkout_id,''), coalesce(r.order_id,''), r.amount, r.currency, r.reason, r.status, r.reference, r.refunded_before, r.tried_at, r.code, r.created_at`
+const refundColumns = `r.id, coalesce(r.request_id,''), r.method, r.revives IS NOT NULL, r.payment_id, coalesce(p.checkout_id,''), coalesce(r.order_id,''), r.amount, r.currency, r.reason, r.status, r.reference, r.refunded_before, r.tried_at, r.code, r.created_at`
 
 // LoadRefund reads a refund and its payment.
 func LoadRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (RefundRecord, Payment, error) {
 	var r RefundRecord
 	err := tx.QueryRow(ctx, `SELECT `+refundColumns+` FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE r.tenant = $1 AND r.id = $2`, tenant, refundID).
-		Scan(&r.ID, &r.PaymentID, &r.CheckoutID, &r.OrderID, &r.Amount, &r.Currency, &r.Reason, &r.Status, &r.Reference, &r.RefundedBefore, &r.TriedAt, &r.Code, &r.CreatedAt)
+		Scan(&r.ID, &r.RequestID, &r.Method, &r.Revived, &r.PaymentID, &r.CheckoutID, &r.OrderID, &r.Amount, &r.Currency, &r.Reason, &r.Status, &r.Reference, &r.RefundedBefore, &r.TriedAt, &r.Code, &r.CreatedAt)
 	if err != nil {
 		return r, Payment{}, fmt.Errorf("refund %s: %w", refundID, err)
 	}
@@ -75,40 +99,228 @@ func LoadRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (Refund
 	return r, p, err
 }
 
+// Errors of AnnounceRefund.
+var (
+	// ErrFrozen: the payment is disputed; nothing goes back until that has ended.
+	ErrFrozen = errors.New("the payment is disputed")
+	// ErrBankGaveBack: the dispute was lost, the buyer has the money.
+	ErrBankGaveBack = errors.New("the payment was charged back")
+	// ErrRefundUnderWay: nobody knows yet whether another refund of the payment
+	// was made. Where a provider tells refunds apart only by their sum, one in
+	// doubt must be settled before the next is asked for.
+	ErrRefundUnderWay = errors.New("another refund of the payment is under way")
+)
+
 // AnnounceRefund writes that the provider is about to be asked and returns
-// whether it may have been asked before.
-func AnnounceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (tried bool, err error) {
-	err = tx.QueryRow(ctx, `UPDATE refunds r SET tried_at = coalesce(r.tried_at, now()), updated_at = now() FROM (SELECT tried_at FROM refunds WHERE tenant = $1 AND id = $2 FOR UPDATE) before
-	   WHERE r.tenant = $1 AND r.id = $2 RETURNING before.tried_at IS NOT NULL`, tenant, refundID).Scan(&tried)
+// whether it may have been asked before, and what had gone back of the payment
+// through the provider apart from this refund. It takes the payment's lock.
+// ErrFrozen, ErrBankGaveBack and ErrRefundUnderWay forbid the call.
+func AnnounceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (tried bool, before int64, err error) {
+	var paymentID string
+	var status Status
+	var triedAt *time.Time
+	err = tx.QueryRow(ctx, `SELECT p.id, p.status, r.tried_at FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE r.tenant = $1 AND r.id = $2 FOR UPDATE OF p, r`, tenant, refundID).
+		Scan(&paymentID, &status, &triedAt)
 	if err != nil {
-		return false, fmt.Errorf("announce refund %s: %w", refundID, err)
+		return false, 0, fmt.Errorf("announce refund %s: %w", refundID, err)
 	}
-	return tried, nil
+	switch status {
+	case StatusDisputed:
+		return false, 0, fmt.Errorf("refund %s: %w", refundID, ErrFrozen)
+	case StatusChargedBack:
+		return false, 0, fmt.Errorf("refund %s: %w", refundID, ErrBankGaveBack)
+	}
+	// What others gave back counts only as of the first try: later it may be
+	// this refund, seen before its answer.
+	var doubt bool
+	err = tx.QueryRow(ctx, `SELECT coalesce(sum(amount) FILTER (WHERE (status = 'succeeded' OR status = 'pending' AND reference <> '') AND (origin = 'ours' OR created_at <= coalesce($4, now()))), 0)::bigint,
+	     coalesce(bool_or(origin = 'ours' AND tried_at IS NOT NULL AND reference = '' AND (status IN ('pending','unknown') OR status = 'needs_attention' AND code = 'refund_unanswered')), false)
+	   FROM refunds WHERE tenant = $1 AND payment_id = $2 AND id <> $3 AND method = 'original'`, tenant, paymentID, refundID, triedAt).Scan(&before, &doubt)
+	if err != nil {
+		return false, 0, fmt.Errorf("announce refund %s: %w", refundID, err)
+	}
+	if doubt && triedAt == nil {
+		return false, 0, fmt.Errorf("refund %s: %w", refundID, ErrRefundUnderWay)
+	}
+	if _, err := tx.Exec(ctx, `UPDATE refunds SET tried_at = coalesce(tried_at, now()), refunded_before = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, refundID, before); err != nil {
+		return false, 0, fmt.Errorf("announce refund %s: %w", refundID, err)
+	}
+	return triedAt != nil, before, nil
 }
 
 // PutRefund records a refund's status and, when money went back, moves the
-// payment along. dueIn is when it must have moved if it is not settled.
+// payment along. dueIn is when it must have moved if it is not settled. One that
+// a person has paid otherwise (CodeBankTransfer) becomes a bank transfer.
+// What a part that failed was booked on can be given back again.
 func PutRefund(ctx context.Context, tx pgx.Tx, tenant, refundID, status string, a RefundAnswer, dueIn time.Duration) error {
-	var paymentID string
-	var amount int64
-	err := tx.QueryRow(ctx, `UPDATE refunds SET status = $3, reference = CASE WHEN $4 = '' THEN reference ELSE $4 END, code = $5, message = $6, updated_at = now(),
+	requestID, amount, err := putRefund(ctx, tx, tenant, refundID, status, a, dueIn)
+	if err != nil || status != "failed" || requestID == "" {
+		return err
+	}
+	return ReleaseBookings(ctx, tx, tenant, requestID, amount)
+}
+
+func putRefund(ctx context.Context, tx pgx.Tx, tenant, refundID, status string, a RefundAnswer, dueIn time.Duration) (requestID string, amount int64, err error) {
+	var paymentID, method string
+	err = tx.QueryRow(ctx, `UPDATE refunds SET status = $3, reference = CASE WHEN $4 = '' THEN reference ELSE $4 END, code = $5, message = $6, updated_at = now(),
+	     method = CASE WHEN $3 = 'succeeded' AND $5 = 'bank_transfer' AND method <> 'void' THEN 'bank_transfer' ELSE method END,
 	     due_at = CASE WHEN $3 IN ('pending','unknown') THEN now() + make_interval(secs => $7) END
-	   WHERE tenant = $1 AND id = $2 RETURNING payment_id, amount`, tenant, refundID, status, a.Reference, a.Code, clip(a.Message, 300), dueIn.Seconds()).Scan(&paymentID, &amount)
+	   WHERE tenant = $1 AND id = $2 RETURNING payment_id, method, coalesce(request_id, ''), amount`, tenant, refundID, status, a.Reference, a.Code, clip(a.Message, 300), dueIn.Seconds()).Scan(&paymentID, &method, &requestID, &amount)
 	if err != nil {
-		return fmt.Errorf("record %s on refund %s: %w", status, refundID, err)
+		return "", 0, fmt.Errorf("record %s on refund %s: %w", status, refundID, err)
 	}
-	if status != "succeeded" && status != "failed" {
-		return nil
+	switch {
+	case status != "succeeded" && status != "failed":
+		return requestID, amount, nil
+	case method == MethodVoid && status == "succeeded":
+		return requestID, amount, voided(ctx, tx, tenant, paymentID)
 	}
-	_, err = tx.Exec(ctx, `UPDATE payments p SET updated_at = now(), status = CASE
+	return requestID, amount, wentBack(ctx, tx, tenant, paymentID)
+}
+
+// wentBack sets a captured payment's status to what its refunds tell.
+func wentBack(ctx context.Context, tx pgx.Tx, tenant, paymentID string) error {
+	_, err := tx.Exec(ctx, `UPDATE payments p SET updated_at = now(), status = CASE
 	       WHEN p.captured_amount = 0 THEN p.status
 	       WHEN back.sum >= p.captured_amount THEN 'refunded' WHEN back.sum > 0 THEN 'partially_refunded' ELSE 'captured' END
-	  FROM (SELECT coalesce(sum(amount), 0) AS sum FROM refunds WHERE tenant = $1 AND payment_id = $2 AND status = 'succeeded') back
+	  FROM (SELECT coalesce(sum(amount), 0) AS sum FROM refunds WHERE tenant = $1 AND payment_id = $2 AND status = 'succeeded' AND method <> 'void') back
 	 WHERE p.tenant = $1 AND p.id = $2 AND p.status IN ('captured','partially_refunded','refunded')`, tenant, paymentID)
 	if err != nil {
-		return fmt.Errorf("payment %s after refund %s: %w", paymentID, refundID, err)
+		return fmt.Errorf("payment %s after a refund: %w", paymentID, err)
 	}
 	return nil
+}
+
+// NotAppliedVoided is why a payment whose authorization was given up pays its
+// order no more.
+const NotAppliedVoided = "voided"
+
+// voided ends an authorization of which nothing was taken.
+func voided(ctx context.Context, tx pgx.Tx, tenant, paymentID string) error {
+	_, err := tx.Exec(ctx, `UPDATE payments SET status = 'cancelled', closed = true, applied = false, not_applied_reason = $3, due_at = NULL, updated_at = now()
+	   WHERE tenant = $1 AND id = $2 AND status = 'authorized'`, tenant, paymentID, NotAppliedVoided)
+	if err != nil {
+		return fmt.Errorf("void payment %s: %w", paymentID, err)
+	}
+	return nil
+}
+
+// AnnounceVoid writes that an authorization is about to be given up and returns
+// whether that may have been tried before. captured: the money was taken
+// meanwhile, and the refund has become one by the gateway.
+func AnnounceVoid(ctx context.Context, tx pgx.Tx, tenant, refundID string) (tried, captured bool, err error) {
+	var paymentID string
+	var status Status
+	var triedAt *time.Time
+	err = tx.QueryRow(ctx, `SELECT p.id, p.status, r.tried_at FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE r.tenant = $1 AND r.id = $2 FOR UPDATE OF p, r`, tenant, refundID).
+		Scan(&paymentID, &status, &triedAt)
+	if err == nil && status.Approved() && status != StatusAuthorized {
+		_, err = tx.Exec(ctx, `UPDATE refunds SET method = 'original', tried_at = NULL, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, refundID)
+		if err != nil {
+			return false, false, fmt.Errorf("refund %s is no void any more: %w", refundID, err)
+		}
+		return false, true, nil
+	}
+	if err == nil {
+		_, err = tx.Exec(ctx, `WITH r AS (UPDATE refunds SET tried_at = coalesce(tried_at, now()), updated_at = now() WHERE tenant = $1 AND id = $2)
+		  UPDATE payments SET void_tried_at = coalesce(void_tried_at, now()), updated_at = now() WHERE tenant = $1 AND id = $3`, tenant, refundID, paymentID)
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("announce the void of refund %s: %w", refundID, err)
+	}
+	return triedAt != nil, false, nil
+}
+
+// ReleaseBookings takes amount of a request's bookings back, because that much of it
+// will not be paid: goodwill first, then freight, then units, so that what went
+// back is booked on goods.
+func ReleaseBookings(ctx context.Context, tx pgx.Tx, tenant, requestID string, amount int64) error {
+	type booking struct {
+		Kind, Line string
+		Unit       int
+		Amount     int64
+	}
+	rows, err := tx.Query(ctx, `SELECT kind, line_id, unit, amount FROM refund_bookings WHERE tenant = $1 AND request_id = $2 AND NOT released
+	   ORDER BY array_position(ARRAY['goodwill','freight','unit'], kind), line_id DESC, unit DESC FOR UPDATE`, tenant, requestID)
+	if err != nil {
+		return fmt.Errorf("bookings of refund %s: %w", requestID, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[booking])
+	if err != nil {
+		return fmt.Errorf("bookings of refund %s: %w", requestID, err)
+	}
+	b := &pgx.Batch{}
+	for _, k := range list {
+		if amount == 0 {
+			break
+		}
+		if k.Amount <= amount {
+			b.Queue(`UPDATE refund_bookings SET released = true WHERE tenant = $1 AND request_id = $2 AND kind = $3 AND line_id = $4 AND unit = $5`, tenant, requestID, k.Kind, k.Line, k.Unit)
+			amount -= k.Amount
+			continue
+		}
+		b.Queue(`UPDATE refund_bookings SET amount = amount - $6 WHERE tenant = $1 AND request_id = $2 AND kind = $3 AND line_id = $4 AND unit = $5`, tenant, requestID, k.Kind, k.Line, k.Unit, amount)
+		amount = 0
+	}
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return fmt.Errorf("release the bookings of refund %s: %w", requestID, err)
+	}
+	if amount > 0 {
+		return fmt.Errorf("refund %s had %d less booked than its parts", requestID, amount)
+	}
+	return nil
+}
+
+// ReviveRefund records that a refund which had succeeded has failed at its
+// provider, and books it anew under another id, since an idempotency key is good
+// for one refund: it is tried once more by itself, and the next time it waits
+// for a person from the start. It returns the refund whose workflow must run
+// now: the request's id, or the new refund's own when nobody asked for it. Told
+// again, it returns the same. It returns "" when nothing is to be run: for a
+// refund that has not succeeded by its gateway, and when the payment has not
+// that much left, because the buyer got it otherwise.
+func ReviveRefund(ctx context.Context, tx pgx.Tx, tenant, partID string, a RefundAnswer) (refundID string, err error) {
+	var paymentID, requestID, status, method string
+	var again bool
+	var amount int64
+	err = tx.QueryRow(ctx, `SELECT r.payment_id, coalesce(r.request_id, ''), r.status, r.method, r.revives IS NOT NULL, r.amount, coalesce((SELECT n.id FROM refunds n WHERE n.tenant = r.tenant AND n.revives = r.id), '')
+	   FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE r.tenant = $1 AND r.id = $2 FOR UPDATE OF p, r`, tenant, partID).Scan(&paymentID, &requestID, &status, &method, &again, &amount, &refundID)
+	if err != nil {
+		return "", fmt.Errorf("revive refund %s: %w", partID, err)
+	}
+	if refundID == "" {
+		if status != "succeeded" || method != MethodOriginal {
+			return "", nil
+		}
+		if _, _, err := putRefund(ctx, tx, tenant, partID, "failed", a, 0); err != nil {
+			return "", err
+		}
+		var left int64
+		err = tx.QueryRow(ctx, `SELECT captured_amount - refunded_amount - refunded_elsewhere FROM payments WHERE tenant = $1 AND id = $2`, tenant, paymentID).Scan(&left)
+		if err != nil {
+			return "", fmt.Errorf("revive refund %s: %w", partID, err)
+		}
+		if left < amount {
+			if requestID == "" {
+				return "", nil
+			}
+			return "", ReleaseBookings(ctx, tx, tenant, requestID, amount)
+		}
+		refundID, status = id.New(), "pending"
+		if again {
+			status = "needs_attention"
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO refunds (tenant, id, payment_id, order_id, request_id, amount, currency, reason, status, captured_at, revives, code, message, due_at)
+		  SELECT tenant, $3, payment_id, order_id, request_id, amount, currency, reason, $4, captured_at, id, $5, $6, now() + interval '10 minutes' FROM refunds WHERE tenant = $1 AND id = $2`,
+			tenant, partID, refundID, status, a.Code, clip(a.Message, 300))
+		if err != nil {
+			return "", fmt.Errorf("revive refund %s: %w", partID, err)
+		}
+	}
+	if requestID != "" {
+		return requestID, nil
+	}
+	return refundID, nil
 }
 
 // TooMuchBack reports whether err is the database's refusal to give back more

@@ -80,10 +80,16 @@ type Payment struct {
 	Fee               int64
 	Risk              string
 	CaptureUntil      *time.Time
-	Applied           bool
-	NotAppliedReason  string
-	CreatedAt         time.Time
-	UpdatedAt         time.Time
+	// CaptureAmount is what somebody wants captured of an authorization, zero
+	// when nobody does; VoidReason why it is to be voided. At most one of them.
+	CaptureAmount    int64
+	VoidReason       string
+	CaptureTriedAt   *time.Time
+	VoidTriedAt      *time.Time
+	Applied          bool
+	NotAppliedReason string
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
 }
 
 // At names the attempt for its gateway.
@@ -92,19 +98,24 @@ func (p Payment) At() Attempt {
 	if p.BegunAt != nil {
 		a.BegunAt = *p.BegunAt
 	}
+	if a.CaptureAmount = p.Captured; p.Captured == 0 {
+		a.CaptureAmount = p.CaptureAmount
+	}
 	return a
 }
 
 const columns = `id, coalesce(checkout_id,''), coalesce(order_id,''), attempt, gateway, method, amount, currency, status, return_url, account, live_mode,
   reference, capture_ref, redirect, expires_at, payable_until, closed, begin_tried_at, settle_tried_at, close_tried_at, begun_at, code, message, review,
-  captured_amount, refunded_amount, refunded_elsewhere, by_token, fee_amount, risk, capture_until, applied, coalesce(not_applied_reason,''), created_at, updated_at`
+  captured_amount, refunded_amount, refunded_elsewhere, by_token, fee_amount, risk, capture_until,
+  coalesce(capture_amount, 0), coalesce(void_reason, ''), capture_tried_at, void_tried_at, applied, coalesce(not_applied_reason,''), created_at, updated_at`
 
 func scan(row pgx.CollectableRow) (Payment, error) {
 	var p Payment
 	var redirect []byte
 	err := row.Scan(&p.ID, &p.CheckoutID, &p.OrderID, &p.Attempt, &p.Gateway, &p.Method, &p.Amount, &p.Currency, &p.Status, &p.ReturnURL, &p.Account, &p.LiveMode,
 		&p.Reference, &p.CaptureRef, &redirect, &p.ExpiresAt, &p.PayableUntil, &p.Closed, &p.BeginTriedAt, &p.SettleTriedAt, &p.CloseTriedAt, &p.BegunAt, &p.Code, &p.Message, &p.Review,
-		&p.Captured, &p.Refunded, &p.RefundedElsewhere, &p.ByToken, &p.Fee, &p.Risk, &p.CaptureUntil, &p.Applied, &p.NotAppliedReason, &p.CreatedAt, &p.UpdatedAt)
+		&p.Captured, &p.Refunded, &p.RefundedElsewhere, &p.ByToken, &p.Fee, &p.Risk, &p.CaptureUntil,
+		&p.CaptureAmount, &p.VoidReason, &p.CaptureTriedAt, &p.VoidTriedAt, &p.Applied, &p.NotAppliedReason, &p.CreatedAt, &p.UpdatedAt)
 	if err == nil && redirect != nil {
 		err = json.Unmarshal(redirect, &p.Redirect)
 	}
@@ -166,9 +177,11 @@ type Effect string
 
 // The effects on an attempt.
 const (
-	EffectBegin  Effect = "begin"
-	EffectSettle Effect = "settle"
-	EffectClose  Effect = "close"
+	EffectBegin   Effect = "begin"
+	EffectSettle  Effect = "settle"
+	EffectClose   Effect = "close"
+	EffectCapture Effect = "capture"
+	EffectVoid    Effect = "void"
 )
 
 // Announce writes that an effect is about to be tried and returns the payment
@@ -187,6 +200,10 @@ func Announce(ctx context.Context, tx pgx.Tx, tenant, paymentID string, e Effect
 		column = "settle_tried_at"
 	case EffectClose:
 		column = "close_tried_at"
+	case EffectCapture:
+		column = "capture_tried_at"
+	case EffectVoid:
+		column = "void_tried_at"
 	default:
 		return before, askedAt, fmt.Errorf("no effect %q", e)
 	}
@@ -212,7 +229,9 @@ var ErrGivenUp = errors.New("the attempt was given up before it began")
 
 // Begun records what Begin answered: where the buyer pays, and until when an
 // attempt that nobody closes can be paid (the link's own end when the provider
-// names one, with a margin for a buyer who is in the middle of it).
+// names one, with a margin for a buyer who is in the middle of it). It is also
+// recorded for an attempt with a token that was doubted meanwhile: it says under
+// which name the provider can be asked.
 func Begun(ctx context.Context, tx pgx.Tx, tenant, paymentID string, a Answer, c Capabilities, account string, live bool) error {
 	redirect, err := json.Marshal(a.Redirect)
 	if err != nil {
@@ -220,10 +239,10 @@ func Begun(ctx context.Context, tx pgx.Tx, tenant, paymentID string, a Answer, c
 	}
 	tag, err := tx.Exec(ctx, `UPDATE payments SET reference = $3, capture_ref = CASE WHEN $4 = '' THEN capture_ref ELSE $4 END, redirect = $5, expires_at = $6,
 	       begun_at = coalesce(begun_at, now()), payable_until = least($6::timestamptz + interval '2 minutes', coalesce(begun_at, now()) + make_interval(secs => $7)),
-	       account = $8, live_mode = $9, updated_at = now(),
+	       account = $8, live_mode = $9, updated_at = now(), capture_until = coalesce(begun_at, now()) + make_interval(secs => nullif($10, 0)),
 	       due_at = least($6::timestamptz + interval '2 minutes', coalesce(begun_at, now()) + make_interval(secs => $7)) + interval '10 minutes'
-	 WHERE tenant = $1 AND id = $2 AND status = 'pending'`,
-		tenant, paymentID, a.Reference, a.CaptureRef, redirect, nullTime(a.ExpiresAt), c.PayableFor.Seconds(), account, live)
+	 WHERE tenant = $1 AND id = $2 AND (status = 'pending' OR status = 'unknown' AND by_token AND begun_at IS NULL)`,
+		tenant, paymentID, a.Reference, a.CaptureRef, redirect, nullTime(a.ExpiresAt), c.PayableFor.Seconds(), account, live, captureFor(c))
 	if err != nil {
 		return fmt.Errorf("payment %s begun: %w", paymentID, err)
 	}
@@ -231,6 +250,14 @@ func Begun(ctx context.Context, tx pgx.Tx, tenant, paymentID string, a Answer, c
 		return fmt.Errorf("%w: %s", ErrGivenUp, paymentID)
 	}
 	return nil
+}
+
+// captureFor is in seconds; zero when approvals are captured at once.
+func captureFor(c Capabilities) float64 {
+	if !c.DefersCapture {
+		return 0
+	}
+	return c.CaptureFor.Seconds()
 }
 
 func nullTime(t time.Time) *time.Time {
@@ -246,8 +273,11 @@ func nullTime(t time.Time) *time.Time {
 // leaves the status as it is.
 func After(current Status, a Answer, lapse Status) Status {
 	if current.Approved() {
-		if current == StatusAuthorized && a.Outcome == OutcomeApproved && a.Captured {
+		switch {
+		case current == StatusAuthorized && a.Outcome == OutcomeApproved && a.Captured:
 			return StatusCaptured
+		case current == StatusAuthorized && gone(a):
+			return lapse
 		}
 		return current
 	}
@@ -282,6 +312,13 @@ func After(current Status, a Answer, lapse Status) Status {
 	return current
 }
 
+// gone reports whether an authorization is no more: voided, or not captured in
+// time. What says that the buyer gave up, or that the provider knows of nothing
+// (any longer), is no proof of that.
+func gone(a Answer) bool {
+	return a.Outcome == OutcomeDeclined && a.Closed && a.Code != CodeAborted && a.Code != CodeFormTimeout && a.Code != CodeNoSuchAttempt
+}
+
 // Put records an answer on a locked payment and returns its new status. closed
 // says that nothing can be approved on it any more.
 func Put(ctx context.Context, tx pgx.Tx, tenant string, p Payment, a Answer, to Status, closed bool) error {
@@ -291,10 +328,15 @@ func Put(ctx context.Context, tx pgx.Tx, tenant string, p Payment, a Answer, to 
 		due = "10 minutes"
 	}
 	captured := int64(0)
-	if a.Outcome == OutcomeApproved && a.Captured && !p.Status.Approved() || p.Status == StatusAuthorized && to == StatusCaptured {
+	if NewMoney(p, a) {
 		captured = a.Amount
 		if captured <= 0 {
 			captured = p.Amount
+		}
+	}
+	if p.Applied && !to.Approved() {
+		if err := unapply(ctx, tx, tenant, p.ID, LostReason(p)); err != nil {
+			return err
 		}
 	}
 	if captured > 0 {
@@ -317,18 +359,37 @@ func Put(ctx context.Context, tx pgx.Tx, tenant string, p Payment, a Answer, to 
 		}
 	}
 	_, err := tx.Exec(ctx, `UPDATE payments SET status = $3, updated_at = now(),
-	     due_at = CASE WHEN $4::text IS NULL THEN NULL WHEN status = $3 THEN coalesce(due_at, now() + $4::text::interval) ELSE greatest(payable_until, now()) + $4::text::interval END,
+	     due_at = CASE WHEN $3 = 'authorized' THEN CASE WHEN status = 'authorized' THEN due_at ELSE `+authorizedFrom+` END WHEN $4::text IS NULL THEN NULL WHEN status = $3 THEN coalesce(due_at, now() + $4::text::interval) ELSE greatest(payable_until, now()) + $4::text::interval END,
+	     capture_until = CASE WHEN $3 = 'authorized' AND status <> 'authorized' THEN capture_until + (greatest(begun_at, $16) - begun_at) ELSE capture_until END,
+	     begun_at = CASE WHEN by_token AND $7 <> '' THEN coalesce(begun_at, begin_tried_at) ELSE begun_at END,
 	     closed = closed OR $5, captured_amount = captured_amount + $6,
 	     reference = CASE WHEN $7 = '' THEN reference ELSE $7 END, capture_ref = CASE WHEN $8 = '' THEN capture_ref ELSE $8 END,
 	     authorization_code = CASE WHEN $9 = '' THEN authorization_code ELSE $9 END, card_last4 = CASE WHEN $10 = '' THEN card_last4 ELSE $10 END,
 	     method = CASE WHEN $11 = '' THEN method ELSE $11 END, installments = greatest(installments, $12), code = CASE WHEN applied AND $13 = '' THEN code ELSE $13 END, message = $14, review = $15,
 	     redirect = CASE WHEN $3 = 'pending' THEN redirect END
 	   WHERE tenant = $1 AND id = $2`,
-		tenant, p.ID, to, due, closed, captured, a.Reference, a.CaptureRef, a.AuthorizationCode, a.CardLast4, a.Method, a.Installments, a.Code, clip(a.Message, 300), a.Review)
+		tenant, p.ID, to, due, closed, captured, a.Reference, a.CaptureRef, a.AuthorizationCode, a.CardLast4, a.Method, a.Installments, a.Code, clip(a.Message, 300), a.Review, nullTime(a.ApprovedAt))
 	if err != nil {
 		return fmt.Errorf("record %s on payment %s: %w", to, p.ID, err)
 	}
 	return nil
+}
+
+// authorizedFrom is authorizedDue for the statement that moves capture_until.
+const authorizedFrom = `coalesce(capture_until + (greatest(begun_at, $16) - begun_at) - interval '24 hours', now() + interval '6 days')`
+
+// NewMoney reports whether an answer tells of money taken that is not in the
+// captures yet.
+func NewMoney(p Payment, a Answer) bool {
+	return a.Outcome == OutcomeApproved && a.Captured && p.Captured == 0
+}
+
+// LostReason says why an authorization that paid an order pays nothing any more.
+func LostReason(p Payment) string {
+	if p.VoidTriedAt != nil {
+		return NotAppliedVoided
+	}
+	return ReasonLapsed
 }
 
 func clip(s string, n int) string {
@@ -350,7 +411,9 @@ func Mismatch(p Payment, a Answer) string {
 		return "currency"
 	case p.Account != "" && a.Account != "" && a.Account != p.Account:
 		return "account"
-	case a.LiveMode != p.LiveMode:
+	case a.LiveMode != p.LiveMode && (p.Account != "" || !p.ByToken):
+		// Which account an attempt with a token went to is known by Begin's
+		// answer; where that was lost nothing can be compared.
 		return "live_mode"
 	case a.Refunded > 0:
 		// Given back at the provider before we knew of it.
@@ -382,18 +445,20 @@ func Choose(ctx context.Context, tx pgx.Tx, tenant, id, checkoutID string, c Cho
 
 // Chosen is the buyer's choice for an attempt: its own, else that of its
 // checkout; the zero Choice when there is none. A token is for the gateway that
-// made it.
+// made it, and the checkout's is for its first attempt only: nobody is charged by
+// it who has asked to pay in another way.
 func Chosen(ctx context.Context, tx pgx.Tx, tenant string, p Payment) (Choice, error) {
 	var c Choice
-	err := tx.QueryRow(ctx, `SELECT gateway, method, installments, coalesce(token, '') FROM payment_choices WHERE tenant = $1 AND id = ANY($2) ORDER BY (id = $3) DESC LIMIT 1`,
-		tenant, choiceIDs(p), p.ID).Scan(&c.Gateway, &c.Method, &c.Installments, &c.Token)
+	var own bool
+	err := tx.QueryRow(ctx, `SELECT gateway, method, installments, coalesce(token, ''), id = $3 FROM payment_choices WHERE tenant = $1 AND id = ANY($2) ORDER BY (id = $3) DESC LIMIT 1`,
+		tenant, choiceIDs(p), p.ID).Scan(&c.Gateway, &c.Method, &c.Installments, &c.Token, &own)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Choice{}, nil
 	}
 	if err != nil {
 		return Choice{}, fmt.Errorf("choice of payment %s: %w", p.ID, err)
 	}
-	if c.Gateway != p.Gateway {
+	if c.Gateway != p.Gateway || !own && p.Attempt > 1 {
 		c.Token = ""
 	}
 	return c, nil

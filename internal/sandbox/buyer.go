@@ -53,9 +53,12 @@ type page struct {
 type stepInput struct {
 	step        buyerStep
 	card        string // "", debit or prepaid
+	parts       int    // instalments; 0: none
 	declineCode string
 	amount      int64 // 0: what was asked for
 	postReturn  bool
+	risk        string // "", normal, elevated or highest
+	review      bool   // held up for a person
 }
 
 // stepResult is what became of the payment and how the browser goes back; nil
@@ -195,6 +198,17 @@ func readStep(r *http.Request) (stepInput, error) {
 	}
 	if !slices.Contains(buyerSteps, in.step) {
 		return in, fmt.Errorf("step %s: %w", in.step, errNotFound)
+	}
+	if text := r.FormValue("installments"); text != "" {
+		parts, err := strconv.Atoi(text)
+		if err != nil || parts < 0 || parts > 48 || parts > 0 && in.card != "" && in.card != "credit" {
+			return in, invalidInput{"installments are 0 to 48, of a credit card"}
+		}
+		in.parts = parts
+	}
+	in.risk, in.review = r.FormValue("risk"), r.FormValue("review") == "true"
+	if !slices.Contains([]string{"", "normal", "elevated", "highest"}, in.risk) {
+		return in, invalidInput{"risk is normal, elevated or highest"}
 	}
 	if !slices.Contains([]string{"", "credit", "debit", "prepaid"}, in.card) {
 		return in, invalidInput{"card is credit, debit or prepaid"}

@@ -8,6 +8,8 @@
 //
 //	/transbank/...                       base URL of the Webpay adapter
 //	/stripe/...                          base URL of the Stripe adapter
+//	/khipu/...                           base URL of the Khipu adapter
+//	/flow/...                            base URL of the Flow adapter
 //	GET  /buyer/{id}                     the buyer's page; id is the merchant's payment id
 //	                                     (buy_order, client_reference_id), a token or a session id
 //	POST /buyer/{id}/{step}              approve, decline, abort, timeout, error
@@ -18,7 +20,11 @@
 //	PUT|GET /config/{provider}           see the provider's configuration type
 //	GET  /ledger                         ?gateway= ?since=RFC3339
 //	POST /ledger/charges, /ledger/refunds  entries made by hand, for tests of an audit
-//	POST /ledger/refunds/{reference}/fail  a Stripe refund that succeeded fails days later
+//	POST /ledger/refunds/{reference}/{succeed|fail}  a refund that is pending ends, or one that
+//	                                     succeeded fails days later, where the provider knows that
+//	POST /disputes/{payment id}/{open|won|lost}  the buyer's bank takes a payment back, and
+//	                                     leaves it with the merchant in the end, or not
+//	GET  /settlements/transbank          CSV of ?date=YYYY-MM-DD (Chile's day), ?account=commerce code
 //	GET  /deliveries/{provider}          how many notifications wait, arrived, were dropped
 //	POST /events/stripe/{event}/resend   sends an event once more
 //	GET  /healthz
@@ -31,13 +37,27 @@
 //
 //	return=false          the browser never comes back
 //	return_method=POST    Webpay comes back with POST instead of GET
-//	card=debit|prepaid    Webpay: the kind of card (credit unless said)
+//	card=debit|prepaid    Webpay, Flow: the kind of card (credit unless said)
+//	installments=n        Webpay: in how many, by credit card
 //	decline_code=...      Stripe: why the issuer declines
+//	risk=elevated|highest Stripe: Radar's rating of the payment (normal unless said)
+//	review=true           Stripe: Radar holds it up for a person
+//	decline_code=bank_error  Khipu: DemoBank fails, and the buyer may try again
 //	amount=n              the provider takes another amount than it was asked to
 //
 // Webpay plays a return at the end of each step. Stripe does after approve and
 // abort; a declined card leaves the buyer on the page, and a session that
 // expires sends nobody anywhere. Abort leaves a Stripe session open.
+//
+// Flow plays the same POST with the token after approve, decline and abort, and
+// none after timeout and error. A declined order is over; one that the buyer
+// left, or where the form broke, can be paid until its time is. A Flow refund is
+// decided by its receiver after refund_seconds of PUT /config/flow.
+//
+// Khipu plays one after approve, which leaves the transfer in verification for a
+// while (verifying_ms of its configuration) before it is money and notified, and
+// after decline (the payer says no, which ends it) and abort (which does not).
+// Its disputes are only ever lost.
 //
 // # Faults
 //
@@ -57,8 +77,11 @@
 // The operations are create, status, commit, refund and capture for Transbank;
 // create_session, get_session, list_sessions, expire_session, get_intent,
 // list_intents, search_intents, capture_intent, cancel_intent, create_refund,
-// get_refund, list_refunds, get_charge, list_charges, get_event, list_events
-// and get_account for Stripe; "*" is any. Kinds:
+// get_refund, list_refunds, get_charge, list_charges, get_dispute,
+// list_disputes, get_review, approve_review, get_event, list_events and
+// get_account for Stripe; create, status, payments, refund, refund_cancel and
+// refund_status for Flow; create_payment, get_payment, delete_payment,
+// refund_payment and create_refund for Khipu; "*" is any. Kinds:
 //
 //	timeout_after_effect   acts, persists, never answers
 //	error_500              500 without acting
@@ -66,14 +89,17 @@
 //	rate_limited           429 without acting
 //	refuse                 the provider's own 4xx without acting
 //	cut_before             closes the connection without acting
+//	cut_during             acts, persists, closes the connection in the middle of the answer
 //	cut_after              acts, persists, closes the connection
 //	hold_answer            acts, persists, answers after release
 //
 // # The ledger
 //
 // A charge is money taken: a Webpay transaction whose commit was approved, a
-// Stripe intent that succeeded. Status is captured, partially_refunded,
-// refunded or reversed; an authorization that was not captured is listed as
-// authorized, and as voided once it is given up: neither took money. Each
-// reversal or refund is an entry of refunds with status succeeded or failed.
+// Stripe intent that succeeded, a transfer that Khipu has reconciled. Status is
+// captured, partially_refunded, refunded or reversed, disputed while the buyer's
+// bank has it back and charged_back when it keeps it; an authorization that was
+// not captured is listed as authorized, and as voided once it is given up or its
+// time is over: neither took money. Each reversal or refund is an entry of
+// refunds with status pending, succeeded or failed.
 package sandbox

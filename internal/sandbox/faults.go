@@ -46,11 +46,12 @@ const (
 	faultRateLimited faultKind = "rate_limited"
 	faultRefuse      faultKind = "refuse"
 	faultCutBefore   faultKind = "cut_before"
+	faultCutDuring   faultKind = "cut_during"
 	faultCutAfter    faultKind = "cut_after"
 	faultHold        faultKind = "hold_answer"
 )
 
-var faultKinds = []faultKind{faultTimeout, faultError500, faultError503, faultRateLimited, faultRefuse, faultCutBefore, faultCutAfter, faultHold}
+var faultKinds = []faultKind{faultTimeout, faultError500, faultError503, faultRateLimited, faultRefuse, faultCutBefore, faultCutDuring, faultCutAfter, faultHold}
 
 // beforeActing: the provider answers with an error and does nothing.
 func (k faultKind) beforeActing() bool {

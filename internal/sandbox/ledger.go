@@ -31,6 +31,8 @@ const (
 	chargePartiallyRefunded chargeStatus = "partially_refunded"
 	chargeRefunded          chargeStatus = "refunded"
 	chargeReversed          chargeStatus = "reversed"
+	chargeDisputed          chargeStatus = "disputed"     // the buyer's bank has taken it back for now
+	chargeChargedBack       chargeStatus = "charged_back" // and for good
 )
 
 // ledgerRefund is money that a provider gave back.
@@ -43,15 +45,28 @@ type ledgerRefund struct {
 	Reference string       `json:"reference"`
 	CreatedAt time.Time    `json:"created_at"`
 	Account   string       `json:"account"`
-	HandMade  bool         `json:"hand_made,omitempty"`
+	// Code is the authorization's, where the provider gives one.
+	Code     string `json:"code,omitempty"`
+	HandMade bool   `json:"hand_made,omitempty"`
 }
 
 type refundStatus string
 
 const (
+	refundPending   refundStatus = "pending" // accepted, and no money moved yet
 	refundSucceeded refundStatus = "succeeded"
 	refundFailed    refundStatus = "failed"
 )
+
+// refundSettler is a provider whose refunds are not over when they are asked
+// for: one that is pending goes through or not, one that went through fails
+// days later.
+type refundSettler interface {
+	// settleRefund lets the refund with the ledger's reference succeed or fail;
+	// reason is the provider's word for why, "" its usual one. errNotFound when
+	// it is not this provider's, errNotRefundable when it is over already.
+	settleRefund(t *tx, reference string, succeed bool, reason string) (ledgerRefund, error)
+}
 
 var (
 	errNotFound      = errors.New("not found")
@@ -95,6 +110,36 @@ func (s *Server) serveLedger() {
 	s.mux.HandleFunc("GET /ledger", s.getLedger)
 	s.mux.HandleFunc("POST /ledger/charges", s.postCharge)
 	s.mux.HandleFunc("POST /ledger/refunds", s.postRefund)
+	s.mux.HandleFunc("POST /ledger/refunds/{refund}/{outcome}", s.settleRefund)
+}
+
+// settleRefund plays what a provider decides about a refund later: succeed or
+// fail, with ?reason= in the provider's words.
+func (s *Server) settleRefund(w http.ResponseWriter, r *http.Request) {
+	reference, outcome := r.PathValue("refund"), r.PathValue("outcome")
+	if outcome != "succeed" && outcome != "fail" {
+		s.refused(w, fmt.Errorf("a refund can succeed or fail, not %s: %w", outcome, errNotFound))
+		return
+	}
+	var entry ledgerRefund
+	var refusal error
+	err := s.store.update(func(t *tx) {
+		refusal = fmt.Errorf("refund %s: %w", reference, errNotFound)
+		for _, name := range sortedKeys(s.providers) {
+			p, can := s.providers[name].(refundSettler)
+			if !can {
+				continue
+			}
+			if entry, refusal = p.settleRefund(t, reference, outcome == "succeed", r.FormValue("reason")); !errors.Is(refusal, errNotFound) {
+				return
+			}
+		}
+	})
+	if err = errors.Join(err, refusal); err != nil {
+		s.refused(w, err)
+		return
+	}
+	s.writeJSON(w, http.StatusOK, entry)
 }
 
 func (s *Server) getLedger(w http.ResponseWriter, r *http.Request) {

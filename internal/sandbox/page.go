@@ -30,8 +30,14 @@ func (s *Server) showPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.render(w, http.StatusOK, buyerPage, map[string]any{
-		"Page": p, "ID": url.PathEscape(id), "Amount": showAmount(p.Amount, p.Currency), "Returned": returned, "Webpay": p.Provider == transbankName,
+		"Page": p, "ID": url.PathEscape(id), "Amount": showAmount(p.Amount, p.Currency), "Returned": returned,
+		"Brand": brands[p.Provider], "Webpay": p.Provider == transbankName, "Cards": p.Provider == transbankName || p.Provider == flowName,
 	})
+}
+
+// brands are what the providers' pages call themselves.
+var brands = map[string]string{
+	transbankName: "Webpay Plus", stripeName: "Stripe Checkout", flowName: "Flow", "mercadopago": "Mercado Pago", "khipu": "Khipu",
 }
 
 // sendBrowser ends a step taken with a button: a redirect, or a form that
@@ -60,7 +66,10 @@ func (s *Server) render(w http.ResponseWriter, status int, tmpl *template.Templa
 // showAmount writes money as Chile does: $12.990, or US$129,90.
 func showAmount(amount int64, currency string) string {
 	whole, rest := amount, ""
-	if !zeroDecimal(currency) {
+	switch {
+	case threeDecimal(currency):
+		whole, rest = amount/1000, fmt.Sprintf(",%03d", amount%1000)
+	case !zeroDecimal(currency):
 		whole, rest = amount/100, fmt.Sprintf(",%02d", amount%100)
 	}
 	text := strconv.FormatInt(whole, 10)
@@ -80,10 +89,10 @@ func showAmount(amount int64, currency string) string {
 	return strings.ToUpper(currency) + " " + grouped.String() + rest
 }
 
-// zeroDecimal: the currency has no minor unit (docs.stripe.com/currencies).
+// zeroDecimal: the currency has no minor unit in ISO 4217.
 func zeroDecimal(currency string) bool {
 	switch strings.ToUpper(currency) {
-	case "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF":
+	case "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND", "VUV", "XAF", "XOF", "XPF":
 		return true
 	}
 	return false
@@ -105,14 +114,14 @@ var buyerPage = template.Must(template.New("buyer").Parse(`<!doctype html>
 <html lang="es"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>Pago de prueba</title>` + pageStyle + `</head>
 <body class="{{if .Webpay}}webpay{{else}}stripe{{end}}">
-<header><strong>{{if .Webpay}}Webpay Plus{{else}}Stripe Checkout{{end}}</strong> · página de prueba</header>
+<header><strong>{{.Brand}}</strong> · página de prueba</header>
 <main>
 <p>{{.Page.Merchant}}</p>
 <p class="amount">{{.Amount}}</p>
 <dl><dt>Pago</dt><dd>{{.Page.PaymentID}}</dd>{{with .Page.Description}}<dt>Detalle</dt><dd>{{.}}</dd>{{end}}<dt>Estado</dt><dd>{{.Page.Status}}</dd></dl>
 {{with .Page.Notice}}<p class="notice">{{.}}</p>{{end}}
 {{if .Page.Open}}
-<form method="post" action="/buyer/{{.ID}}/approve"><input type="hidden" name="browser" value="1">{{if .Webpay}}<p><label>Tarjeta <select name="card"><option value="credit">Crédito</option><option value="debit">Débito</option><option value="prepaid">Prepago</option></select></label></p>{{end}}<button class="pay">Pagar</button></form>
+<form method="post" action="/buyer/{{.ID}}/approve"><input type="hidden" name="browser" value="1">{{if .Cards}}<p><label>Tarjeta <select name="card"><option value="credit">Crédito</option><option value="debit">Débito</option><option value="prepaid">Prepago</option></select></label></p>{{end}}<button class="pay">Pagar</button></form>
 <form method="post" action="/buyer/{{.ID}}/decline"><input type="hidden" name="browser" value="1"><button>Rechazar</button></form>
 <form method="post" action="/buyer/{{.ID}}/abort"><input type="hidden" name="browser" value="1"><button>Anular</button></form>
 <form method="post" action="/buyer/{{.ID}}/timeout"><input type="hidden" name="browser" value="1"><button>Dejar vencer</button></form>

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -168,7 +169,7 @@ func Open(opts Options) (*Server, error) {
 		stop: stop,
 		done: ctx.Done(),
 	}
-	for _, p := range []provider{newTransbank(s), newStripe(s)} {
+	for _, p := range []provider{newTransbank(s), newStripe(s), newFlow(s), newKhipu(s), newMercadoPago(s)} {
 		s.providers[p.name()] = p
 		mine := p.buckets()
 		if s.couriers[p.name()] != nil {
@@ -194,6 +195,7 @@ func Open(opts Options) (*Server, error) {
 	s.serveBuyer()
 	s.serveFaults()
 	s.serveLedger()
+	s.serveDisputes()
 	s.serveConfig()
 	s.serveDeliveries()
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -281,6 +283,9 @@ func (s *Server) serveAPI(p provider) http.HandlerFunc {
 		if !deliver {
 			panic(http.ErrAbortHandler) // closes the connection without an answer
 		}
+		if plan.kind == faultCutDuring {
+			s.sendHalf(w, answer)
+		}
 		s.send(w, answer)
 	}
 }
@@ -363,6 +368,17 @@ func (s *Server) send(w http.ResponseWriter, answer reply) {
 	}
 }
 
+// sendHalf begins an answer and closes the connection in the middle of it.
+func (s *Server) sendHalf(w http.ResponseWriter, answer reply) {
+	w.Header().Set("Content-Length", strconv.Itoa(len(answer.body)+1))
+	answer.body = answer.body[:len(answer.body)/2]
+	s.send(w, answer)
+	if err := http.NewResponseController(w).Flush(); err != nil {
+		s.log.Debug("answer not delivered", "error", err)
+	}
+	panic(http.ErrAbortHandler)
+}
+
 // writeJSON answers one of the sandbox's own endpoints.
 func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
 	raw, err := json.MarshalIndent(v, "", "  ")
@@ -393,7 +409,7 @@ func (s *Server) refused(w http.ResponseWriter, err error) {
 		s.problem(w, http.StatusBadRequest, "invalid", invalid.message)
 	case errors.Is(err, errNotFound):
 		s.problem(w, http.StatusNotFound, "not_found", err.Error())
-	case errors.Is(err, errPageClosed), errors.Is(err, errNotRefundable):
+	case errors.Is(err, errPageClosed), errors.Is(err, errNotRefundable), errors.Is(err, errNotDisputable):
 		s.problem(w, http.StatusConflict, "conflict", err.Error())
 	default:
 		s.fail(w, err)

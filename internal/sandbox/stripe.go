@@ -31,8 +31,9 @@ var (
 // github.com/stripe/stripe-go v76.25.0. Each test key is an account of its own.
 //
 // Where Stripe publishes nothing the sandbox chose: the smallest amounts
-// (minimumAmount); an intent of a session that expires is canceled with reason
-// automatic; refunds succeed at once; only lower-case currencies pass.
+// (minimumAmount) and the fee (processingFee); an intent of a session that
+// expires is canceled with reason automatic; refunds succeed at once unless
+// PUT /config says pending; only lower-case currencies pass.
 type stripe struct {
 	s *Server
 
@@ -58,10 +59,17 @@ const (
 	bucketTimeline      = "stripe_timeline" // kind/account/sequence -> id
 	bucketOpenSessions  = "stripe_open"     // expires_at/id -> id
 	bucketIdempotency   = "stripe_idempotency"
+
+	bucketStripeDisputes = "stripe_disputes"
+	bucketStripeReviews  = "stripe_reviews"
+	bucketStripeHolds    = "stripe_holds" // capture_before/charge -> intent
 )
 
 func (*stripe) buckets() []string {
-	return []string{bucketSessions, bucketIntents, bucketStripeCharges, bucketStripeRefunds, bucketEvents, bucketTimeline, bucketOpenSessions, bucketIdempotency}
+	return []string{
+		bucketSessions, bucketIntents, bucketStripeCharges, bucketStripeRefunds, bucketEvents, bucketTimeline, bucketOpenSessions, bucketIdempotency,
+		bucketStripeDisputes, bucketStripeReviews, bucketStripeHolds,
+	}
 }
 
 func (p *stripe) name() string { return stripeName }
@@ -70,7 +78,7 @@ func (p *stripe) start(ctx context.Context, running *sync.WaitGroup) error {
 	running.Add(1)
 	go func() {
 		defer running.Done()
-		p.expireSessions(ctx)
+		p.runClock(ctx)
 	}()
 	return nil
 }
@@ -85,11 +93,15 @@ type stripeAccountConfig struct {
 	WebhookSecret string `json:"webhook_secret"`
 	// Events are the types sent; empty means the default set.
 	Events []string `json:"events"`
+	// Refunds is what a refund is at first: succeeded (unless said) or pending,
+	// as where the buyer's bank takes its time.
+	Refunds string `json:"refunds,omitempty"`
 }
 
 var defaultEvents = []string{
 	"checkout.session.completed", "checkout.session.expired", "payment_intent.payment_failed",
-	"charge.refunded", "charge.refund.updated",
+	"charge.captured", "charge.expired", "charge.refunded", "charge.refund.updated",
+	"charge.dispute.created", "charge.dispute.closed", "review.opened", "review.closed",
 }
 
 // accountOf names a key's account: acct_sandbox_demo for sk_test_sandbox_demo.
@@ -109,6 +121,8 @@ func (p *stripe) configure(t *tx, raw []byte) (any, error) {
 		return nil, invalidInput{"secret_key begins with sk_test_"}
 	case c.SecretKey != "" && c.Account != "" && c.Account != accountOf(c.SecretKey):
 		return nil, invalidInput{"the account of this key is " + accountOf(c.SecretKey)}
+	case c.Refunds != "" && c.Refunds != "succeeded" && c.Refunds != "pending":
+		return nil, invalidInput{"refunds is succeeded or pending"}
 	case c.WebhookURL != "" && !isWebURL(strings.ReplaceAll(c.WebhookURL, "{tenant}", "x")):
 		return nil, invalidInput{"webhook_url is an http or https URL"}
 	}
@@ -201,6 +215,10 @@ func (p *stripe) operations() []operation {
 		{"get_refund", http.MethodGet, "/v1/refunds/{}", expandOnly, p.getRefund},
 		{"list_charges", http.MethodGet, "/v1/charges", paging("payment_intent").with("customer", "transfer_group"), p.listCharges},
 		{"get_charge", http.MethodGet, "/v1/charges/{}", expandOnly, p.getCharge},
+		{"list_disputes", http.MethodGet, "/v1/disputes", paging("payment_intent", "charge"), p.listDisputes},
+		{"get_dispute", http.MethodGet, "/v1/disputes/{}", expandOnly, p.getDispute},
+		{"get_review", http.MethodGet, "/v1/reviews/{}", expandOnly, p.getReview},
+		{"approve_review", http.MethodPost, "/v1/reviews/{}/approve", expandOnly, p.approveReview},
 		{"list_events", http.MethodGet, "/v1/events", paging("type").with("types", "delivery_success"), p.listEvents},
 		{"get_event", http.MethodGet, "/v1/events/{}", expandOnly, p.getEvent},
 		{"get_account", http.MethodGet, "/v1/account", expandOnly, p.getAccount},

@@ -32,12 +32,6 @@ var sessionShape = hash(map[string]*shape{
 	"payment_method_options", "redirect_on_completion", "return_url", "setup_intent_data", "shipping_address_collection",
 	"shipping_options", "subscription_data", "tax_id_collection")
 
-// minimumAmount stands in for about half a US dollar (docs.stripe.com/currencies);
-// the peso's figure is the sandbox's choice.
-var minimumAmount = map[string]int64{"clp": 500, "usd": 50, "eur": 50, "gbp": 30, "brl": 50, "mxn": 1000, "ars": 50000, "pen": 200, "cop": 200000, "jpy": 50}
-
-const maximumAmount = 99_999_999
-
 var stripeLocales = strings.Fields("auto bg cs da de el en en-GB es es-419 et fi fil fr fr-CA hr hu id it ja ko lt lv ms mt nb nl pl pt pt-BR ro ru sk sl sv th tr vi zh zh-HK zh-TW")
 
 func (p *stripe) createSession(t *tx, r *request) (map[string]any, *stripeError) {
@@ -199,9 +193,10 @@ func (p *stripe) readItems(form *formNode, x *stripeSession) *stripeError {
 		}
 	}
 	if x.Amount < minimumAmount[x.Currency] {
-		return &stripeError{code: "amount_too_small", message: fmt.Sprintf("The Checkout Session's total amount due must add up to at least %s", showAmount(minimumAmount[x.Currency], x.Currency))}
+		least := isoAmount(minimumAmount[x.Currency], x.Currency)
+		return &stripeError{code: "amount_too_small", message: "The Checkout Session's total amount due must add up to at least " + showAmount(least, x.Currency)}
 	}
-	return nil
+	return wrongUnits(x.Amount, x.Currency, "line_items")
 }
 
 func readExpiry(form *formNode, now time.Time, x *stripeSession) *stripeError {
@@ -300,8 +295,12 @@ func (p *stripe) expire(t *tx, x stripeSession, r *request) stripeSession {
 	return x
 }
 
-// expireSessions closes the sessions whose time is up, until ctx ends.
-func (p *stripe) expireSessions(ctx context.Context) {
+// holdKey orders the authorizations by the end of their time.
+func holdKey(x stripeCharge) string { return ordered(uint64(x.CaptureBefore)) + x.ID }
+
+// runClock closes the sessions and lets the authorizations go whose time is up,
+// until ctx ends.
+func (p *stripe) runClock(ctx context.Context) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -311,50 +310,60 @@ func (p *stripe) expireSessions(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := p.expireDue(); err != nil {
-			p.s.log.Error("expire Stripe sessions", "error", err)
+			p.s.log.Error("expire Stripe sessions and authorizations", "error", err)
 		}
 	}
 }
 
 func (p *stripe) expireDue() error {
+	sessions, holds := p.dueIn(bucketOpenSessions), p.dueIn(bucketStripeHolds)
+	var some bool
+	look := func(t *tx) { some = len(sessions(t))+len(holds(t)) > 0 }
+	if err := p.s.store.view(look); err != nil || !some {
+		return err
+	}
+	return p.s.store.update(func(t *tx) {
+		for _, id := range sessions(t) {
+			if x, found := get[stripeSession](t, bucketSessions, id); found {
+				p.expire(t, x, nil)
+			}
+		}
+		for _, id := range holds(t) {
+			if x, found := get[stripeIntent](t, bucketIntents, id); found {
+				p.lapse(t, x)
+			}
+		}
+	})
+}
+
+// dueIn reads the ids of a bucket ordered by time whose time has come, at most
+// 100 at once.
+func (p *stripe) dueIn(bucket string) func(*tx) []string {
 	limit := ordered(uint64(p.s.now().Unix()) + 1)
-	var due []string
-	collect := func(t *tx) {
-		due = nil
-		each(t, bucketOpenSessions, "", func(key, id string) bool {
+	return func(t *tx) (due []string) {
+		each(t, bucket, "", func(key, id string) bool {
 			if key >= limit || len(due) == 100 {
 				return false
 			}
 			due = append(due, id)
 			return true
 		})
+		return due
 	}
-	if err := p.s.store.view(collect); err != nil || len(due) == 0 {
-		return err
-	}
-	return p.s.store.update(func(t *tx) {
-		collect(t)
-		for _, id := range due {
-			if x, found := get[stripeSession](t, bucketSessions, id); found {
-				p.expire(t, x, nil)
-			}
-		}
-	})
 }
 
-// hosted adds the checkout page and the panel's way to let a refund fail.
+// hosted adds the checkout page.
 func (p *stripe) hosted(mux *http.ServeMux) {
 	mux.HandleFunc("GET /"+stripeName+"/c/pay/{session}", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/buyer/"+r.PathValue("session"), http.StatusSeeOther)
 	})
-	mux.HandleFunc("POST /ledger/refunds/{refund}/fail", p.failRefund)
 }
 
 func (p *stripe) page(t *tx, id string) (page, bool) {
 	x, found := get[stripeSession](t, bucketSessions, id)
 	out := page{
 		PaymentID: paymentID(x), Merchant: "Comercio " + x.Account, Description: x.Description,
-		Amount: x.Amount, Currency: x.Currency, Status: x.Status, Open: x.Status == "open",
+		Amount: isoAmount(x.Amount, x.Currency), Currency: x.Currency, Status: x.Status, Open: x.Status == "open",
 	}
 	if x.expired(p.s.now()) {
 		out.Status, out.Open = "expired", false
@@ -375,7 +384,7 @@ func (p *stripe) step(t *tx, id string, in stepInput) (stepResult, error) {
 	}
 	switch in.step {
 	case stepApprove:
-		p.approve(t, x, in.amount)
+		p.approve(t, x, in)
 		back := browserReturn{Method: http.MethodGet, URL: strings.ReplaceAll(x.SuccessURL, "{CHECKOUT_SESSION_ID}", x.ID)}
 		return stepResult{Status: "approved", Return: &back}, nil
 	case stepDecline, stepError:
@@ -434,24 +443,29 @@ func (p *stripe) confirm(t *tx, x *stripeSession, charge *stripeCharge) stripeIn
 }
 
 // approve: the buyer pays. With manual capture the money is only held.
-func (p *stripe) approve(t *tx, x stripeSession, amount int64) {
-	if amount != 0 {
-		x.Amount = amount
+func (p *stripe) approve(t *tx, x stripeSession, in stepInput) {
+	if in.amount != 0 {
+		x.Amount = stripeUnits(in.amount, x.Currency)
 	}
 	var charge stripeCharge
 	intent := p.confirm(t, &x, &charge)
 	charge.Status, x.Status = "succeeded", "complete"
+	charge.Risk, charge.Review = in.risk, in.review
 	intent.LastError, intent.PaymentMethod = nil, "pm_1"+randomText(23, alphanumeric)
 	entry := ledgerCharge{
-		PaymentID: intent.PaymentID, Gateway: stripeName, Amount: intent.Amount, Currency: strings.ToUpper(x.Currency),
+		PaymentID: intent.PaymentID, Gateway: stripeName, Amount: isoAmount(intent.Amount, x.Currency), Currency: strings.ToUpper(x.Currency),
 		Status: chargeAuthorized, Reference: intent.ID, CreatedAt: p.s.now(), Account: x.Account,
 	}
 	if x.CaptureMethod == "manual" {
 		intent.Status = "requires_capture"
 		charge.CaptureBefore = p.s.now().Add(7 * 24 * time.Hour).Unix()
+		put(t, bucketStripeHolds, holdKey(charge), intent.ID)
 	} else {
 		intent.Status, intent.Captured, charge.Captured = "succeeded", intent.Amount, intent.Amount
 		x.PaymentStatus, entry.Status = "paid", chargeCaptured
+	}
+	if in.review {
+		p.openReview(t, &intent, charge)
 	}
 	put(t, bucketIntents, intent.ID, intent)
 	put(t, bucketStripeCharges, charge.ID, charge)

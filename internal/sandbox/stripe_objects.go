@@ -61,6 +61,7 @@ type stripeIntent struct {
 	CanceledAt          int64             `json:"canceled_at"`
 	CancellationReason  string            `json:"cancellation_reason"`
 	LastError           map[string]any    `json:"last_error"`
+	Review              string            `json:"review"`
 	Secret              string            `json:"secret"`
 }
 
@@ -79,6 +80,11 @@ type stripeCharge struct {
 	DeclineCode   string `json:"decline_code"`
 	Email         string `json:"email"`
 	Voided        bool   `json:"voided"`
+	Risk          string `json:"risk"`
+	Review        bool   `json:"review"`  // was put under one
+	Dispute       string `json:"dispute"` // its id
+	CapturedAt    int64  `json:"captured_at"`
+	Released      int64  `json:"released"` // authorized, not captured
 }
 
 // stripeRefund is a stored refund.
@@ -93,6 +99,7 @@ type stripeRefund struct {
 	Status        string            `json:"status"`
 	Reason        string            `json:"reason"`
 	FailureReason string            `json:"failure_reason"`
+	Release       bool              `json:"release"` // of what was not captured: no money of the merchant's
 	Metadata      map[string]string `json:"metadata"`
 }
 
@@ -112,9 +119,10 @@ type stripeEvent struct {
 // property that is always null here.
 var expandable = map[string]map[string]string{
 	"checkout.session": {"payment_intent": "payment_intent", "customer": "", "invoice": "", "setup_intent": "", "subscription": "", "payment_link": ""},
-	"payment_intent":   {"latest_charge": "charge", "customer": "", "invoice": "", "review": "", "application": "", "on_behalf_of": ""},
-	"charge":           {"payment_intent": "payment_intent", "refunds": "", "customer": "", "invoice": "", "review": ""},
-	"refund":           {"payment_intent": "payment_intent", "charge": "charge"},
+	"payment_intent":   {"latest_charge": "charge", "customer": "", "invoice": "", "review": "review", "application": "", "on_behalf_of": ""},
+	"charge":           {"payment_intent": "payment_intent", "refunds": "", "customer": "", "invoice": "", "review": "review", "balance_transaction": ""},
+	"refund":           {"payment_intent": "payment_intent", "charge": "charge", "balance_transaction": ""},
+	"dispute":          {"charge": "charge", "payment_intent": "payment_intent"},
 }
 
 // expansion are the paths of one object to expand.
@@ -254,6 +262,12 @@ func (p *stripe) viewIntent(t *tx, x stripeIntent, e expansion) map[string]any {
 	if x.Status == "requires_capture" {
 		capturable = x.Amount
 	}
+	review := orNull(x.Review)
+	if e.has("review") {
+		if found, ok := get[stripeReview](t, bucketStripeReviews, x.Review); ok {
+			review = viewReview(found)
+		}
+	}
 	var lastError any
 	if x.LastError != nil {
 		lastError = x.LastError
@@ -269,7 +283,7 @@ func (p *stripe) viewIntent(t *tx, x stripeIntent, e expansion) map[string]any {
 		"next_action": nil, "on_behalf_of": nil, "payment_method": orNull(x.PaymentMethod),
 		"payment_method_configuration_details": nil,
 		"payment_method_options":               map[string]any{"card": map[string]any{"installments": nil, "mandate_options": nil, "network": nil, "request_three_d_secure": "automatic"}},
-		"payment_method_types":                 []string{"card"}, "processing": nil, "receipt_email": orNull(x.ReceiptEmail), "review": nil,
+		"payment_method_types":                 []string{"card"}, "processing": nil, "receipt_email": orNull(x.ReceiptEmail), "review": review,
 		"setup_future_usage": nil, "shipping": nil, "source": nil, "statement_descriptor": orNull(x.StatementDescriptor),
 		"statement_descriptor_suffix": orNull(x.StatementSuffix), "status": x.Status, "transfer_data": nil, "transfer_group": nil,
 	}
@@ -278,13 +292,20 @@ func (p *stripe) viewIntent(t *tx, x stripeIntent, e expansion) map[string]any {
 func (p *stripe) viewCharge(t *tx, x stripeCharge, e expansion) map[string]any {
 	intent, _ := get[stripeIntent](t, bucketIntents, x.Intent)
 	failed := x.Status == "failed"
-	outcome := map[string]any{"network_status": "approved_by_network", "reason": nil, "risk_level": "normal", "seller_message": "Payment complete.", "type": "authorized"}
+	outcome := map[string]any{"network_status": "approved_by_network", "reason": nil, "risk_level": riskOf(x), "seller_message": "Payment complete.", "type": "authorized"}
+	if x.Review {
+		outcome["type"], outcome["reason"], outcome["seller_message"] = "manual_review", "elevated_risk_level", "Stripe evaluated this payment as having elevated risk, and placed it in your manual review queue."
+	}
 	var failureCode, failureMessage, balance any
 	if failed {
 		failureCode, failureMessage = declineError(x.DeclineCode)
-		outcome = map[string]any{"network_status": "declined_by_network", "reason": x.DeclineCode, "risk_level": "normal", "seller_message": "The bank did not return any further details with this decline.", "type": "issuer_declined"}
+		outcome = map[string]any{"network_status": "declined_by_network", "reason": x.DeclineCode, "risk_level": riskOf(x), "seller_message": "The bank did not return any further details with this decline.", "type": "issuer_declined"}
 	} else if x.Captured > 0 {
-		balance = "txn_" + strings.TrimPrefix(x.ID, "ch_")
+		id := "txn_" + strings.TrimPrefix(x.ID, "ch_")
+		balance = id
+		if e.has("balance_transaction") {
+			balance = viewBalance(id, "charge", x.ID, x.Currency, x.Captured, processingFee(x.Captured), max(x.Created, x.CapturedAt))
+		}
 	}
 	card := map[string]any{
 		"amount_authorized": x.Amount, "brand": "visa", "checks": map[string]any{"address_line1_check": nil, "address_postal_code_check": nil, "cvc_check": "pass"},
@@ -295,11 +316,11 @@ func (p *stripe) viewCharge(t *tx, x stripeCharge, e expansion) map[string]any {
 		card["capture_before"] = x.CaptureBefore
 	}
 	out := map[string]any{
-		"id": x.ID, "object": "charge", "amount": x.Amount, "amount_captured": x.Captured, "amount_refunded": x.Refunded,
+		"id": x.ID, "object": "charge", "amount": x.Amount, "amount_captured": x.Captured, "amount_refunded": x.Refunded + x.Released,
 		"application": nil, "application_fee": nil, "application_fee_amount": nil, "balance_transaction": balance,
 		"billing_details":                 map[string]any{"address": emptyAddress(), "email": orNull(x.Email), "name": "Persona de Prueba", "phone": nil},
 		"calculated_statement_descriptor": "SANDBOX", "captured": x.Captured > 0, "created": x.Created, "currency": x.Currency,
-		"customer": nil, "description": orNull(intent.Description), "disputed": false, "failure_balance_transaction": nil,
+		"customer": nil, "description": orNull(intent.Description), "disputed": x.Dispute != "", "failure_balance_transaction": nil,
 		"failure_code": failureCode, "failure_message": failureMessage, "fraud_details": map[string]any{}, "invoice": nil,
 		"livemode": false, "metadata": metadataOf(intent.Metadata), "on_behalf_of": nil, "outcome": outcome, "paid": !failed,
 		"payment_intent": orNull(x.Intent), "payment_method": orNull(intent.PaymentMethod),
@@ -323,9 +344,21 @@ func (p *stripe) viewCharge(t *tx, x stripeCharge, e expansion) map[string]any {
 	return out
 }
 
+// riskOf is Radar's rating, which most payments have as normal.
+func riskOf(x stripeCharge) string {
+	if x.Risk == "" {
+		return "normal"
+	}
+	return x.Risk
+}
+
 func (p *stripe) viewRefund(t *tx, x stripeRefund, e expansion) map[string]any {
+	balance := any("txn_" + strings.TrimPrefix(x.ID, "re_"))
+	if e.has("balance_transaction") {
+		balance = viewBalance("txn_"+strings.TrimPrefix(x.ID, "re_"), "refund", x.ID, x.Currency, -x.Amount, 0, x.Created)
+	}
 	out := map[string]any{
-		"id": x.ID, "object": "refund", "amount": x.Amount, "balance_transaction": "txn_" + strings.TrimPrefix(x.ID, "re_"),
+		"id": x.ID, "object": "refund", "amount": x.Amount, "balance_transaction": balance,
 		"charge": x.Charge, "created": x.Created, "currency": x.Currency,
 		"destination_details": map[string]any{"card": map[string]any{"reference": nil, "reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"}, "type": "card"},
 		"metadata":            metadataOf(x.Metadata), "payment_intent": orNull(x.Intent), "reason": orNull(x.Reason),

@@ -1,11 +1,9 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
 	"iter"
 	"math"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -73,10 +71,17 @@ func (p *stripe) captureIntent(t *tx, r *request) (map[string]any, *stripeError)
 	if charge.CaptureBefore != 0 && p.s.now().Unix() > charge.CaptureBefore {
 		return nil, &stripeError{code: "capture_charge_authorization_expired", executed: true, message: "The authorization on this charge has expired and it can no longer be captured."}
 	}
-	x.Status, x.Captured, charge.Captured = "succeeded", amount, amount
+	if refused := wrongUnits(amount, x.Currency, "amount_to_capture"); refused != nil {
+		return nil, refused
+	}
+	x.Status, x.Captured, charge.Captured, charge.CapturedAt = "succeeded", amount, amount, p.s.now().Unix()
+	t.remove(bucketStripeHolds, holdKey(charge))
 	for key, value := range r.form.at("metadata").metadata() {
 		x.Metadata = metadataOf(x.Metadata)
 		x.Metadata[key] = value
+	}
+	if charge.Released = x.Amount - amount; charge.Released > 0 {
+		x.Refunds = append(x.Refunds, p.release(t, charge))
 	}
 	put(t, bucketIntents, x.ID, x)
 	put(t, bucketStripeCharges, charge.ID, charge)
@@ -85,12 +90,25 @@ func (p *stripe) captureIntent(t *tx, r *request) (map[string]any, *stripeError)
 		put(t, bucketSessions, session.ID, session)
 	}
 	t.book(ledgerCharge{
-		PaymentID: x.PaymentID, Gateway: stripeName, Amount: amount, Currency: strings.ToUpper(x.Currency),
+		PaymentID: x.PaymentID, Gateway: stripeName, Amount: isoAmount(amount, x.Currency), Currency: strings.ToUpper(x.Currency),
 		Status: chargeCaptured, Reference: x.ID, CreatedAt: p.s.now(), Account: x.Account,
 	})
 	p.emit(t, x.Account, "charge.captured", p.viewCharge(t, charge, nil), r)
 	p.emit(t, x.Account, "payment_intent.succeeded", p.viewIntent(t, x, nil), r)
 	return p.viewIntent(t, x, e), nil
+}
+
+// release writes the refund under which a charge shows what was authorized and
+// not captured
+// (github.com/woocommerce/woocommerce-gateway-stripe issue 1073 and pull request 861).
+func (p *stripe) release(t *tx, charge stripeCharge) string {
+	x := stripeRefund{
+		ID: "re_3" + randomText(23, alphanumeric), Account: charge.Account, Intent: charge.Intent, Charge: charge.ID, Created: charge.CapturedAt,
+		Amount: charge.Released, Currency: charge.Currency, Status: "succeeded", Release: true,
+	}
+	put(t, bucketStripeRefunds, x.ID, x)
+	p.index(t, "refund", x.Account, x.ID)
+	return x.ID
 }
 
 var cancelable = []string{"requires_payment_method", "requires_capture", "requires_confirmation", "requires_action", "processing"}
@@ -124,12 +142,25 @@ func (p *stripe) cancel(t *tx, x stripeIntent, reason string, r *request) stripe
 		if charge, ok := get[stripeCharge](t, bucketStripeCharges, x.Charges[len(x.Charges)-1]); ok {
 			charge.Voided, charge.Refunded = true, charge.Amount
 			put(t, bucketStripeCharges, charge.ID, charge)
+			t.remove(bucketStripeHolds, holdKey(charge))
 		}
 	}
 	x.Status, x.CancellationReason, x.CanceledAt = "canceled", reason, p.s.now().Unix()
 	put(t, bucketIntents, x.ID, x)
 	p.emit(t, x.Account, "payment_intent.canceled", p.viewIntent(t, x, nil), r)
 	return x
+}
+
+// lapse lets go of an authorization that nobody captured in time
+// (docs.stripe.com/payments/place-a-hold-on-a-payment-method).
+func (p *stripe) lapse(t *tx, x stripeIntent) {
+	charge, found := get[stripeCharge](t, bucketStripeCharges, x.Charges[len(x.Charges)-1])
+	if !found || x.Status != "requires_capture" {
+		return
+	}
+	p.cancel(t, x, "automatic", nil)
+	charge, _ = get[stripeCharge](t, bucketStripeCharges, charge.ID)
+	p.emit(t, x.Account, "charge.expired", p.viewCharge(t, charge, nil), nil)
 }
 
 func (p *stripe) createRefund(t *tx, r *request) (map[string]any, *stripeError) {
@@ -177,6 +208,9 @@ func (p *stripe) giveBack(t *tx, intent stripeIntent, amount int64, reason strin
 	}
 	charge, _ := get[stripeCharge](t, bucketStripeCharges, intent.Charges[len(intent.Charges)-1])
 	left := charge.Captured - charge.Refunded
+	if dispute, found := get[stripeDispute](t, bucketStripeDisputes, charge.Dispute); found && dispute.Status != "won" {
+		return stripeRefund{}, &stripeError{code: "charge_disputed", executed: true, message: "Charge " + charge.ID + " has been charged back; cannot issue a refund."}
+	}
 	if left == 0 {
 		return stripeRefund{}, &stripeError{code: "charge_already_refunded", message: "Charge " + charge.ID + " has already been refunded.", executed: true}
 	}
@@ -185,11 +219,17 @@ func (p *stripe) giveBack(t *tx, intent stripeIntent, amount int64, reason strin
 	}
 	if amount > left {
 		return stripeRefund{}, &stripeError{param: "amount", executed: true, message: fmt.Sprintf(
-			"Refund amount (%s) is greater than unrefunded amount on charge (%s)", showAmount(amount, charge.Currency), showAmount(left, charge.Currency))}
+			"Refund amount (%s) is greater than unrefunded amount on charge (%s)", showAmount(isoAmount(amount, charge.Currency), charge.Currency), showAmount(isoAmount(left, charge.Currency), charge.Currency))}
+	}
+	if refused := wrongUnits(amount, charge.Currency, "amount"); refused != nil {
+		return stripeRefund{}, refused
 	}
 	x := stripeRefund{
 		ID: "re_3" + randomText(23, alphanumeric), Account: intent.Account, Intent: intent.ID, Charge: charge.ID, Created: p.s.now().Unix(),
 		Amount: amount, Currency: charge.Currency, Status: "succeeded", Reason: reason, Metadata: metadata,
+	}
+	if conf := p.webhook(t, intent.Account); conf.Refunds != "" {
+		x.Status = conf.Refunds
 	}
 	charge.Refunded += amount
 	intent.Refunds = append(intent.Refunds, x.ID)
@@ -198,13 +238,14 @@ func (p *stripe) giveBack(t *tx, intent stripeIntent, amount int64, reason strin
 	put(t, bucketIntents, intent.ID, intent)
 	p.index(t, "refund", x.Account, x.ID)
 	p.bookRefund(t, intent, charge, x)
+	p.closeReview(t, intent.Review, "refunded", r)
 	p.emit(t, x.Account, "charge.refunded", p.viewCharge(t, charge, nil), r)
 	return x, nil
 }
 
 func (p *stripe) bookRefund(t *tx, intent stripeIntent, charge stripeCharge, x stripeRefund) ledgerRefund {
 	entry := ledgerRefund{
-		PaymentID: intent.PaymentID, Gateway: stripeName, Amount: x.Amount, Currency: strings.ToUpper(x.Currency),
+		PaymentID: intent.PaymentID, Gateway: stripeName, Amount: isoAmount(x.Amount, x.Currency), Currency: strings.ToUpper(x.Currency),
 		Status: refundStatus(x.Status), Reference: x.ID, CreatedAt: p.s.now(), Account: x.Account,
 	}
 	t.bookRefund(entry)
@@ -225,6 +266,7 @@ func (p *stripe) refundByHand(t *tx, session string, amount int64) (ledgerRefund
 		return ledgerRefund{}, fmt.Errorf("session %s: %w", session, errNotFound)
 	}
 	intent, _ := get[stripeIntent](t, bucketIntents, x.Intent)
+	amount = stripeUnits(amount, intent.Currency)
 	refund, refused := p.giveBack(t, intent, amount, "requested_by_customer", nil, nil)
 	if refused != nil {
 		return ledgerRefund{}, fmt.Errorf("%w: %s", errNotRefundable, refused.message)
@@ -233,40 +275,31 @@ func (p *stripe) refundByHand(t *tx, session string, amount int64) (ledgerRefund
 	return entry, nil
 }
 
-// failRefund turns a refund that succeeded into one that failed, as happens
-// when the buyer's bank sends the money back days later.
-func (p *stripe) failRefund(w http.ResponseWriter, r *http.Request) {
-	reason := r.FormValue("reason")
-	if reason == "" {
-		reason = "expired_or_canceled_card"
+// settleRefund ends a refund that is pending, or turns one that succeeded into
+// one that failed, as happens when the buyer's bank sends the money back days
+// later.
+func (p *stripe) settleRefund(t *tx, reference string, succeed bool, reason string) (ledgerRefund, error) {
+	x, found := get[stripeRefund](t, bucketStripeRefunds, reference)
+	switch {
+	case !found || x.Release:
+		return ledgerRefund{}, fmt.Errorf("refund %s: %w", reference, errNotFound)
+	case x.Status != "pending" && (succeed || x.Status != "succeeded"):
+		return ledgerRefund{}, fmt.Errorf("%w: the refund is %s", errNotRefundable, x.Status)
 	}
-	var entry ledgerRefund
-	var refusal error
-	err := p.s.store.update(func(t *tx) {
-		refusal = nil
-		x, found := get[stripeRefund](t, bucketStripeRefunds, r.PathValue("refund"))
-		if !found {
-			refusal = fmt.Errorf("refund %s: %w", r.PathValue("refund"), errNotFound)
-			return
-		}
-		if x.Status != "succeeded" {
-			refusal = fmt.Errorf("%w: the refund is %s", errNotRefundable, x.Status)
-			return
-		}
-		intent, _ := get[stripeIntent](t, bucketIntents, x.Intent)
-		charge, _ := get[stripeCharge](t, bucketStripeCharges, x.Charge)
+	intent, _ := get[stripeIntent](t, bucketIntents, x.Intent)
+	charge, _ := get[stripeCharge](t, bucketStripeCharges, x.Charge)
+	if x.Status = "succeeded"; !succeed {
 		x.Status, x.FailureReason = "failed", reason
+		if reason == "" {
+			x.FailureReason = "expired_or_canceled_card"
+		}
 		charge.Refunded -= x.Amount
-		put(t, bucketStripeRefunds, x.ID, x)
-		put(t, bucketStripeCharges, charge.ID, charge)
-		entry = p.bookRefund(t, intent, charge, x)
-		p.emit(t, x.Account, "charge.refund.updated", p.viewRefund(t, x, nil), nil)
-	})
-	if err = errors.Join(err, refusal); err != nil {
-		p.s.refused(w, err)
-		return
 	}
-	p.s.writeJSON(w, http.StatusOK, entry)
+	put(t, bucketStripeRefunds, x.ID, x)
+	put(t, bucketStripeCharges, charge.ID, charge)
+	entry := p.bookRefund(t, intent, charge, x)
+	p.emit(t, x.Account, "charge.refund.updated", p.viewRefund(t, x, nil), nil)
+	return entry, nil
 }
 
 func (p *stripe) getRefund(t *tx, r *request) (map[string]any, *stripeError) {

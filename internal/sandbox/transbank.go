@@ -40,8 +40,10 @@ var (
 //
 // Where Transbank publishes nothing the sandbox chose: an approved form that is
 // not committed within commit_window_seconds is given up and cannot be
-// committed; the status of everything that was not committed is INITIALIZED;
-// all amounts are Chilean pesos.
+// committed; the status of everything that was not committed is INITIALIZED,
+// that of an authorization which nobody captured in 7 days REVERSED; the amount
+// of a transaction captured in part stays what was authorized, and its balance
+// is what is left of the capture; all amounts are Chilean pesos.
 type transbank struct{ s *Server }
 
 func newTransbank(s *Server) *transbank { return &transbank{s} }
@@ -97,6 +99,7 @@ type webpayTransaction struct {
 	CapturedAt  time.Time   `json:"captured_at"`
 	Balance     int64       `json:"balance"` // not yet given back
 	Refunds     int         `json:"refunds"`
+	Parts       int         `json:"parts"` // instalments
 }
 
 func (x *webpayTransaction) committed() bool {
@@ -118,15 +121,74 @@ func (x *webpayTransaction) captured() bool { return !x.Deferred || !x.CapturedA
 const (
 	bucketWebpay       = "webpay"        // token -> webpayTransaction
 	bucketWebpayOrders = "webpay_orders" // commerce/buy_order -> token
+	bucketWebpayHolds  = "webpay_holds"  // end of the authorization/token -> token
 )
 
+// authorizedFor is how long an authorization can be captured
+// (transbankdevelopers.cl/producto/webpay).
+const authorizedFor = 7 * 24 * time.Hour
+
+func webpayHold(x webpayTransaction) string {
+	return ordered(uint64(x.CommittedAt.Add(authorizedFor).UnixMilli())) + x.Token
+}
+
 func (*transbank) buckets() []string {
-	return []string{bucketWebpay, bucketWebpayOrders}
+	return []string{bucketWebpay, bucketWebpayOrders, bucketWebpayHolds}
 }
 
 func (p *transbank) name() string { return transbankName }
 
-func (p *transbank) start(context.Context, *sync.WaitGroup) error { return nil }
+// start lets the authorizations go whose time is over.
+func (p *transbank) start(ctx context.Context, running *sync.WaitGroup) error {
+	running.Add(1)
+	go func() {
+		defer running.Done()
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if err := p.lapse(); err != nil {
+				p.s.log.Error("let Webpay's authorizations go", "error", err)
+			}
+		}
+	}()
+	return nil
+}
+
+func (p *transbank) lapse() error {
+	limit := ordered(uint64(p.s.now().UnixMilli()))
+	var due map[string]string
+	collect := func(t *tx) {
+		due = map[string]string{}
+		each(t, bucketWebpayHolds, "", func(key, token string) bool {
+			if key >= limit || len(due) == 100 {
+				return false
+			}
+			due[key] = token
+			return true
+		})
+	}
+	if err := p.s.store.view(collect); err != nil || len(due) == 0 {
+		return err
+	}
+	return p.s.store.update(func(t *tx) {
+		collect(t)
+		for key, token := range due {
+			t.remove(bucketWebpayHolds, key)
+			x, found := get[webpayTransaction](t, bucketWebpay, token)
+			if !found || x.Stage != webpayDone || x.captured() {
+				continue
+			}
+			x.Stage, x.Balance = webpayReversed, 0
+			put(t, bucketWebpay, token, x)
+			t.rebook(transbankName, token, chargeVoided)
+		}
+	})
+}
 
 func (p *transbank) settings(t *tx) transbankConfig {
 	c, _ := get[transbankConfig](t, bucketConfig, transbankName)
@@ -443,6 +505,7 @@ func (p *transbank) commit(c *call, commerce, token string) reply {
 			status := chargeCaptured
 			if x.Deferred {
 				status = chargeAuthorized
+				put(t, bucketWebpayHolds, webpayHold(x), token)
 			}
 			t.book(p.charge(x, status, x.Amount))
 		}
@@ -499,13 +562,16 @@ func (p *transbank) view(x webpayTransaction) map[string]any {
 	if !x.committed() {
 		return out
 	}
-	out["card_detail"] = map[string]string{"card_number": webpayCards[x.PaymentType]}
+	out["card_detail"] = map[string]string{"card_number": webpayCard(x.PaymentType)}
 	out["payment_type_code"] = x.PaymentType
 	if x.Stage == webpayFailed {
 		out["status"], out["vci"], out["response_code"] = "FAILED", "TSN", -1
 		return out
 	}
 	out["vci"], out["response_code"], out["authorization_code"] = "TSY", 0, x.AuthCode
+	if x.Parts > 0 {
+		out["installments_number"], out["installments_amount"] = x.Parts, (x.Amount+int64(x.Parts)-1)/int64(x.Parts)
+	}
 	out["status"] = map[webpayStage]string{
 		webpayDone: "AUTHORIZED", webpayCaptured: "CAPTURED", webpayReversed: "REVERSED",
 		webpayNullified: "NULLIFIED", webpayPartly: "PARTIALLY_NULLIFIED",
@@ -516,9 +582,35 @@ func (p *transbank) view(x webpayTransaction) map[string]any {
 	return out
 }
 
-// webpayCards are the last digits of the integration environment's test cards
-// by kind: credit, debit, prepaid.
-var webpayCards = map[string]string{"VN": "6623", "VD": "7763", "VP": "6590"}
+// webpayCard is the last digits of the integration environment's test card of
+// a kind: debit, prepaid or credit.
+func webpayCard(paymentType string) string {
+	switch paymentType {
+	case "VD":
+		return "7763"
+	case "VP":
+		return "6590"
+	}
+	return "6623"
+}
+
+// webpayType is the payment_type_code of a card and its instalments: two and
+// three are without interest, more with.
+func webpayType(card string, parts int) string {
+	switch {
+	case card == "debit":
+		return "VD"
+	case card == "prepaid":
+		return "VP"
+	case parts == 0:
+		return "VN"
+	case parts == 2:
+		return "S2"
+	case parts == 3:
+		return "SI"
+	}
+	return "VC"
+}
 
 func (p *transbank) refund(c *call, commerce, token string) reply {
 	fields, refused := webpayFields(c.body, "amount")
@@ -554,8 +646,10 @@ func (p *transbank) giveBack(t *tx, x webpayTransaction, amount int64) (map[stri
 		return nil, ledgerRefund{}, "Amount to refund is bigger than authorized"
 	case now.Sub(x.CommittedAt) > 90*24*time.Hour:
 		return nil, ledgerRefund{}, "Nullification period has expired (284)"
+	case amount < x.Balance && (x.PaymentType == "VD" || x.PaymentType == "VP"):
+		return nil, ledgerRefund{}, "Debit or prepaid transactions only allow reverses, not nullifications."
 	case amount < x.Balance && x.PaymentType != "VN":
-		return nil, ledgerRefund{}, "Partial nullification is not allowed (53)"
+		return nil, ledgerRefund{}, "Partial nullification is not allowed with installments (53)"
 	case amount < x.Balance && !x.captured():
 		return nil, ledgerRefund{}, "Operation not allowed"
 	}
@@ -567,6 +661,7 @@ func (p *transbank) giveBack(t *tx, x webpayTransaction, amount int64) (map[stri
 		PaymentID: x.BuyOrder, Gateway: transbankName, Amount: amount, Currency: "CLP", Status: refundSucceeded,
 		Reference: fmt.Sprintf("%s/%d", x.Token, x.Refunds), CreatedAt: now, Account: x.Commerce,
 	}
+	t.remove(bucketWebpayHolds, webpayHold(x))
 	var out map[string]any
 	status := chargePartiallyRefunded
 	switch {
@@ -578,8 +673,9 @@ func (p *transbank) giveBack(t *tx, x webpayTransaction, amount int64) (map[stri
 		if x.Balance == 0 {
 			x.Stage, status = webpayNullified, chargeRefunded
 		}
+		refund.Code = randomText(6, digits)
 		out = map[string]any{
-			"type": "NULLIFIED", "authorization_code": randomText(6, digits), "authorization_date": now.Format(webpayTime),
+			"type": "NULLIFIED", "authorization_code": refund.Code, "authorization_date": now.Format(webpayTime),
 			"nullified_amount": amount, "balance": x.Balance, "response_code": 0,
 		}
 	}
@@ -618,6 +714,8 @@ func (p *transbank) capture(c *call, commerce, token string) reply {
 			text = "Operation not allowed"
 		case !x.CapturedAt.IsZero():
 			text = "Transaction already captured"
+		case x.committed() && now.Sub(x.CommittedAt) > authorizedFor:
+			text = "Capture period has expired (284)"
 		case x.Stage != webpayDone:
 			text = "Transaction not found"
 		case x.BuyOrder != buyOrder:
@@ -626,12 +724,11 @@ func (p *transbank) capture(c *call, commerce, token string) reply {
 			text = "Invalid value for parameter: authorization_code"
 		case amount > x.Amount:
 			text = "Invalid value for parameter: capture_amount"
-		case now.Sub(x.CommittedAt) > 7*24*time.Hour:
-			text = "Capture period has expired (284)"
 		}
 		if text != "" {
 			return webpayError(http.StatusUnprocessableEntity, text)
 		}
+		t.remove(bucketWebpayHolds, webpayHold(x))
 		x.Stage, x.CapturedAt, x.Balance = webpayCaptured, now, amount
 		t.book(p.charge(x, chargeCaptured, amount))
 		put(t, bucketWebpay, token, x)
@@ -642,8 +739,10 @@ func (p *transbank) capture(c *call, commerce, token string) reply {
 }
 
 // hosted is the address that create answers: the browser comes with token_ws,
-// by a form or (since API 1.1) a link, and is shown the buyer's page.
+// by a form or (since API 1.1) a link, and is shown the buyer's page. Beside it
+// stands the day's settlement.
 func (p *transbank) hosted(mux *http.ServeMux) {
+	mux.HandleFunc("GET /settlements/"+transbankName, p.serveSettlement)
 	mux.HandleFunc("/"+transbankName+"/webpayserver/initTransaction", func(w http.ResponseWriter, r *http.Request) {
 		token := r.FormValue("token_ws")
 		found := false
@@ -684,7 +783,10 @@ func (p *transbank) step(t *tx, token string, in stepInput) (stepResult, error) 
 	conf := p.settings(t)
 	x.PaidAt = now
 	x.CommitUntil = now.Add(time.Duration(conf.CommitWindowSeconds) * time.Second)
-	x.PaymentType = map[string]string{"": "VN", "credit": "VN", "debit": "VD", "prepaid": "VP"}[in.card]
+	x.PaymentType, x.Parts = webpayType(in.card, in.parts), in.parts
+	if x.Deferred && x.PaymentType != "VN" {
+		return stepResult{}, invalidInput{"a deferred capture takes credit cards without instalments only"}
+	}
 	if in.amount != 0 {
 		x.Amount = in.amount
 	}

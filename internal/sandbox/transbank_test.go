@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -374,6 +375,74 @@ func TestWebpay_DebitIsRefundedWholeOnly(t *testing.T) {
 	require.Equal(t, 422, b.webpay(http.MethodPost, "/transactions/"+token+"/refunds", `{"amount":400}`).status)
 	b.clock.advance(4 * time.Hour)
 	require.Equal(t, "NULLIFIED", b.webpay(http.MethodPost, "/transactions/"+token+"/refunds", `{"amount":1000}`).json["type"])
+}
+
+func TestWebpay_InstalmentsShowAndAreRefundedWholeOnly(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for parts, kind := range map[int]string{2: "S2", 3: "SI", 6: "VC"} {
+		order := fmt.Sprintf("PAY-%d", parts)
+		token := b.webpayPaid(order, 1000, fmt.Sprintf("?installments=%d", parts))
+		status := b.webpay(http.MethodGet, "/transactions/"+token, "").json
+		require.Equal(t, kind, status["payment_type_code"])
+		require.EqualValues(t, parts, status["installments_number"])
+		require.EqualValues(t, (1000+parts-1)/parts, status["installments_amount"])
+		refused := b.webpay(http.MethodPost, "/transactions/"+token+"/refunds", `{"amount":400}`)
+		require.Equal(t, 422, refused.status)
+		require.Contains(t, refused.json["error_message"], "(53)")
+		require.Equal(t, 200, b.webpay(http.MethodPost, "/transactions/"+token+"/refunds", `{"amount":1000}`).status)
+	}
+	require.Equal(t, 400, b.own(http.MethodPost, "/buyer/PAY-2/approve?card=debit&installments=3", "").status)
+}
+
+func TestWebpay_AnAuthorizationLapsesAfterSevenDays(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	header := webpayHeader()
+	header.Set("Tbk-Api-Key-Id", "597055555540")
+	token := b.do(http.MethodPost, webpayPath+"/transactions", header, `{"buy_order":"PAY-1","session_id":"s","amount":1000,"return_url":"`+b.merchant.url+`/return"}`).json["token"].(string)
+	b.clock.advance(time.Minute)
+	b.buyer("PAY-1", "approve")
+	code := b.do(http.MethodPut, webpayPath+"/transactions/"+token, header, "").json["authorization_code"]
+	b.clock.advance(7*24*time.Hour + time.Second)
+	require.Eventually(t, func() bool { return b.ledger("").Charges[0].Status == chargeVoided }, 10*time.Second, 20*time.Millisecond)
+	late := b.do(http.MethodPut, webpayPath+"/transactions/"+token+"/capture", header, fmt.Sprintf(`{"buy_order":"PAY-1","authorization_code":%q,"capture_amount":1000}`, code))
+	require.Equal(t, 422, late.status)
+	require.Contains(t, late.json["error_message"], "(284)")
+	require.Empty(t, b.ledger("").Refunds)
+}
+
+func TestSettlement_HasTheSalesAndRefundsOfAChileanDay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	zone, err := time.LoadLocation("America/Santiago")
+	require.NoError(t, err)
+	token := b.webpayPaid("PAY-1", 29970, "")
+	require.Equal(t, 200, b.webpay(http.MethodPost, "/transactions/"+token+"/refunds", `{"amount":970}`).status)
+	code := b.webpay(http.MethodGet, "/transactions/"+token, "").json["authorization_code"].(string)
+	today := b.clock.Now().In(zone)
+	file := func(query string) [][]string {
+		got := b.own(http.MethodGet, "/settlements/transbank?"+query, "")
+		require.Equal(t, 200, got.status)
+		records, err := csv.NewReader(strings.NewReader(string(got.raw))).ReadAll()
+		require.NoError(t, err)
+		require.Equal(t, []string{"date", "commerce_code", "buy_order", "authorization_code", "kind", "amount", "currency", "fee", "reference"}, records[0])
+		return records[1:]
+	}
+	lines := file("date=" + today.Format(time.DateOnly) + "&account=597055555532")
+	require.Len(t, lines, 2)
+	at := lines[0][0]
+	require.Equal(t, []string{at, "597055555532", "PAY-1", code, "charge", "29970", "CLP", "885", token}, lines[0])
+	require.Equal(t, []string{"597055555532", "PAY-1"}, lines[1][1:3])
+	require.Len(t, lines[1][3], 6)
+	require.Equal(t, []string{"refund", "970", "CLP", "0", token + "/1"}, lines[1][4:])
+	moment, err := time.Parse(time.RFC3339, at)
+	require.NoError(t, err)
+	require.WithinDuration(t, today, moment, time.Minute)
+
+	require.Empty(t, file("date="+today.AddDate(0, 0, 1).Format(time.DateOnly)))
+	require.Empty(t, file("date="+today.Format(time.DateOnly)+"&account=597000000000"))
+	require.Equal(t, 400, b.own(http.MethodGet, "/settlements/transbank?date=today", "").status)
 }
 
 func TestWebpay_DeferredCodeTakesMoneyAtCapture(t *testing.T) {

@@ -238,7 +238,7 @@ func (s *Stack) startInside(ctx context.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		return gateways.New(credentials(s.DB, credentialKeys), gateways.Options{Client: httpclient.New(httpclient.Options{}), Logger: log}), nil
+		return gateways.New(credentials(s.DB, credentialKeys), gateways.Options{Client: httpclient.New(httpclient.Options{}), DB: s.DB, Logger: log}), nil
 	}
 	forAPI, err := registry()
 	if err != nil {

@@ -17,11 +17,11 @@ import (
 
 // Item is one thing that needs a person.
 type Item struct {
-	// Kind is parked, run (missing, terminated, failed, wedged ...), overdue or
-	// attention.
+	// Kind is parked, run (missing, terminated, failed, wedged ...), overdue,
+	// difference (between a provider's books and ours), dispute or attention.
 	Kind string `json:"kind"`
-	// Of says what is late: checkout, reservation, payment, refund, news,
-	// shipment; the step of a parked one.
+	// Of says what is late: checkout, reservation, payment, authorization,
+	// refund, news, shipment; the step of a parked one, the gateway of a dispute.
 	Of         string     `json:"of"`
 	WorkflowID *string    `json:"workflow_id"`
 	Subject    string     `json:"subject"`
@@ -55,10 +55,28 @@ WITH item AS (
   UNION ALL
   SELECT 'overdue', 'payment', CASE WHEN checkout_id IS NOT NULL THEN 'checkout:' || tenant || ':' || checkout_id END,
          id, 'overdue', 'the payment by ' || gateway || ' is ' || status || ' past its time', due_at, '', due_at, id
-    FROM payments WHERE tenant = $1 AND due_at < now()
+    FROM payments WHERE tenant = $1 AND due_at < now() AND status <> 'authorized'
   UNION ALL
-  SELECT 'overdue', 'refund', 'refund:' || tenant || ':' || id, id, 'overdue', 'the refund is ' || status || ' past its time', due_at, '', due_at, id
+  SELECT 'overdue', 'authorization', CASE WHEN capture_amount IS NOT NULL OR void_reason IS NOT NULL THEN 'capture:' || tenant || ':' || id END,
+         id, CASE WHEN capture_amount IS NULL AND void_reason IS NULL THEN 'capture_soon' ELSE 'overdue' END,
+         CASE WHEN void_reason IS NOT NULL THEN 'the authorization by ' || gateway || ' is not given back yet'
+              WHEN capture_amount IS NOT NULL THEN 'the authorization by ' || gateway || ' is not captured yet'
+              ELSE 'nobody has captured the authorization by ' || gateway END
+           || CASE WHEN capture_until IS NULL THEN '' WHEN capture_until < now() THEN '; its time was over at ' ELSE '; it lapses at ' END || coalesce(to_char(capture_until AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'), ''),
+         due_at, '', due_at, id
+    FROM payments WHERE tenant = $1 AND due_at < now() AND status = 'authorized'
+  UNION ALL
+  SELECT 'dispute', p.gateway, NULL, p.id, 'disputed',
+         'the buyer''s bank disputes ' || d.amount || ' ' || d.currency || ' (minor units) at ' || p.gateway || CASE WHEN d.reason = '' THEN '' ELSE ', ' || replace(d.reason, '_', ' ') END || ': answer it in the provider''s panel until '
+           || to_char(d.due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"') || CASE WHEN d.answer_by IS NULL THEN ' (the provider names no day)' ELSE '' END,
+         d.opened_at, '', d.due_at, d.id
+    FROM disputes d JOIN payments p ON p.tenant = d.tenant AND p.id = d.payment_id WHERE d.tenant = $1 AND d.status = 'open'
+  UNION ALL
+  SELECT 'overdue', 'refund', 'refund:' || tenant || ':' || coalesce(request_id, id), coalesce(request_id, id), 'overdue', 'the refund is ' || status || ' past its time', due_at, '', due_at, id
     FROM refunds WHERE tenant = $1 AND due_at < now()
+  UNION ALL
+  SELECT 'overdue', 'refund', 'refund:' || tenant || ':' || id, id, 'overdue', 'the refund waits for its payment past its time', due_at, '', due_at, id
+    FROM refund_requests WHERE tenant = $1 AND due_at < now()
   UNION ALL
   SELECT 'overdue', 'news', CASE WHEN p.checkout_id IS NOT NULL THEN 'checkout:' || i.tenant || ':' || p.checkout_id END,
          coalesce(p.id, nullif(i.payment_id, ''), i.id), 'overdue',
@@ -68,6 +86,13 @@ WITH item AS (
   UNION ALL
   SELECT 'overdue', 'shipment', NULL, order_id, 'overdue', 'the shipment from ' || warehouse || ' is ' || status || ' past its time', due_at, '', due_at, id
     FROM shipments WHERE tenant = $1 AND due_at < now()
+  UNION ALL
+  SELECT 'overdue', 'reconciliation', 'reconciliation:' || tenant || ':' || id, id, 'overdue', 'the reconciliation of ' || gateway || ' of ' || to_char(day, 'YYYY-MM-DD') || ' is ' || status || ' past its time', due_at, '', due_at, id
+    FROM reconciliations WHERE tenant = $1 AND due_at < now()
+  UNION ALL
+  SELECT 'difference', kind, NULL, id, result, gateway || ', ' || to_char(day, 'YYYY-MM-DD') || ': ' || replace(result, '_', ' ') || CASE WHEN payment_id = '' THEN '' ELSE ' (payment ' || payment_id || ')' END || ': ' || note,
+         created_at, 'compared with the provider''s books', due_at, id
+    FROM reconciliation_items WHERE tenant = $1 AND resolution = 'raised'
   UNION ALL
   SELECT 'attention', 'order', NULL, id, attention, 'the order asks for attention: ' || replace(attention, '_', ' '), updated_at, '', NULL, id
     FROM orders o WHERE tenant = $1 AND attention IS NOT NULL AND NOT EXISTS (SELECT FROM parked p WHERE p.tenant = o.tenant AND p.subject = o.id AND p.resolved_at IS NULL)
@@ -81,11 +106,13 @@ SELECT k.kind, k.of, k.workflow_id, k.subject,
           (SELECT number FROM checkouts c WHERE c.tenant = $1 AND c.id = k.subject),
           (SELECT number FROM payments p JOIN checkouts c ON c.tenant = p.tenant AND c.id = p.checkout_id WHERE p.tenant = $1 AND p.id = k.subject),
           (SELECT number FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id JOIN checkouts c ON c.tenant = p.tenant AND c.id = p.checkout_id WHERE r.tenant = $1 AND r.id = k.subject),
+          (SELECT number FROM reconciliation_items i JOIN payments p ON p.tenant = i.tenant AND p.id = i.payment_id JOIN checkouts c ON c.tenant = p.tenant AND c.id = p.checkout_id WHERE i.tenant = $1 AND i.id = k.subject),
+          (SELECT number FROM refund_requests q JOIN orders o ON o.tenant = q.tenant AND o.id = q.order_id WHERE q.tenant = $1 AND q.id = k.subject),
           (SELECT number FROM orders o WHERE o.tenant = $1 AND o.id = k.subject),
           (SELECT number FROM holds h JOIN checkouts c ON c.tenant = h.tenant AND c.id = h.checkout_id WHERE h.tenant = $1 AND h.id = k.subject))),
        k.reason, k.why, k.since, k.tried,
        ARRAY(SELECT DISTINCT v FROM parked p, unnest(p.verbs) v WHERE p.tenant = $1 AND p.workflow_id = k.workflow_id AND p.resolved_at IS NULL AND (k.kind <> 'parked' OR p.step = k.of) ORDER BY v)
-         || CASE WHEN EXISTS (SELECT FROM run_problems r WHERE r.tenant = $1 AND r.workflow_id = k.workflow_id) THEN ARRAY['restart'] ELSE '{}' END,
+         || CASE WHEN EXISTS (SELECT FROM run_problems r WHERE r.tenant = $1 AND r.workflow_id = k.workflow_id) THEN ARRAY['restart'] ELSE '{}' END || CASE WHEN k.kind = 'difference' THEN ARRAY['resolve'] ELSE '{}' END,
        k.due_at, k.key
   FROM keyed k WHERE ($2::timestamptz IS NULL OR (k.since, k.key) < ($2, $3))
  ORDER BY k.since DESC, k.key DESC LIMIT $4`

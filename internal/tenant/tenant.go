@@ -39,8 +39,10 @@ type Settings struct {
 	// included, counted from its start.
 	ReservationMaxSeconds int        `json:"reservation_max_seconds"`
 	Allocation            Allocation `json:"allocation"`
-	// Gateways in the order in which `auto` tries them.
+	// Gateways in the order in which `auto` tries them, where no rule of Routes
+	// fits. Those without credentials are passed over.
 	Gateways []string   `json:"gateways"`
+	Routes   []Route    `json:"routes,omitempty"`
 	Limits   HoldLimits `json:"limits"`
 	Freight  []Freight  `json:"freight"`
 	// DispatchHours is how long a paid order may wait for its warehouse before
@@ -81,7 +83,7 @@ func Defaults(id string) Settings {
 	return Settings{
 		NumberPrefix: prefix[:min(len(prefix), 8)], HoldSeconds: 900, MaxHoldSeconds: 3600, GraceSeconds: 300, ReservationMaxSeconds: 14 * 24 * 3600,
 		Allocation: Allocation{Rule: "nearest"},
-		Gateways:   []string{"transbank", "stripe"},
+		Gateways:   []string{"transbank", "mercadopago", "stripe", "flow", "khipu"},
 		Limits:     HoldLimits{OpenCheckouts: 5, UnitsHeld: 60, UnpaidInWindow: 20, WindowSeconds: 24 * 3600},
 		Freight: []Freight{
 			{Region: "RM", Service: "standard", MaxWeightGrams: 5000, Currency: "CLP", Amount: 3990},
@@ -113,6 +115,14 @@ func (s Settings) Validate() error {
 	}
 	if _, err := time.LoadLocation(s.TimeZone); err != nil {
 		return fmt.Errorf("time_zone: %w", err)
+	}
+	if err := validGateways("gateways", s.Gateways); err != nil {
+		return err
+	}
+	for i, r := range s.Routes {
+		if err := r.validate(fmt.Sprintf("routes[%d]", i)); err != nil {
+			return err
+		}
 	}
 	for _, o := range s.AllowedOrigins {
 		if u, err := url.Parse(o); o != "*" && (err != nil || u.Scheme != "https" || u.Host == "") {

@@ -13,6 +13,7 @@ import (
 
 // Event is one entry. Data holds ids, amounts and codes, no personal data.
 type Event struct {
+	Seq   int64          `json:"-"` // later events have higher ones
 	Kind  string         `json:"kind"`
 	At    time.Time      `json:"at"`
 	Actor string         `json:"actor"`
@@ -37,14 +38,24 @@ func Add(ctx context.Context, tx pgx.Tx, tenant, subject, kind, actor string, da
 
 // Of reads a subject's events, oldest first.
 func Of(ctx context.Context, tx pgx.Tx, tenant, subject string) ([]Event, error) {
-	rows, err := tx.Query(ctx, `SELECT kind, created_at, actor, data FROM events WHERE tenant = $1 AND subject = $2 ORDER BY seq`, tenant, subject)
+	return read(ctx, tx, `SELECT seq, kind, created_at, actor, data FROM events WHERE tenant = $1 AND subject = $2 ORDER BY seq`, tenant, subject)
+}
+
+// Newest reads up to n of a subject's events, newest first, those before the one
+// with seq before; 0 begins with the newest.
+func Newest(ctx context.Context, tx pgx.Tx, tenant, subject string, before int64, n int) ([]Event, error) {
+	return read(ctx, tx, `SELECT seq, kind, created_at, actor, data FROM events WHERE tenant = $1 AND subject = $2 AND ($3 = 0 OR seq < $3) ORDER BY seq DESC LIMIT $4`, tenant, subject, before, n)
+}
+
+func read(ctx context.Context, tx pgx.Tx, query, tenant, subject string, more ...any) ([]Event, error) {
+	rows, err := tx.Query(ctx, query, append([]any{tenant, subject}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("timeline of %s: %w", subject, err)
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Event, error) {
 		var e Event
 		var raw []byte
-		if err := row.Scan(&e.Kind, &e.At, &e.Actor, &raw); err != nil {
+		if err := row.Scan(&e.Seq, &e.Kind, &e.At, &e.Actor, &raw); err != nil {
 			return e, err
 		}
 		return e, json.Unmarshal(raw, &e.Data)

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,11 +53,47 @@ type Provider struct {
 	// NewDeferred, when set, makes an adapter whose approvals are only
 	// authorized.
 	NewDeferred func(t *testing.T, base string) payment.Gateway
+	// OneReturn: the way back is the same however the buyer left the page.
+	OneReturn bool
+	// NoCards: approvals name no card, for the buyer pays by transfer.
+	NoCards bool
+	// Signs is what a signed notification's signature covers.
+	Signs Signs
+	// NeverStale: the provider documents no tolerance, so an old notification
+	// is as good as a new one.
+	NeverStale bool
+	// RefundsUntraced: a refund can be asked about only by the provider's name of
+	// it, so that one whose answer was lost stays in doubt.
+	RefundsUntraced bool
+	// RefundsUntold: neither a payment nor the statement tells of refunds.
+	RefundsUntold bool
+	// EventIDsDiffer: a notification that is sent again has another id, or none.
+	EventIDsDiffer bool
+	// Token makes a single-use token of a card that approves or declines, as
+	// the provider's script would in the storefront. Needed where
+	// Capabilities.Tokens is set.
+	Token func(t *testing.T, sandbox string, approves bool) string
+	// Settings, when set, are what PUT /config/{name} of the sandbox gets before
+	// each case, for a provider whose own pace is slower than a test's.
+	Settings map[string]any
+	// TellsLostOnly: the provider tells of a dispute only when it is lost, and
+	// notifies nobody.
+	TellsLostOnly bool
 }
 
-// Operations of a provider; Close is empty where Capabilities.CloseIsOurs.
+// Signs names the parts of a notification that the provider signs, the
+// signature itself among them: a byte changed in any of them is a forgery.
+type Signs struct {
+	Headers []string
+	Query   []string
+	Body    bool
+}
+
+// Operations of a provider; Close is empty where Capabilities.CloseIsOurs,
+// Capture and Cancel are where there is no NewDeferred. Token is the Begin of a
+// payment by token.
 type Operations struct {
-	Begin, Settle, Lookup, Close, Refund, LookupRefund, Capture string
+	Begin, Settle, Lookup, Close, Refund, LookupRefund, Capture, Cancel, Token string
 }
 
 // bundle is one test's sandbox, merchant and adapter.
@@ -66,7 +103,11 @@ type bundle struct {
 	gateway  payment.Gateway
 	sandbox  string // URL
 	merchant *merchant
+	later    *atomic.Int64 // how far the sandbox's clock is ahead of ours
 }
+
+// pass lets time go by at the provider.
+func (b *bundle) pass(d time.Duration) { b.later.Add(int64(d)) }
 
 // merchant is where the provider sends browsers and notifications.
 type merchant struct {
@@ -84,8 +125,9 @@ type note struct {
 	body   []byte
 }
 
+// delivery is a copy: a test that forges one leaves the note as it came.
 func (n note) delivery() payment.Delivery {
-	return payment.Delivery{Header: n.header, Query: n.query, Body: n.body}
+	return payment.Delivery{Header: n.header.Clone(), Query: url.Values(http.Header(n.query).Clone()), Body: bytes.Clone(n.body)}
 }
 
 func (m *merchant) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -119,8 +161,10 @@ func setup(t *testing.T, p Provider) *bundle {
 	m := &merchant{returns: map[string]url.Values{}}
 	m.server = httptest.NewServer(m)
 	t.Cleanup(m.server.Close)
+	var later atomic.Int64
 	s, err := sandbox.Open(sandbox.Options{
-		Dir: t.TempDir(), NoSync: true, StripeWebhookURL: m.server.URL + "/webhook",
+		Clock: func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
+		Dir:   t.TempDir(), NoSync: true, StripeWebhookURL: m.server.URL + "/webhook",
 		WebhookBackoff: 20 * time.Millisecond, AnswerLimit: 5 * time.Second,
 	})
 	require.NoError(t, err)
@@ -129,10 +173,15 @@ func setup(t *testing.T, p Provider) *bundle {
 		require.NoError(t, s.Close())
 		server.Close()
 	})
-	return &bundle{
-		t: t, provider: p, sandbox: server.URL, merchant: m,
+	b := &bundle{
+		t: t, provider: p, sandbox: server.URL, merchant: m, later: &later,
 		gateway: p.New(t, server.URL+"/"+string(p.Name)),
 	}
+	if p.Settings != nil {
+		status, body := b.send(http.MethodPut, "/config/"+string(p.Name), p.Settings)
+		require.Equal(t, http.StatusOK, status, "%s", body)
+	}
+	return b
 }
 
 // intent is a new payment of 29,970 pesos.
@@ -141,7 +190,8 @@ func (b *bundle) intent() payment.Intent {
 	return payment.Intent{
 		PaymentID: paymentID, Tenant: "demo", Number: "DEMO-000123", Amount: 29970, Currency: money.CLP,
 		Description: "Pedido DEMO-000123", ReturnURL: b.merchant.server.URL + "/return/" + paymentID,
-		Deadline: time.Now().Add(15 * time.Minute).UTC(), At: time.Now().UTC(), Email: "ana@example.cl",
+		Deadline: time.Now().Add(15 * time.Minute).UTC(), At: time.Now().UTC(), Email: "ana@example.cl", RUT: "11.111.111-1",
+		NotifyURL: b.merchant.server.URL + "/webhook",
 	}
 }
 
@@ -227,10 +277,30 @@ func (b *bundle) lookupRefund(in payment.RefundIntent) (payment.LookedRefund, pa
 	return looked, a
 }
 
-func refundOf(at payment.Attempt, amount, before int64) payment.RefundIntent {
+// refundOf is a new refund of ours; before is what was given back already.
+func (b *bundle) refundOf(at payment.Attempt, amount, before int64) payment.RefundIntent {
 	return payment.RefundIntent{
 		RefundID: id.New(), Attempt: at, Amount: amount, Currency: at.Currency, Reason: "late_payment", RefundedBefore: before,
+		Email: "ana@example.cl", NotifyURL: b.merchant.server.URL + "/webhook",
 	}
+}
+
+// refunded brings what Refund or LookupRefund answered to its end: one that the
+// provider has only accepted (Capabilities.RefundsLater) goes through there.
+func (b *bundle) refunded(in payment.RefundIntent, a payment.RefundAnswer) payment.RefundAnswer {
+	b.t.Helper()
+	if a.Outcome != payment.OutcomePending {
+		require.Equal(b.t, payment.OutcomeApproved, a.Outcome, "code %s: %s", a.Code, a.Message)
+		return a
+	}
+	require.True(b.t, b.gateway.Capabilities().RefundsLater, "only who says so may be late")
+	require.NotEmpty(b.t, a.Reference)
+	status, body := b.send(http.MethodPost, "/ledger/refunds/"+url.PathEscape(a.Reference)+"/succeed", nil)
+	require.Equal(b.t, http.StatusOK, status, "%s", body)
+	in.Reference = a.Reference
+	_, said := b.lookupRefund(in)
+	require.Equal(b.t, payment.OutcomeApproved, said.Outcome, "code %s", said.Code)
+	return said
 }
 
 // fault makes the next call of operation go wrong in one way.
@@ -304,7 +374,7 @@ func (b *bundle) charged(at payment.Attempt, n int) {
 	}
 }
 
-// givenBack demands n refunds that sum up to amount.
+// givenBack demands n refunds that sum up to amount, under way or done.
 func (b *bundle) givenBack(at payment.Attempt, n int, amount int64) {
 	b.t.Helper()
 	_, refunds := b.ledger(at)

@@ -23,14 +23,16 @@ func TestGateway_Conforms(t *testing.T) {
 		}
 	}
 	conformance.Run(t, conformance.Provider{
-		Name:       payment.Stripe,
-		New:        account(stripe.Config{SecretKey: secretKey, WebhookSecret: "whsec_sandbox_demo"}),
-		NewRefused: account(stripe.Config{SecretKey: "sk_live_refused", WebhookSecret: "whsec_sandbox_demo"}),
-		Account:    "acct_sandbox_demo",
+		Name:        payment.Stripe,
+		New:         account(stripe.Config{SecretKey: secretKey, WebhookSecret: "whsec_sandbox_demo"}),
+		NewRefused:  account(stripe.Config{SecretKey: "sk_live_refused", WebhookSecret: "whsec_sandbox_demo"}),
+		NewDeferred: account(stripe.Config{SecretKey: secretKey, WebhookSecret: "whsec_sandbox_demo", Capture: "manual"}),
+		Account:     "acct_sandbox_demo",
 		Operations: conformance.Operations{
 			Begin: "create_session", Settle: "get_session", Lookup: "get_session", Close: "expire_session",
-			Refund: "create_refund", LookupRefund: "list_refunds", Capture: "capture_intent",
+			Refund: "create_refund", LookupRefund: "list_refunds", Capture: "capture_intent", Cancel: "cancel_intent",
 		},
 		RefundsAreIdempotent: true, RefundsCanFailLater: true,
+		Signs: conformance.Signs{Headers: []string{"Stripe-Signature"}, Body: true},
 	})
 }

@@ -1,7 +1,6 @@
 package stripe
 
 import (
-	"context"
 	"crypto/hmac"
 	"encoding/hex"
 	"encoding/json"
@@ -61,11 +60,14 @@ func (g *Gateway) ParseNotification(in payment.Delivery, now time.Time) (payment
 	if o.Object == "checkout.session" || o.Object == "payment_intent" {
 		n.Reference = o.ID
 	}
-	// Other programs may use the same account, with references of their own.
-	for _, ours := range []string{o.ClientReferenceID, o.Metadata["payment_id"]} {
-		if id.Valid(ours) {
-			n.PaymentID = ours
-			break
+	n.PaymentID = ours(o.Metadata)
+	if id.Valid(o.ClientReferenceID) {
+		n.PaymentID = o.ClientReferenceID
+	}
+	if o.Object == "refund" {
+		n.RefundReference = o.ID
+		if refundID := o.Metadata["refund_id"]; id.Valid(refundID) {
+			n.RefundID = refundID
 		}
 	}
 	if e.APIVersion == stripesdk.APIVersion {
@@ -104,6 +106,15 @@ func (g *Gateway) verify(header string, body []byte) (time.Time, error) {
 		}
 	}
 	return time.Time{}, fmt.Errorf("%w: no v1 signature matches", payment.ErrForged)
+}
+
+// ours is our payment id in an object's metadata. Other programs may use the
+// same account, with references of their own.
+func ours(metadata map[string]string) string {
+	if paymentID := metadata["payment_id"]; id.Valid(paymentID) {
+		return paymentID
+	}
+	return ""
 }
 
 // event is as much of an Event as every API version has.
@@ -155,7 +166,7 @@ func relevant(kind string) bool {
 		"checkout.session.async_payment_succeeded", "checkout.session.async_payment_failed",
 		"payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.canceled",
 		"payment_intent.amount_capturable_updated", "payment_intent.processing",
-		"charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed",
+		"charge.captured", "charge.expired", "charge.refunded", "charge.refund.updated", "refund.created", "refund.updated", "refund.failed",
 		"review.opened", "review.closed":
 		return true
 	}
@@ -180,9 +191,4 @@ func claim(kind string, o object) payment.Outcome {
 	default:
 		return payment.OutcomeUnknown
 	}
-}
-
-// Transactions is not offered yet by this adapter.
-func (g *Gateway) Transactions(context.Context, payment.StatementQuery) (payment.StatementPage, error) {
-	return payment.StatementPage{}, payment.ErrNoStatement
 }

@@ -23,11 +23,12 @@ import (
 	"time"
 
 	stripesdk "github.com/stripe/stripe-go/v76"
+	"github.com/stripe/stripe-go/v76/charge"
 	"github.com/stripe/stripe-go/v76/checkout/session"
+	"github.com/stripe/stripe-go/v76/dispute"
 	"github.com/stripe/stripe-go/v76/paymentintent"
 	"github.com/stripe/stripe-go/v76/refund"
 
-	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
 )
 
@@ -49,6 +50,17 @@ const (
 	longestLife  = 24*time.Hour - 5*time.Minute
 )
 
+// How the money of an approval is taken.
+const (
+	captureAutomatic = "automatic"
+	captureManual    = "manual"
+)
+
+// authorizationLife is how long a card not present stays authorized
+// (https://docs.stripe.com/payments/place-a-hold-on-a-payment-method); some
+// networks give less, and the charge's capture_before has the date.
+const authorizationLife = 7 * 24 * time.Hour
+
 // Config is one tenant's account at Stripe.
 type Config struct {
 	// BaseURL is what stands before /v1; empty means https://api.stripe.com.
@@ -59,6 +71,9 @@ type Config struct {
 	// Account is the id (acct_...) that receives the money; when empty it is
 	// asked of Stripe once.
 	Account string `json:"account"`
+	// Capture is "automatic", as when empty, or "manual": cards are only
+	// authorized, to be captured within 7 days.
+	Capture string `json:"capture,omitempty"`
 }
 
 // Gateway is payment.Gateway for one account.
@@ -98,6 +113,9 @@ func New(cfg Config, client *http.Client) (*Gateway, error) {
 	if cfg.Account != "" && !strings.HasPrefix(cfg.Account, "acct_") {
 		return nil, errors.New("stripe: account must begin with acct_")
 	}
+	if cfg.Capture != "" && cfg.Capture != captureAutomatic && cfg.Capture != captureManual {
+		return nil, errors.New("stripe: capture must be automatic or manual")
+	}
 	if client == nil {
 		return nil, errors.New("stripe: an HTTP client is needed")
 	}
@@ -115,18 +133,23 @@ func New(cfg Config, client *http.Client) (*Gateway, error) {
 func (*Gateway) Name() payment.Name { return payment.Stripe }
 
 // Capabilities of Stripe Checkout with cards.
-func (*Gateway) Capabilities() payment.Capabilities {
-	return payment.Capabilities{
-		Currencies:     []money.Currency{money.CLP, money.USD, money.EUR},
+func (g *Gateway) Capabilities() payment.Capabilities {
+	c := payment.Capabilities{
+		Currencies:     currencies,
 		Notifications:  true,
 		Signed:         true,
+		Disputes:       true,
+		Statement:      true,
 		Refunds:        true,
 		RefundsLater:   true,
 		PayableFor:     24 * time.Hour,
 		PartialRefunds: true,
-		// About 50 US cents (https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts).
-		MinAmount: map[money.Currency]int64{money.CLP: 500, money.USD: 50, money.EUR: 50},
+		MinAmount:      smallest,
 	}
+	if g.config.Capture == captureManual {
+		c.DefersCapture, c.CaptureFor = true, authorizationLife
+	}
+	return c
 }
 
 // Begin creates a Checkout Session: POST /v1/checkout/sessions. It moves no
@@ -146,6 +169,10 @@ func (g *Gateway) Begin(ctx context.Context, in payment.Intent, before payment.L
 	if in.PaymentID == "" || in.Amount <= 0 || in.ReturnURL == "" {
 		return payment.Answer{}, invalid("parameter_missing", "payment id, amount and return address are needed")
 	}
+	amount, err := toStripe(in.Amount, in.Currency)
+	if err != nil {
+		return payment.Answer{}, invalid("amount", err.Error())
+	}
 	params := &stripesdk.CheckoutSessionParams{
 		Mode:              stripesdk.String(string(stripesdk.CheckoutSessionModePayment)),
 		ClientReferenceID: stripesdk.String(in.PaymentID),
@@ -159,7 +186,7 @@ func (g *Gateway) Begin(ctx context.Context, in payment.Intent, before payment.L
 			Quantity: stripesdk.Int64(1),
 			PriceData: &stripesdk.CheckoutSessionLineItemPriceDataParams{
 				Currency:   stripesdk.String(strings.ToLower(string(in.Currency))),
-				UnitAmount: stripesdk.Int64(in.Amount),
+				UnitAmount: stripesdk.Int64(amount),
 				ProductData: &stripesdk.CheckoutSessionLineItemPriceDataProductDataParams{
 					Name: stripesdk.String(firstOf(in.Description, in.Number, in.PaymentID)),
 				},
@@ -172,6 +199,9 @@ func (g *Gateway) Begin(ctx context.Context, in payment.Intent, before payment.L
 	}
 	if in.Email != "" {
 		params.CustomerEmail = stripesdk.String(in.Email)
+	}
+	if g.config.Capture == captureManual {
+		params.PaymentIntentData.CaptureMethod = stripesdk.String(captureManual)
 	}
 	seen := prepare(ctx, &params.Params, in.PaymentID+":begin")
 	s, err := g.sessions().New(params)
@@ -235,8 +265,9 @@ func (g *Gateway) Settle(ctx context.Context, at payment.Attempt, _ payment.Retu
 	return a, nil
 }
 
-// Lookup reads the session with its payment intent, charge and review: GET
-// /v1/checkout/sessions/{id}.
+// Lookup reads the session with its payment intent, charge, fee, refunds and
+// review: GET /v1/checkout/sessions/{id}; and the dispute, when the charge says
+// that there is one: GET /v1/disputes.
 //
 // Without a session id (Begin's answer was lost) it says CodeNoSuchAttempt and
 // Closed. That holds because the page's address was in the answer that was
@@ -255,20 +286,77 @@ func (g *Gateway) Lookup(ctx context.Context, at payment.Attempt) (payment.Looke
 		}), nil
 	}
 	params := &stripesdk.CheckoutSessionParams{}
-	params.AddExpand("payment_intent.latest_charge")
-	params.AddExpand("payment_intent.review")
+	for _, path := range ofIntent {
+		params.AddExpand("payment_intent." + path)
+	}
 	seen := prepare(ctx, &params.Params, "")
 	s, err := g.sessions().Get(at.Reference, params)
 	if v := judge(err, seen); !v.ok() {
 		return payment.Untried, v.unanswered()
+	}
+	if err := g.complete(ctx, s.PaymentIntent); err != nil {
+		return payment.Untried, err
 	}
 	a := answer(s)
 	if a.Outcome == payment.OutcomeApproved {
 		if a.Account, err = g.receiver(ctx); err != nil {
 			return payment.Untried, err
 		}
+		if disputed(s.PaymentIntent) {
+			if a.Dispute, err = g.disputeOf(ctx, &stripesdk.DisputeListParams{PaymentIntent: stripesdk.String(a.CaptureRef)}); err != nil {
+				return payment.Untried, err
+			}
+		}
 	}
 	return payment.Asked(a), nil
+}
+
+// ofIntent is what is asked for together with a payment intent.
+var ofIntent = []string{"latest_charge", "latest_charge.balance_transaction", "latest_charge.refunds", "review"}
+
+// complete reads the refunds that did not fit on the first page.
+func (g *Gateway) complete(ctx context.Context, pi *stripesdk.PaymentIntent) error {
+	if pi == nil || pi.LatestCharge == nil || pi.LatestCharge.Refunds == nil || !pi.LatestCharge.Refunds.HasMore {
+		return nil
+	}
+	all, err := g.refundsOf(ctx, pi.ID)
+	pi.LatestCharge.Refunds.Data = all
+	return err
+}
+
+// refundsOf lists every refund of a payment intent: GET /v1/refunds, which does
+// not lag behind.
+func (g *Gateway) refundsOf(ctx context.Context, intent string) (all []*stripesdk.Refund, err error) {
+	list := &stripesdk.RefundListParams{PaymentIntent: stripesdk.String(intent)}
+	list.Limit = stripesdk.Int64(pageSize)
+	var seen *exchange
+	list.Context, seen = observe(ctx)
+	refunds := g.refunds().List(list)
+	for refunds.Next() {
+		all = append(all, refunds.Refund())
+	}
+	if v := judge(refunds.Err(), seen); !v.ok() {
+		return nil, v.unanswered()
+	}
+	return all, nil
+}
+
+func disputed(pi *stripesdk.PaymentIntent) bool {
+	return pi != nil && pi.LatestCharge != nil && pi.LatestCharge.Disputed
+}
+
+// disputeOf is the newest dispute that matches; nil when there is none.
+func (g *Gateway) disputeOf(ctx context.Context, params *stripesdk.DisputeListParams) (*payment.Dispute, error) {
+	seen := page(ctx, &params.ListParams, "")
+	params.Limit = stripesdk.Int64(1)
+	disputes := g.disputes().List(params)
+	if disputes.Next() {
+		return disputeSeen(disputes.Dispute()), nil
+	}
+	if v := judge(disputes.Err(), seen); !v.ok() {
+		return nil, v.unanswered()
+	}
+	return nil, nil
 }
 
 // Close expires the session: POST /v1/checkout/sessions/{id}/expire. Stripe
@@ -326,9 +414,14 @@ func (g *Gateway) Capture(ctx context.Context, at payment.Attempt, amount int64,
 	if amount <= 0 || amount > authorized.Amount {
 		return payment.Answer{}, invalid("amount_to_capture", "the amount must be positive and not above what was authorized")
 	}
-	params := &stripesdk.PaymentIntentCaptureParams{AmountToCapture: stripesdk.Int64(amount)}
-	params.AddExpand("latest_charge")
-	params.AddExpand("review")
+	wanted, err := toStripe(amount, authorized.Currency)
+	if err != nil {
+		return payment.Answer{}, invalid("amount_to_capture", err.Error())
+	}
+	params := &stripesdk.PaymentIntentCaptureParams{AmountToCapture: stripesdk.Int64(wanted)}
+	for _, path := range ofIntent {
+		params.AddExpand(path)
+	}
 	seen := prepare(ctx, &params.Params, at.PaymentID+":capture")
 	pi, err := g.intents().Capture(authorized.CaptureRef, params)
 	if v := judge(err, seen); !v.ok() {
@@ -390,12 +483,18 @@ func (g *Gateway) authorized(ctx context.Context, at payment.Attempt, before pay
 // repetition refunds nothing more. The key protects for at least 24 hours, and
 // the question before a repetition protects after that. A refund that Stripe
 // accepted may still fail days later, when LookupRefund says OutcomeDeclined.
+// One that Stripe refuses (more than is left, a disputed charge) is
+// OutcomeDeclined with its code; the key keeps that refusal for a day.
 func (g *Gateway) Refund(ctx context.Context, in payment.RefundIntent, before payment.LookedRefund) (payment.RefundAnswer, error) {
 	if a, asked := before.Answer(); asked && (a.Outcome != payment.OutcomeDeclined || a.Code != payment.CodeNoSuchRefund) {
 		return a, nil
 	}
 	if in.RefundID == "" || in.Amount <= 0 {
 		return payment.RefundAnswer{}, invalid("parameter_missing", "a refund needs an id and a positive amount")
+	}
+	amount, err := toStripe(in.Amount, in.Currency)
+	if err != nil {
+		return payment.RefundAnswer{}, invalid("amount", err.Error())
 	}
 	intent, err := g.intentOf(ctx, in.Attempt)
 	if err != nil {
@@ -406,7 +505,7 @@ func (g *Gateway) Refund(ctx context.Context, in payment.RefundIntent, before pa
 	}
 	params := &stripesdk.RefundParams{
 		PaymentIntent: stripesdk.String(intent),
-		Amount:        stripesdk.Int64(in.Amount),
+		Amount:        stripesdk.Int64(amount),
 		Reason:        stripesdk.String(reasonOf(in.Reason)),
 		Metadata: map[string]string{
 			"refund_id": in.RefundID, "payment_id": in.Attempt.PaymentID, "reason": in.Reason,
@@ -421,6 +520,8 @@ func (g *Gateway) Refund(ctx context.Context, in payment.RefundIntent, before pa
 	case v.idempotency:
 		// Something was asked under this refund's id before, with other numbers.
 		return payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: v.code, Message: v.message}, nil
+	case v.refused():
+		return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: v.code, Message: v.message}, nil
 	case v.certain():
 		return payment.RefundAnswer{}, v.failure()
 	}
@@ -448,18 +549,14 @@ func (g *Gateway) LookupRefund(ctx context.Context, in payment.RefundIntent) (pa
 	if intent == "" {
 		return none, nil
 	}
-	list := &stripesdk.RefundListParams{PaymentIntent: stripesdk.String(intent)}
-	list.Limit = stripesdk.Int64(100)
-	var seen *exchange
-	list.Context, seen = observe(ctx)
-	refunds := g.refunds().List(list)
-	for refunds.Next() {
-		if r := refunds.Refund(); r.Metadata["refund_id"] == in.RefundID {
+	refunds, err := g.refundsOf(ctx, intent)
+	if err != nil {
+		return payment.UntriedRefund, err
+	}
+	for _, r := range refunds {
+		if r.Metadata["refund_id"] == in.RefundID {
 			return payment.AskedRefund(refundAnswer(r)), nil
 		}
-	}
-	if v := judge(refunds.Err(), seen); !v.ok() {
-		return payment.UntriedRefund, v.unanswered()
 	}
 	return none, nil
 }
@@ -532,6 +629,14 @@ func (g *Gateway) intents() paymentintent.Client {
 
 func (g *Gateway) refunds() refund.Client {
 	return refund.Client{B: g.backend, Key: g.config.SecretKey}
+}
+
+func (g *Gateway) charges() charge.Client {
+	return charge.Client{B: g.backend, Key: g.config.SecretKey}
+}
+
+func (g *Gateway) disputes() dispute.Client {
+	return dispute.Client{B: g.backend, Key: g.config.SecretKey}
 }
 
 // reasonOf puts our reasons in the three words that Stripe takes; "fraudulent"

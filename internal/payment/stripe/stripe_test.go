@@ -366,6 +366,12 @@ func TestEffects_TellFailureFromDoubt(t *testing.T) {
 					require.Equal(t, c.code, code)
 					return
 				}
+				if effect == "refund" && c.class == payment.ClassInvalid {
+					require.NoError(t, err)
+					require.Equal(t, payment.OutcomeDeclined, outcome, "a refund that is refused is an answer")
+					require.Equal(t, c.code, code)
+					return
+				}
 				f := failure(t, err)
 				require.Equal(t, c.class, f.Class)
 				require.Equal(t, c.code, f.Code)
@@ -464,8 +470,48 @@ func TestLookup_ReadsSessionIntentAndCharge(t *testing.T) {
 			change(approved, func(a *payment.Answer) { a.Review = true }),
 		},
 		"paid and partly given back": {
-			session(t, "complete", "paid", ours, charge(map[string]any{"amount_refunded": 970})),
-			change(approved, func(a *payment.Answer) { a.Refunded = 970 }),
+			session(t, "complete", "paid", ours, charge(map[string]any{"captured": true, "amount": 29970, "amount_captured": 29970, "amount_refunded": 970, "refunds": map[string]any{
+				"object": "list", "has_more": false, "data": []any{
+					map[string]any{"id": "re_2", "object": "refund", "amount": 700, "currency": "clp", "status": "succeeded", "metadata": map[string]any{}},
+					map[string]any{"id": "re_1", "object": "refund", "amount": 270, "currency": "clp", "status": "pending", "metadata": map[string]any{"refund_id": ours}},
+					map[string]any{"id": "re_0", "object": "refund", "amount": 500, "currency": "clp", "status": "failed", "failure_reason": "declined", "metadata": map[string]any{}},
+				},
+			}})),
+			change(approved, func(a *payment.Answer) {
+				a.Refunded = 970
+				a.Refunds = []payment.RefundSeen{
+					{Reference: "re_2", Amount: 700, Outcome: payment.OutcomeApproved},
+					{Reference: "re_1", RefundID: ours, Amount: 270, Outcome: payment.OutcomePending},
+					{Reference: "re_0", Amount: 500, Outcome: payment.OutcomeDeclined},
+				}
+			}),
+		},
+		"captured in part, the rest shown as given back": {
+			session(t, "complete", "paid", ours, with(charge(map[string]any{
+				"captured": true, "amount": 29970, "amount_captured": 29000, "amount_refunded": 970,
+				"balance_transaction": map[string]any{"id": "txn_1", "object": "balance_transaction", "created": 1700000100, "currency": "clp", "fee": 1044},
+				"refunds": map[string]any{"object": "list", "has_more": false, "data": []any{
+					map[string]any{"id": "re_1", "object": "refund", "amount": 970, "created": 1700009999, "currency": "clp", "status": "succeeded", "metadata": map[string]any{}},
+					map[string]any{"id": "re_0", "object": "refund", "amount": 970, "created": 1700000100, "currency": "clp", "status": "succeeded", "metadata": map[string]any{}},
+				}},
+			}), "amount_received", 29000)),
+			change(approved, func(a *payment.Answer) {
+				a.Amount, a.Fee, a.Refunded = 29000, 1044, 970
+				a.Refunds = []payment.RefundSeen{{Reference: "re_1", Amount: 970, Outcome: payment.OutcomeApproved}}
+			}),
+		},
+		"paid, the fee in another currency": {
+			session(t, "complete", "paid", ours, charge(map[string]any{
+				"balance_transaction": map[string]any{"id": "txn_1", "object": "balance_transaction", "currency": "usd", "fee": 130},
+			})), approved,
+		},
+		"paid at a risk": {
+			session(t, "complete", "paid", ours, charge(map[string]any{"outcome": map[string]any{"type": "authorized", "risk_level": "elevated"}})),
+			change(approved, func(a *payment.Answer) { a.Risk = "elevated" }),
+		},
+		"paid in krónur, which Stripe writes in hundredths": {
+			session(t, "complete", "paid", ours, paidIntent(t, map[string]any{"currency": "isk", "amount_received": 2997000})),
+			change(approved, func(a *payment.Answer) { a.Currency = "ISK" }),
 		},
 		"authorized": {
 			session(t, "complete", "unpaid", ours, paidIntent(t, map[string]any{"status": "requires_capture", "amount_received": 0, "amount_capturable": 29970})),
@@ -526,7 +572,14 @@ func TestLookup_ReadsSessionIntentAndCharge(t *testing.T) {
 			require.True(t, asked)
 			require.Equal(t, c.want, a)
 			require.Equal(t, []string{"GET /v1/checkout/sessions/" + sessionID}, s.made())
-			require.Equal(t, []string{"payment_intent.latest_charge", "payment_intent.review"}, append(s.calls[0].query["expand[0]"], s.calls[0].query["expand[1]"]...))
+			var expanded []string
+			for i := range 4 {
+				expanded = append(expanded, s.calls[0].query.Get("expand["+strconv.Itoa(i)+"]"))
+			}
+			require.Equal(t, []string{
+				"payment_intent.latest_charge", "payment_intent.latest_charge.balance_transaction",
+				"payment_intent.latest_charge.refunds", "payment_intent.review",
+			}, expanded)
 			require.Empty(t, s.calls[0].header.Get("Idempotency-Key"))
 		})
 	}

@@ -101,6 +101,10 @@ func TestGateway_EveryRequestFitsStripesOwnDescription(t *testing.T) {
 	refund.Reference = made.Reference
 	_, err = g.LookupRefund(t.Context(), refund)
 	require.NoError(t, err)
+	for _, cursor := range []string{"", "refunds/"} {
+		_, err = g.Transactions(t.Context(), payment.StatementQuery{From: time.Now().Add(-time.Hour), To: time.Now(), Cursor: cursor})
+		require.NoError(t, err)
+	}
 	close(refused)
 	for line := range refused {
 		require.Fail(t, "stripe-mock refused a request", line)

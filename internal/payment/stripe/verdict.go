@@ -89,6 +89,12 @@ func (v verdict) certain() bool {
 	}
 }
 
+// refused is true when Stripe heard the request and says no to it.
+func (v verdict) refused() bool {
+	f := v.failure()
+	return f != nil && f.Class == payment.ClassInvalid && v.status != 0
+}
+
 // failure is the error of a call that surely did nothing, else nil.
 func (v verdict) failure() *payment.Failure {
 	if !v.certain() {

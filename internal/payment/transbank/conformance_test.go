@@ -26,10 +26,10 @@ func TestGateway_Conforms(t *testing.T) {
 		Name:        payment.Transbank,
 		New:         account(transbank.Config{CommerceCode: integrationCode, APIKey: integrationKey}),
 		NewRefused:  account(transbank.Config{CommerceCode: integrationCode, APIKey: "wrong"}),
-		NewDeferred: account(transbank.Config{CommerceCode: "597055555540", APIKey: integrationKey, DeferredCapture: true}),
+		NewDeferred: account(transbank.Config{CommerceCode: "597055555540", APIKey: integrationKey, Capture: "manual"}),
 		Account:     integrationCode,
 		Operations: conformance.Operations{
-			Begin: "create", Settle: "commit", Lookup: "status", Refund: "refund", LookupRefund: "status", Capture: "capture",
+			Begin: "create", Settle: "commit", Lookup: "status", Refund: "refund", LookupRefund: "status", Capture: "capture", Cancel: "refund",
 		},
 		DeclineEnds: true, AbortEnds: true, FormErrors: true,
 	})

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,10 +64,30 @@ type Config struct {
 	// CommerceCode has 12 digits and stands for an account in pesos.
 	CommerceCode string `json:"commerce_code"`
 	APIKey       string `json:"api_key"`
-	// DeferredCapture: the commerce code authorizes at the commit and charges
-	// at the capture.
-	DeferredCapture bool `json:"deferred_capture,omitempty"`
+	// Capture is "automatic", as when empty, or "manual": the commerce code is one
+	// of deferred capture, which authorizes at the commit and charges at the
+	// capture, within 7 days.
+	Capture string `json:"capture,omitempty"`
 }
+
+// How the money of an approval is taken.
+const (
+	captureAutomatic = "automatic"
+	captureManual    = "manual"
+)
+
+// deferredCode is the integration environment's code of deferred capture, the
+// only one that is known to be one
+// (https://www.transbankdevelopers.cl/documentacion/como_empezar).
+const deferredCode = "597055555540"
+
+// authorizationLife is how long an authorization of a deferred code can be
+// captured (https://www.transbankdevelopers.cl/producto/webpay); newer samples
+// of the interface's version 1.3 show 30 days, which are not relied on.
+const authorizationLife = 7 * 24 * time.Hour
+
+// deferred: with these credentials approvals are only authorized.
+func (g *Gateway) deferred() bool { return g.config.Capture == captureManual }
 
 // Gateway is payment.Gateway for one account.
 type Gateway struct {
@@ -104,6 +125,12 @@ func New(cfg Config, client *http.Client) (*Gateway, error) {
 	if cfg.APIKey == "" || strings.ContainsAny(cfg.APIKey, " \t\r\n") {
 		return nil, errors.New("transbank: api_key is missing or has blanks")
 	}
+	switch {
+	case cfg.Capture != "" && cfg.Capture != captureAutomatic && cfg.Capture != captureManual:
+		return nil, errors.New("transbank: capture must be automatic or manual")
+	case cfg.CommerceCode == deferredCode && cfg.Capture != captureManual:
+		return nil, errors.New("transbank: this commerce_code only authorizes: set capture to manual")
+	}
 	if client == nil {
 		return nil, errors.New("transbank: an HTTP client is needed")
 	}
@@ -120,8 +147,8 @@ func New(cfg Config, client *http.Client) (*Gateway, error) {
 func (*Gateway) Name() payment.Name { return payment.Transbank }
 
 // Capabilities of Webpay Plus.
-func (*Gateway) Capabilities() payment.Capabilities {
-	return payment.Capabilities{
+func (g *Gateway) Capabilities() payment.Capabilities {
+	c := payment.Capabilities{
 		Currencies:       []money.Currency{money.CLP},
 		SettleMovesMoney: true,
 		CloseIsOurs:      true,
@@ -135,6 +162,10 @@ func (*Gateway) Capabilities() payment.Capabilities {
 		// or not at all (https://www.transbankdevelopers.cl/producto/webpay).
 		PartialRefundMethods: []string{"VN"},
 	}
+	if g.deferred() {
+		c.DefersCapture, c.CaptureFor = true, authorizationLife
+	}
+	return c
 }
 
 // Begin creates a transaction: POST /transactions. It moves no money. When its
@@ -323,8 +354,11 @@ func (g *Gateway) Close(ctx context.Context, at payment.Attempt, before payment.
 }
 
 // Capture takes the money of an authorization made with a deferred commerce
-// code: PUT /transactions/{token}/capture. It asks for the status first, which
-// has the authorization code that the call needs.
+// code: PUT /transactions/{token}/capture, once, the whole or a part, of which
+// the rest is let go. It asks for the status first, which has the authorization
+// code that the call needs. A refusal (after 7 days, say) is a failure with
+// Transbank's code; one that says that it was captured already is
+// OutcomeUnknown, for Lookup to tell.
 func (g *Gateway) Capture(ctx context.Context, at payment.Attempt, amount int64, before payment.Looked) (payment.Answer, error) {
 	if _, asked := before.Answer(); !asked {
 		looked, err := g.Lookup(ctx, at)
@@ -334,6 +368,9 @@ func (g *Gateway) Capture(ctx context.Context, at payment.Attempt, amount int64,
 		before = looked
 	}
 	authorized, _ := before.Answer()
+	if authorized.Outcome == payment.OutcomeUnknown && authorized.Code == CodeStatusTooOld {
+		return payment.Answer{}, g.invalid(CodeStatusTooOld, "the status is not told any more, and the time to capture is over with it")
+	}
 	if authorized.Outcome != payment.OutcomeApproved || authorized.Captured {
 		return authorized, nil
 	}
@@ -362,6 +399,7 @@ func (g *Gateway) Capture(ctx context.Context, at payment.Attempt, amount int64,
 		return payment.Answer{}, g.invalid(fmt.Sprint(captured.ResponseCode.value), "the capture was refused")
 	case v.ok():
 		v.code, v.message = CodeUnreadable, "the capture's answer lacks its amount or result"
+	case v.reason == reasonCaptured:
 	case v.certain():
 		return payment.Answer{}, v.failure()
 	}
@@ -382,8 +420,6 @@ func (g *Gateway) Cancel(ctx context.Context, at payment.Attempt, before payment
 	switch {
 	case a.Outcome != payment.OutcomeApproved:
 		return a, nil
-	case a.Amount > 0 && a.Refunded >= a.Amount:
-		return voided(a), nil
 	case a.Captured:
 		return payment.Answer{}, g.invalid("captured", "the payment is captured: refund it instead")
 	}
@@ -392,8 +428,9 @@ func (g *Gateway) Cancel(ctx context.Context, at payment.Attempt, before payment
 	case err != nil:
 		return payment.Answer{}, err
 	case r.Outcome == payment.OutcomeApproved:
-		a.Refunded = a.Amount
 		return voided(a), nil
+	case r.Outcome == payment.OutcomeDeclined:
+		return payment.Answer{}, g.invalid(r.Code, r.Message)
 	default:
 		u := named(at)
 		u.Outcome, u.Code, u.Message = r.Outcome, r.Code, r.Message
@@ -401,8 +438,10 @@ func (g *Gateway) Cancel(ctx context.Context, at payment.Attempt, before payment
 	}
 }
 
+// voided is an authorization that was given back, or whose time is over: no
+// money was taken and none returned.
 func voided(a payment.Answer) payment.Answer {
-	a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, true, CodeVoided
+	a.Outcome, a.Captured, a.Closed, a.Code, a.Refunded = payment.OutcomeDeclined, false, true, CodeVoided, 0
 	return a
 }
 
@@ -410,7 +449,8 @@ func voided(a payment.Answer) payment.Answer {
 // whether that is a reversal (the whole, within 3 hours) or a nullification.
 // It is not idempotent: a repeated partial refund refunds again. So it is sent
 // only when before is Untried or says CodeNoSuchRefund, and every 5xx, a 503
-// too, is OutcomeUnknown.
+// too, is OutcomeUnknown. What Transbank refuses (too late, more than is left, a
+// part of a debit) is OutcomeDeclined with its code.
 func (g *Gateway) Refund(ctx context.Context, in payment.RefundIntent, before payment.LookedRefund) (payment.RefundAnswer, error) {
 	if a, asked := before.Answer(); asked && (a.Outcome != payment.OutcomeDeclined || a.Code != payment.CodeNoSuchRefund) {
 		return a, nil
@@ -423,7 +463,11 @@ func (g *Gateway) Refund(ctx context.Context, in payment.RefundIntent, before pa
 	case in.Amount <= 0:
 		return payment.RefundAnswer{}, g.invalid("amount", "the amount must be positive")
 	}
-	return g.giveBack(ctx, in.Attempt, in.Amount, in.Attempt.Amount-in.RefundedBefore)
+	taken := in.Attempt.Amount
+	if in.Attempt.CaptureAmount > 0 {
+		taken = in.Attempt.CaptureAmount
+	}
+	return g.giveBack(ctx, in.Attempt, in.Amount, taken-in.RefundedBefore)
 }
 
 // giveBack refunds amount of a payment of which left has not been given back.
@@ -440,7 +484,7 @@ func (g *Gateway) giveBack(ctx context.Context, at payment.Attempt, amount, left
 		// The sale as a whole is undone; the answer has nothing but its type.
 		return payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: refunded.Type, Amount: max(amount, left)}, nil
 	case v.ok() && refunded.ResponseCode.value != 0:
-		return payment.RefundAnswer{}, g.invalid(fmt.Sprint(refunded.ResponseCode.value), "the refund was refused")
+		return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: strconv.Itoa(refunded.ResponseCode.value), Message: "the refund was refused"}, nil
 	case v.ok() && refunded.Type == "NULLIFIED":
 		a := payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: refunded.AuthorizationCode, Amount: amount}
 		if refunded.NullifiedAmount.set {
@@ -449,6 +493,8 @@ func (g *Gateway) giveBack(ctx context.Context, at payment.Attempt, amount, left
 		return a, nil
 	case v.ok():
 		v.code, v.message = CodeUnreadable, "the refund's answer lacks its type"
+	case v.status == http.StatusUnprocessableEntity && v.certain():
+		return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: v.code, Message: v.message}, nil
 	case v.certain() && v.status != http.StatusServiceUnavailable:
 		return payment.RefundAnswer{}, v.failure()
 	}
@@ -472,7 +518,7 @@ func (g *Gateway) LookupRefund(ctx context.Context, in payment.RefundIntent) (pa
 			Outcome: payment.OutcomeUnknown, Code: CodeStatusTooOld, Message: tooOld.message,
 		}), nil
 	}
-	refunded, known := t.refunded()
+	refunded, known := t.refunded(t.taken(in.Attempt))
 	a := payment.RefundAnswer{Reference: in.Reference}
 	switch {
 	case !known:

@@ -535,10 +535,10 @@ func TestRefund_ReadsReversalAndNullification(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: "123456", Amount: 1000}, a)
 
-	_, err = g.Refund(t.Context(), refundIntent(1000, 0), payment.UntriedRefund)
-	f := failure(t, err)
-	require.Equal(t, payment.ClassInvalid, f.Class)
-	require.Equal(t, "53", f.Code)
+	a, err = g.Refund(t.Context(), refundIntent(1000, 0), payment.UntriedRefund)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeDeclined, a.Outcome)
+	require.Equal(t, "53", a.Code)
 
 	a, err = g.Refund(t.Context(), refundIntent(1000, 0), payment.UntriedRefund)
 	require.NoError(t, err)
@@ -550,15 +550,21 @@ func TestRefund_IsNotIdempotentSoEveryServerErrorIsADoubt(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer answer
 		class  payment.Class
+		code   string // of a refund that is declined
 	}{
-		"500":              {answer: answer{status: 500}},
-		"503":              {answer: answer{status: 503}},
-		"cut":              {answer: answer{cut: true}},
-		"locked":           {answer: refusal("Transaction already locked by another process")},
-		"fully refunded":   {answer: refusal("Transaction already fully refunded"), class: payment.ClassInvalid},
-		"more than was":    {answer: refusal("Amount to refund is bigger than authorized"), class: payment.ClassInvalid},
-		"not finished":     {answer: refusal("Transaction is unfinished, it is not possible to refund it yet"), class: payment.ClassInvalid},
-		"wrong credential": {answer: answer{status: 401}, class: payment.ClassCredentials},
+		"500":               {answer: answer{status: 500}},
+		"503":               {answer: answer{status: 503}},
+		"cut":               {answer: answer{cut: true}},
+		"locked":            {answer: refusal("Transaction already locked by another process")},
+		"fully refunded":    {answer: refusal("Transaction already fully refunded"), code: "310"},
+		"more than was":     {answer: refusal("Amount to refund is bigger than authorized"), code: "311"},
+		"not finished":      {answer: refusal("Transaction is unfinished, it is not possible to refund it yet"), code: "unfinished"},
+		"too late":          {answer: refusal("Nullification period has expired (284)"), code: "284"},
+		"instalments":       {answer: refusal("53: no parts of instalments"), code: "53"},
+		"a part of a debit": {answer: refusal("Debit or prepaid transactions only allow reverses, not nullifications."), code: "53"},
+		"its code apart":    {answer: answer{status: 422, body: `{"code":311,"description":"El monto excede el saldo"}`}, code: "311"},
+		"a text not known":  {answer: refusal("Something about 22 things"), code: "http_422"},
+		"wrong credential":  {answer: answer{status: 401}, class: payment.ClassCredentials},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -570,6 +576,11 @@ func TestRefund_IsNotIdempotentSoEveryServerErrorIsADoubt(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
+			if c.code != "" {
+				require.Equal(t, payment.OutcomeDeclined, a.Outcome)
+				require.Equal(t, c.code, a.Code)
+				return
+			}
 			require.Equal(t, payment.OutcomeUnknown, a.Outcome)
 		})
 	}
@@ -624,7 +635,7 @@ func TestLookupRefund_ComparesWithWhatWasKnownBefore(t *testing.T) {
 
 func TestCapture_TakesAnAuthorizationOfADeferredCode(t *testing.T) {
 	t.Parallel()
-	cfg := transbank.Config{CommerceCode: "597055555540", APIKey: integrationKey, DeferredCapture: true}
+	cfg := transbank.Config{CommerceCode: "597055555540", APIKey: integrationKey, Capture: "manual"}
 	g, s := setupWith(t, cfg,
 		answer{status: 200, body: sample(t, "commit_deferred.json")},
 		answer{status: 200, body: sample(t, "capture.json")},
@@ -643,9 +654,105 @@ func TestCapture_TakesAnAuthorizationOfADeferredCode(t *testing.T) {
 	require.Len(t, s.made(), 3, "what is captured is not captured again")
 }
 
+func TestCapture_InPartIsCountedByWhatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	cfg := transbank.Config{CommerceCode: "597055555540", APIKey: integrationKey, Capture: "manual"}
+	status := func(changes map[string]any) answer {
+		return answer{status: 200, body: with(t, sample(t, "commit_deferred.json"), changes)}
+	}
+	at := attempt()
+	at.CaptureAmount = 1000 // of 1209
+	for name, c := range map[string]struct {
+		answer   answer
+		refunded int64
+	}{
+		"captured":                  {status(map[string]any{"status": "CAPTURED"}), 0},
+		"a part of it given back":   {status(map[string]any{"status": "PARTIALLY_NULLIFIED", "balance": 700}), 300},
+		"given back":                {status(map[string]any{"status": "NULLIFIED", "balance": 0}), 1000},
+		"undone on the same day":    {status(map[string]any{"status": "REVERSED"}), 1000},
+		"the status tells the part": {status(map[string]any{"status": "PARTIALLY_NULLIFIED", "amount": 1000, "balance": 700}), 300},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, _ := setupWith(t, cfg, c.answer, c.answer)
+			looked, err := g.Lookup(t.Context(), at)
+			require.NoError(t, err)
+			a, _ := looked.Answer()
+			require.Equal(t, payment.OutcomeApproved, a.Outcome)
+			require.True(t, a.Captured)
+			require.EqualValues(t, 1000, a.Amount)
+			require.Equal(t, c.refunded, a.Refunded)
+			in := refundIntent(300, c.refunded-300)
+			in.Attempt = at
+			found, err := g.LookupRefund(t.Context(), in)
+			require.NoError(t, err)
+			if said, _ := found.Answer(); c.refunded > 0 {
+				require.Equal(t, payment.OutcomeApproved, said.Outcome)
+			}
+		})
+	}
+}
+
+func TestCapture_RefusalsAreFailuresAndTakenBeforeIsADoubt(t *testing.T) {
+	t.Parallel()
+	cfg := transbank.Config{CommerceCode: "597055555540", APIKey: integrationKey, Capture: "manual"}
+	authorized := payment.Asked(payment.Answer{Outcome: payment.OutcomeApproved, Amount: 1209, AuthorizationCode: "123456"})
+	for text, code := range map[string]string{"Capture period has expired (284)": "284", "Operation not allowed": "not_allowed", "Transaction not found": "no_such_token"} {
+		g, _ := setupWith(t, cfg, refusal(text))
+		_, err := g.Capture(t.Context(), attempt(), 1209, authorized)
+		f := failure(t, err)
+		require.Equal(t, payment.ClassInvalid, f.Class)
+		require.Equal(t, code, f.Code)
+	}
+	g, _ := setupWith(t, cfg, answer{status: 422, body: `{"error_message":"Transaction already captured"}`})
+	a, err := g.Capture(t.Context(), attempt(), 1209, authorized)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeUnknown, a.Outcome, "somebody captured it: the status tells")
+	require.Equal(t, "309", a.Code)
+
+	g, s := setupWith(t, cfg)
+	_, err = g.Capture(t.Context(), attempt(), 1209, payment.Asked(payment.Answer{Outcome: payment.OutcomeUnknown, Code: transbank.CodeStatusTooOld}))
+	require.Equal(t, transbank.CodeStatusTooOld, failure(t, err).Code)
+	_, err = g.Capture(t.Context(), attempt(), 1210, authorized)
+	require.Equal(t, payment.ClassInvalid, failure(t, err).Class)
+	require.Empty(t, s.made())
+}
+
+func TestLookup_AnAuthorizationThatNobodyCapturedWasNeverMoney(t *testing.T) {
+	t.Parallel()
+	cfg := transbank.Config{CommerceCode: "597055555540", APIKey: integrationKey, Capture: "manual"}
+	for _, status := range []string{"REVERSED", "NULLIFIED"} {
+		g, _ := setupWith(t, cfg, answer{status: 200, body: with(t, sample(t, "commit_deferred.json"), map[string]any{"status": status})})
+		looked, err := g.Lookup(t.Context(), attempt())
+		require.NoError(t, err)
+		a, _ := looked.Answer()
+		require.Equal(t, payment.OutcomeDeclined, a.Outcome)
+		require.True(t, a.Closed)
+		require.False(t, a.Captured)
+		require.Zero(t, a.Refunded)
+		require.Equal(t, transbank.CodeVoided, a.Code)
+	}
+}
+
+func TestCapabilities_FollowTheCommerceCode(t *testing.T) {
+	t.Parallel()
+	g, _ := setup(t)
+	require.False(t, g.Capabilities().DefersCapture)
+	deferred, _ := setupWith(t, transbank.Config{CommerceCode: "597055555540", APIKey: integrationKey, Capture: "manual"})
+	require.True(t, deferred.Capabilities().DefersCapture)
+	require.Equal(t, 7*24*time.Hour, deferred.Capabilities().CaptureFor)
+
+	can, now := g.Capabilities(), time.Now()
+	for method, part := range map[string]string{"VN": "", "VD": payment.NoPartialRefund, "VP": payment.NoPartialRefund, "VC": payment.NoPartialRefund, "SI": payment.NoPartialRefund, "S2": payment.NoPartialRefund, "NC": payment.NoPartialRefund} {
+		require.Equal(t, part, can.CanRefund(500, 1000, method, 0, now, now), method)
+		require.Empty(t, can.CanRefund(1000, 1000, method, 0, now, now), method)
+	}
+	require.Equal(t, payment.RefundWindowOver, can.CanRefund(1000, 1000, "VN", 0, now.Add(-91*24*time.Hour), now))
+}
+
 func TestCancel_GivesAnAuthorizationBack(t *testing.T) {
 	t.Parallel()
-	cfg := transbank.Config{CommerceCode: "597055555540", APIKey: integrationKey, DeferredCapture: true}
+	cfg := transbank.Config{CommerceCode: "597055555540", APIKey: integrationKey, Capture: "manual"}
 	g, s := setupWith(t, cfg,
 		answer{status: 200, body: sample(t, "commit_deferred.json")},
 		answer{status: 200, body: sample(t, "refund_reversed.json")},

@@ -146,6 +146,14 @@ func (u Use) check() error {
 		}
 	}
 	slices.SortFunc(f, func(a, b problem.Field) int { return len(a.Field) - len(b.Field) })
+	if kind, _, _, _ := workflows.ParseID(u.WorkflowID); kind == workflows.KindRefund && u.Verb == workflows.VerbResolve {
+		switch {
+		case u.Outcome != "succeeded" && u.Outcome != "failed":
+			f.Add("outcome", "invalid", "succeeded (paid another way) or failed (nothing goes back)")
+		case u.Outcome == "succeeded" && u.Reference == "":
+			f.Add("reference", "required", "the transfer's, which proves that it was paid")
+		}
+	}
 	return f.Err()
 }
 
@@ -183,15 +191,27 @@ func load(ctx context.Context, tx pgx.Tx, kind, tenant, subjectID string) (subje
 		s.summary = "reservation"
 	case workflows.KindRefund:
 		s.workflow, s.input = workflows.RefundName, workflows.RefundInput{Tenant: tenant, RefundID: subjectID}
-		err = tx.QueryRow(ctx, `SELECT r.status IN ('pending','unknown','needs_attention'), coalesce(c.number, ''), coalesce(p.checkout_id, r.order_id, r.id)
+		err = tx.QueryRow(ctx, `SELECT q.waits OR EXISTS (SELECT FROM refunds r WHERE r.tenant = q.tenant AND r.request_id = q.id AND r.status IN ('pending','unknown','needs_attention')), o.number, o.id
+		  FROM refund_requests q JOIN orders o ON o.tenant = q.tenant AND o.id = q.order_id WHERE q.tenant = $1 AND q.id = $2
+		UNION ALL
+		SELECT r.status IN ('pending','unknown','needs_attention'), coalesce(c.number, ''), coalesce(p.checkout_id, r.order_id, r.id)
 		  FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id LEFT JOIN checkouts c ON c.tenant = p.tenant AND c.id = p.checkout_id
-		 WHERE r.tenant = $1 AND r.id = $2`, tenant, subjectID).Scan(&s.open, &s.number, &s.timelineOf)
+		 WHERE r.tenant = $1 AND r.id = $2 AND r.request_id IS NULL`, tenant, subjectID).Scan(&s.open, &s.number, &s.timelineOf)
 		s.summary = "refund for " + s.number
+	case workflows.KindCapture:
+		s.workflow, s.input = workflows.CaptureName, workflows.CaptureInput{Tenant: tenant, PaymentID: subjectID}
+		err = tx.QueryRow(ctx, `SELECT p.status = 'authorized' AND (p.capture_amount IS NOT NULL OR p.void_reason IS NOT NULL), coalesce(c.number, ''), coalesce(p.checkout_id, p.id)
+		  FROM payments p LEFT JOIN checkouts c ON c.tenant = p.tenant AND c.id = p.checkout_id WHERE p.tenant = $1 AND p.id = $2`, tenant, subjectID).Scan(&s.open, &s.number, &s.timelineOf)
+		s.summary = "authorization of " + s.number
 	case workflows.KindShortage:
 		var holdID string
 		err = tx.QueryRow(ctx, `SELECT h.status = 'short', o.number, h.id FROM orders o JOIN holds h ON h.tenant = o.tenant AND h.id = o.hold_id WHERE o.tenant = $1 AND o.id = $2`, tenant, subjectID).Scan(&s.open, &s.number, &holdID)
 		s.workflow, s.input = workflows.ShortageName, workflows.ShortageInput{Tenant: tenant, OrderID: subjectID, HoldID: holdID}
 		s.summary = "units missing for " + s.number
+	case workflows.KindReconciliation:
+		s.workflow, s.input = workflows.ReconciliationName, workflows.ReconciliationInput{Tenant: tenant, ReconciliationID: subjectID}
+		err = tx.QueryRow(ctx, `SELECT status <> 'done' FROM reconciliations WHERE tenant = $1 AND id = $2`, tenant, subjectID).Scan(&s.open)
+		s.summary = "reconciliation"
 	default:
 		return s, problem.Missing("workflow")
 	}

@@ -1,0 +1,287 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/gateways"
+	"justlogistics/internal/money"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/refund"
+	"justlogistics/internal/timeline"
+)
+
+// RefundRef names a refund: a request for LoadRefund and SettleRefund, a part,
+// or a refund that nobody asked for, for the rest.
+type RefundRef struct {
+	Tenant   string `json:"tenant"`
+	RefundID string `json:"refund_id"`
+}
+
+// RefundView is a refund as its workflow sees it. One that nobody asked for is
+// its own only part, and Parts is empty.
+type RefundView struct {
+	Status     string         `json:"status"`
+	Amount     int64          `json:"amount"`
+	Currency   money.Currency `json:"currency"`
+	Reason     string         `json:"reason"` // a code, never free text
+	Gateway    payment.Name   `json:"gateway"`
+	PaymentID  string         `json:"payment_id"`
+	CheckoutID string         `json:"checkout_id"`
+	// Code is why it has its status.
+	Code   string `json:"code,omitempty"`
+	Method string `json:"method,omitempty"`
+	// FailedAgain: it takes the place of one that did so already, since both
+	// failed after they had succeeded. It is not tried without a person.
+	FailedAgain bool `json:"failed_again,omitempty"`
+	// Request: somebody asked for it, and Parts pay it, those that another part
+	// has taken the place of left out. Waits: there are none yet, because
+	// PaymentID is not settled.
+	Request bool         `json:"request,omitempty"`
+	Waits   bool         `json:"waits,omitempty"`
+	Parts   []RefundPart `json:"parts,omitempty"`
+}
+
+// RefundPart is what goes back by one payment.
+type RefundPart struct {
+	ID string `json:"id"`
+	RefundView
+}
+
+// LoadRefund reads a request with its parts, or a refund that nobody asked for.
+func (a *Payments) LoadRefund(ctx context.Context, in RefundRef) (v RefundView, err error) {
+	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		v, err = loadRequest(ctx, tx, in)
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		v, err = loadPart(ctx, tx, in)
+		return err
+	})
+	return v, classify(err)
+}
+
+func loadPart(ctx context.Context, tx pgx.Tx, in RefundRef) (RefundView, error) {
+	r, p, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
+	return RefundView{Status: r.Status, Amount: r.Amount, Currency: r.Currency, Reason: r.Reason, Gateway: p.Gateway, PaymentID: p.ID, CheckoutID: r.CheckoutID, Code: r.Code, Method: r.Method,
+		FailedAgain: r.Revived && r.Status == "needs_attention" && r.TriedAt == nil}, err
+}
+
+func loadRequest(ctx context.Context, tx pgx.Tx, in RefundRef) (RefundView, error) {
+	v := RefundView{Status: "pending", Reason: refund.Requested, Request: true}
+	// An order has its checkout's id.
+	err := tx.QueryRow(ctx, `SELECT amount, currency, coalesce(payment_id, ''), order_id, method, waits FROM refund_requests WHERE tenant = $1 AND id = $2`, in.Tenant, in.RefundID).
+		Scan(&v.Amount, &v.Currency, &v.PaymentID, &v.CheckoutID, &v.Method, &v.Waits)
+	if err != nil {
+		return v, fmt.Errorf("refund %s: %w", in.RefundID, err)
+	}
+	rows, err := tx.Query(ctx, `SELECT id FROM refunds f WHERE tenant = $1 AND request_id = $2 AND NOT EXISTS (SELECT FROM refunds n WHERE n.tenant = f.tenant AND n.revives = f.id) ORDER BY id`, in.Tenant, in.RefundID)
+	if err != nil {
+		return v, fmt.Errorf("parts of refund %s: %w", in.RefundID, err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return v, fmt.Errorf("parts of refund %s: %w", in.RefundID, err)
+	}
+	for _, partID := range ids {
+		p, err := loadPart(ctx, tx, RefundRef{in.Tenant, partID})
+		if err != nil {
+			return v, err
+		}
+		v.Parts = append(v.Parts, RefundPart{ID: partID, RefundView: p})
+	}
+	return v, nil
+}
+
+// SettleRefund gives a request that waits for its payment the parts that pay it,
+// or ends it, once the payment is settled; until then it moves the moment by
+// which the request must have moved. giveUp ends one that still waits.
+func (a *Payments) SettleRefund(ctx context.Context, in RefundRef, dueSeconds int, giveUp bool) (v RefundView, err error) {
+	able, err := a.able(ctx, in)
+	if err != nil {
+		return v, classify(err)
+	}
+	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		if giveUp {
+			err = refund.GiveUp(ctx, tx, in.Tenant, in.RefundID)
+		} else {
+			err = refund.Settle(ctx, tx, in.Tenant, in.RefundID, able, time.Duration(dueSeconds)*time.Second)
+		}
+		if err != nil {
+			return err
+		}
+		v, err = loadRequest(ctx, tx, in)
+		return err
+	})
+	return v, classify(err)
+}
+
+// able reads what the gateway of a request's payment can do, before the
+// transaction that needs to know it.
+func (a *Payments) able(ctx context.Context, in RefundRef) (refund.Able, error) {
+	var name payment.Name
+	err := a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT coalesce((SELECT p.gateway FROM refund_requests q JOIN payments p ON p.tenant = q.tenant AND p.id = q.payment_id WHERE q.tenant = $1 AND q.id = $2), '')`, in.Tenant, in.RefundID).Scan(&name)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("gateway of refund %s: %w", in.RefundID, err)
+	}
+	g, err := a.Gateways.Gateway(ctx, in.Tenant, name)
+	if errors.Is(err, gateways.ErrNotConfigured) {
+		return func(payment.Name) (payment.Capabilities, bool) { return payment.Capabilities{}, false }, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	can := g.Capabilities()
+	return func(n payment.Name) (payment.Capabilities, bool) { return can, n == name }, nil
+}
+
+// RefundPayment gives the money back, or finds that it was given back already: a
+// refund that was tried before is looked up first. It fails with TypeFrozen
+// while the payment is disputed, and with TypeChargedBack when that was lost.
+func (a *Payments) RefundPayment(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
+	intent, g, tried, err := a.refund(ctx, in)
+	if err != nil {
+		return payment.RefundAnswer{}, classify(err)
+	}
+	before := payment.UntriedRefund
+	if tried {
+		if before, err = g.LookupRefund(ctx, intent); err != nil {
+			return payment.RefundAnswer{}, classify(err)
+		}
+		if said, _ := before.Answer(); said.Code != payment.CodeNoSuchRefund {
+			return said, nil
+		}
+	}
+	answer, err := g.Refund(ctx, intent, before)
+	return answer, classify(err)
+}
+
+// LookupRefund asks what became of a refund.
+func (a *Payments) LookupRefund(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
+	intent, g, _, err := a.refund(ctx, in)
+	if err != nil {
+		return payment.RefundAnswer{}, classify(err)
+	}
+	looked, err := g.LookupRefund(ctx, intent)
+	if err != nil {
+		return payment.RefundAnswer{}, classify(err)
+	}
+	answer, _ := looked.Answer()
+	return answer, nil
+}
+
+func (a *Payments) refund(ctx context.Context, in RefundRef) (intent payment.RefundIntent, g payment.Gateway, tried bool, err error) {
+	var p payment.Payment
+	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		r, pay, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
+		if err != nil {
+			return err
+		}
+		p = pay
+		intent = payment.RefundIntent{RefundID: r.ID, Attempt: p.At(), Amount: r.Amount, Currency: r.Currency, Reason: r.Reason, Reference: r.Reference}
+		if tried, intent.RefundedBefore, err = payment.AnnounceRefund(ctx, tx, in.Tenant, in.RefundID); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `SELECT coalesce((SELECT email FROM checkouts WHERE tenant = $1 AND id = $2), (SELECT email FROM orders WHERE tenant = $1 AND id = $3), '')`,
+			in.Tenant, p.CheckoutID, p.OrderID).Scan(&intent.Email)
+	})
+	if err != nil {
+		return intent, nil, false, err
+	}
+	if intent.NotifyURL, err = a.notifyURL(in.Tenant, p.Gateway); err != nil {
+		return intent, nil, false, err
+	}
+	g, err = a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
+	return intent, g, tried, err
+}
+
+// CodeCaptured is the code of a VoidPayment that came after the capture: from
+// now on the refund is one by the gateway.
+const CodeCaptured = "captured"
+
+// VoidPayment gives an authorization up, or finds that it was given up already:
+// one that was tried before is looked up first. When the money was captured
+// meanwhile it answers OutcomeUnknown with CodeCaptured.
+func (a *Payments) VoidPayment(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
+	var p payment.Payment
+	var tried, captured bool
+	err := a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) (err error) {
+		if _, p, err = payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID); err != nil {
+			return err
+		}
+		tried, captured, err = payment.AnnounceVoid(ctx, tx, in.Tenant, in.RefundID)
+		return err
+	})
+	if err != nil {
+		return payment.RefundAnswer{}, classify(err)
+	}
+	if captured {
+		return payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: CodeCaptured}, nil
+	}
+	g, err := a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
+	if err != nil {
+		return payment.RefundAnswer{}, classify(err)
+	}
+	before := payment.Untried
+	if tried {
+		if before, err = g.Lookup(ctx, p.At()); err != nil {
+			return payment.RefundAnswer{}, classify(err)
+		}
+		if said, _ := before.Answer(); said.Outcome != payment.OutcomeApproved || said.Captured {
+			return voidAnswer(said), nil
+		}
+	}
+	answer, err := g.Cancel(ctx, p.At(), before)
+	if err != nil {
+		return payment.RefundAnswer{}, classify(err)
+	}
+	return voidAnswer(answer), nil
+}
+
+// voidAnswer is what an attempt's state means for giving its authorization up: a
+// declined, closed attempt is one of which nothing can be taken.
+func voidAnswer(a payment.Answer) payment.RefundAnswer {
+	out := payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: a.Code, Message: a.Message}
+	switch {
+	case a.Outcome == payment.OutcomeDeclined && a.Closed:
+		out.Outcome, out.Amount = payment.OutcomeApproved, a.Amount
+	case a.Outcome == payment.OutcomeApproved && a.Captured:
+		// The capture is on its way into our books.
+		out.Code, out.Message = "capture_not_recorded", "the provider has captured it"
+	}
+	return out
+}
+
+// PutRefund records a refund's status. dueSeconds is when it must have moved.
+func (a *Payments) PutRefund(ctx context.Context, in RefundRef, status string, answer payment.RefundAnswer, dueSeconds int) error {
+	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		r, _, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
+		if err != nil {
+			return err
+		}
+		if r.Status == status && status != "pending" && status != "unknown" {
+			return nil
+		}
+		if err := payment.PutRefund(ctx, tx, in.Tenant, in.RefundID, status, answer, time.Duration(dueSeconds)*time.Second); err != nil {
+			return err
+		}
+		subject := r.CheckoutID
+		if subject == "" {
+			subject = r.OrderID
+		}
+		if r.Status == status || subject == "" {
+			return nil
+		}
+		data := map[string]any{"refund_id": in.RefundID, "amount": r.Amount, "reason": r.Reason}
+		if r.RequestID != "" {
+			data["refund_id"], data["part_id"] = r.RequestID, in.RefundID
+		}
+		return timeline.Add(ctx, tx, in.Tenant, subject, "refund_"+status, "system", data)
+	}))
+}

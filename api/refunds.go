@@ -1,0 +1,180 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.temporal.io/sdk/temporal"
+
+	"justlogistics/internal/id"
+	"justlogistics/internal/money"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/problem"
+	"justlogistics/internal/refund"
+	"justlogistics/internal/telemetry"
+	"justlogistics/internal/temporalclient"
+	"justlogistics/workflows"
+)
+
+// startWithin is how long an answer waits for Temporal to take a run. The row
+// is written by then, and the sweeper begins what did not.
+const startWithin = 3 * time.Second
+
+func refundPath(id string) string { return "/v1/refunds/" + id }
+
+// createRefund books a refund and has its workflow pay it. What the gateways
+// can't do is known before anything is promised.
+func (s *Server) createRefund(r *request) (reply, error) {
+	var in refund.Request
+	if err := decode(r.body, &in); err != nil {
+		return reply{}, err
+	}
+	refundID := r.begun()
+	if refundID == "" {
+		var err error
+		if refundID, err = s.writeRefund(r, in); err != nil {
+			return reply{}, err
+		}
+	}
+	out, err := s.readRefund(r, refundID)
+	if err != nil {
+		return reply{}, err
+	}
+	s.beginRefund(r, out)
+	return created(refundPath(refundID), out), nil
+}
+
+func (s *Server) writeRefund(r *request, in refund.Request) (string, error) {
+	if err := in.Check(); err != nil {
+		return "", err
+	}
+	if !id.Valid(in.OrderID) {
+		return "", problem.Missing("order")
+	}
+	r.ctx = telemetry.With(r.ctx, telemetry.OrderID(in.OrderID))
+	able, err := s.refundable(r.ctx, r.tenant, in.OrderID)
+	if err != nil {
+		return "", err
+	}
+	refundID := id.New()
+	var sealed []byte
+	if in.BankAccount != nil {
+		if sealed, err = in.BankAccount.Seal(s.cfg.CredentialKeys, r.tenant, refundID); err != nil {
+			return "", err
+		}
+	}
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error {
+		if _, err := refund.Book(r.ctx, tx, r.tenant, refundID, in, sealed, "key:"+r.key.ID, able); err != nil {
+			return err
+		}
+		return r.claim.Begun(r.ctx, tx, refundID)
+	})
+	return refundID, err
+}
+
+// refundable reads what the gateways of an order's payments can do, before the
+// transaction that decides on it.
+func (s *Server) refundable(ctx context.Context, tenantID, orderID string) (refund.Able, error) {
+	var names []string
+	err := s.db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT DISTINCT gateway FROM payments WHERE tenant = $1 AND (order_id = $2 OR checkout_id = $2)`, tenantID, orderID)
+		if err != nil {
+			return err
+		}
+		names, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("gateways of order %s: %w", orderID, err)
+	}
+	known := map[payment.Name]payment.Capabilities{}
+	for _, name := range names {
+		can, err := s.capabilities(ctx, tenantID, name)
+		if err != nil {
+			return nil, err
+		}
+		if can != nil {
+			known[payment.Name(name)] = *can
+		}
+	}
+	return func(name payment.Name) (payment.Capabilities, bool) {
+		can, ok := known[name]
+		return can, ok
+	}, nil
+}
+
+// beginRefund starts the refund's run, unless it has one. When Temporal is away
+// the sweeper begins it from the row.
+func (s *Server) beginRefund(r *request, out refund.Resource) {
+	if out.Status != "pending" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, r.left(startWithin))
+	defer cancel()
+	options := start(workflows.KindRefund, r.tenant, out.ID, "refund of "+money.Format(out.Amount, money.Currency(out.Currency)),
+		temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(r.tenant), temporalclient.Attention.ValueSet(false)))
+	_, err := s.temporal.ExecuteWorkflow(ctx, options, workflows.RefundName, workflows.RefundInput{Tenant: r.tenant, RefundID: out.ID})
+	if err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		s.log.WarnContext(ctx, "a refund's run was not started; the sweeper does it", slog.String("refund_id", out.ID), slog.Any("error", err))
+	}
+}
+
+func (s *Server) readRefund(r *request, refundID string) (out refund.Resource, err error) {
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error {
+		out, err = refund.Read(r.ctx, tx, r.tenant, refundID)
+		return err
+	})
+	if errors.Is(err, refund.ErrNone) {
+		return out, problem.Missing("refund")
+	}
+	return out, err
+}
+
+// getRefund reads a refund; only here the account of a bank transfer is shown.
+func (s *Server) getRefund(r *request) (reply, error) {
+	refundID, err := idParam(r, "id", "refund")
+	if err != nil {
+		return reply{}, err
+	}
+	out, err := s.readRefund(r, refundID)
+	if err != nil {
+		return reply{}, err
+	}
+	if len(out.Account) > 0 {
+		if out.BankAccount, err = refund.OpenAccount(s.cfg.CredentialKeys, r.tenant, refundID, out.Account); err != nil {
+			return reply{}, err
+		}
+	}
+	return ok(out), nil
+}
+
+var refundStatuses = []string{"pending", "succeeded", "failed", "needs_attention"}
+
+func (s *Server) listRefunds(r *request) (reply, error) {
+	var f problem.Fields
+	limit, after := paging(r, &f)
+	filter := refund.Filter{OrderID: r.Query("order_id"), Status: r.Query("status"), Before: after, Limit: limit + 1}
+	if filter.Status != "" && !slices.Contains(refundStatuses, filter.Status) {
+		f.Add("status", "invalid", "no such status of a refund")
+	}
+	if filter.OrderID != "" && !id.Valid(filter.OrderID) {
+		f.Add("order_id", "invalid", "not an id")
+	}
+	if after != "" && !id.Valid(after) {
+		f.Add("cursor", "invalid", "use next_cursor as it was given")
+	}
+	if err := f.Err(); err != nil {
+		return reply{}, err
+	}
+	var all []refund.Resource
+	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		all, err = refund.List(r.ctx, tx, r.tenant, filter)
+		return err
+	})
+	return ok(paged(all, limit, func(o refund.Resource) string { return o.ID })), err
+}

@@ -1,0 +1,168 @@
+package checkout
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/order"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/timeline"
+)
+
+// Why a person is needed for a paid order after its payment: codes of an
+// order's attention.
+const (
+	ReasonDisputed          = "disputed"
+	ReasonChargedBack       = "charged_back"
+	ReasonRefundedElsewhere = "refunded_at_provider"
+)
+
+// aftermath records what a gateway tells of money that it took, beside the
+// approval: what it costs, what went back without us, and whether its payer
+// disputes it. All of it is recorded whatever our rules say; the order it paid
+// asks for a person, and its parcels stay while the money is disputed.
+func aftermath(ctx context.Context, tx pgx.Tx, tenantID, checkoutID, paymentID string, a payment.Answer, out *Ruling) error {
+	if !a.TellsMore() {
+		return nil
+	}
+	p, err := payment.Load(ctx, tx, tenantID, paymentID)
+	if err != nil || !p.Status.Approved() {
+		return err
+	}
+	if err := payment.PutTerms(ctx, tx, tenantID, p, a); err != nil {
+		return err
+	}
+	back, err := wentBack(ctx, tx, tenantID, checkoutID, p, a, out)
+	if err != nil {
+		return err
+	}
+	disputed, err := dispute(ctx, tx, tenantID, checkoutID, p, a)
+	if err != nil || !back && !disputed {
+		return err
+	}
+	out.Changed = true
+	to, err := payment.Restate(ctx, tx, tenantID, p.ID)
+	if err != nil || to == p.Status {
+		return err
+	}
+	if err := timeline.Add(ctx, tx, tenantID, checkoutID, "payment_"+string(to), "system", map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "from": p.Status}); err != nil {
+		return err
+	}
+	if !p.Applied {
+		return nil
+	}
+	switch {
+	case to == payment.StatusChargedBack:
+		if err := order.Freeze(ctx, tx, tenantID, p.OrderID, ReasonDisputed); err != nil {
+			return err
+		}
+		return order.ChangeAttention(ctx, tx, tenantID, p.OrderID, ReasonDisputed, ReasonChargedBack)
+	case to == payment.StatusDisputed:
+		if err := order.Freeze(ctx, tx, tenantID, p.OrderID, ReasonDisputed); err != nil {
+			return err
+		}
+		return order.RaiseAttention(ctx, tx, tenantID, p.OrderID, ReasonDisputed)
+	case p.Status == payment.StatusDisputed:
+		if err := order.Thaw(ctx, tx, tenantID, p.OrderID, ReasonDisputed); err != nil {
+			return err
+		}
+		return order.LowerAttention(ctx, tx, tenantID, p.OrderID, ReasonDisputed)
+	}
+	return nil
+}
+
+// wentBack records the refunds that are not ours, and takes back ours that have
+// failed after all.
+func wentBack(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p payment.Payment, a payment.Answer, out *Ruling) (changed bool, err error) {
+	found, err := payment.RecordRefunds(ctx, tx, tenantID, p, a)
+	if err != nil {
+		return false, err
+	}
+	tell := func(kind string, r payment.RefundSeen) error {
+		data := map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "amount": r.Amount, "reference": r.Reference}
+		if r.RefundID != "" {
+			data["refund_id"] = r.RefundID
+		}
+		return timeline.Add(ctx, tx, tenantID, checkoutID, kind, "provider", data)
+	}
+	for _, r := range found.New {
+		if err := tell("refund_at_provider", r); err != nil {
+			return false, err
+		}
+	}
+	for _, r := range found.Withdrawn {
+		if err := tell("refund_at_provider_failed", r); err != nil {
+			return false, err
+		}
+	}
+	for _, r := range found.Failed {
+		if err := tell("refund_failed_later", r); err != nil {
+			return false, err
+		}
+		if _, err := payment.ReviveRefund(ctx, tx, tenantID, r.RefundID, payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Reference: r.Reference, Amount: r.Amount, Code: "failed_later"}); err != nil {
+			return false, err
+		}
+	}
+	if len(found.New) > 0 && p.Applied {
+		err = order.RaiseAttention(ctx, tx, tenantID, p.OrderID, ReasonRefundedElsewhere)
+	}
+	if err != nil {
+		return false, err
+	}
+	out.RefundIDs, err = revived(ctx, tx, tenantID, p.ID)
+	return found.Found(), err
+}
+
+// revived are the refunds whose runs make anew what has failed: requests, and
+// refunds that nobody asked for. They are named whenever the same is told again.
+func revived(ctx context.Context, tx pgx.Tx, tenantID, paymentID string) ([]string, error) {
+	rows, err := tx.Query(ctx, `SELECT DISTINCT coalesce(request_id, id) FROM refunds WHERE tenant = $1 AND payment_id = $2 AND revives IS NOT NULL AND status IN ('pending','unknown','needs_attention') ORDER BY 1`, tenantID, paymentID)
+	if err != nil {
+		return nil, fmt.Errorf("refunds of payment %s that are taken up again: %w", paymentID, err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("refunds of payment %s that are taken up again: %w", paymentID, err)
+	}
+	return ids, nil
+}
+
+// dispute records a chargeback.
+func dispute(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p payment.Payment, a payment.Answer) (changed bool, err error) {
+	if a.Dispute == nil {
+		return false, nil
+	}
+	d := *a.Dispute
+	before, after, err := payment.PutDispute(ctx, tx, tenantID, p, d)
+	if err != nil || before == after {
+		return false, err
+	}
+	kind := map[payment.DisputeStatus]string{payment.DisputeOpen: "dispute_opened", payment.DisputeWon: "dispute_won", payment.DisputeLost: "dispute_lost"}[after]
+	data := map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "reference": d.Reference, "amount": d.Amount}
+	if d.Reason != "" {
+		data["reason"] = d.Reason
+	}
+	return true, timeline.Add(ctx, tx, tenantID, checkoutID, kind, "provider", data)
+}
+
+// lapsed is an authorization that is gone, by our void or by its time: an order
+// that it paid has no money any more. Its parcels stay, and a person decides.
+func lapsed(ctx context.Context, tx pgx.Tx, tenantID string, p payment.Payment) error {
+	if !p.Applied {
+		return nil
+	}
+	reason := payment.ReasonLapsed
+	if p.VoidTriedAt != nil {
+		reason = payment.ReasonVoided
+	}
+	refunded, err := payment.VoidedByRefund(ctx, tx, tenantID, p.ID)
+	if err != nil || refunded { // that was somebody's decision about the order
+		return err
+	}
+	if err := order.Freeze(ctx, tx, tenantID, p.OrderID, reason); err != nil {
+		return err
+	}
+	return order.RaiseAttention(ctx, tx, tenantID, p.OrderID, reason)
+}

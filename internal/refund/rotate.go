@@ -1,0 +1,43 @@
+package refund
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/secretbox"
+)
+
+// RotateAccounts encrypts up to n bank accounts of a tenant's refunds anew with
+// the ring's first key, those that another key has encrypted, and reports how
+// many they were: fewer than n means that none is left.
+func RotateAccounts(ctx context.Context, tx pgx.Tx, ring *secretbox.Keyring, tenant string, n int) (int, error) {
+	rows, err := tx.Query(ctx, `SELECT id, bank_account FROM refund_requests
+	   WHERE tenant = $1 AND bank_account IS NOT NULL AND position(convert_to($2, 'UTF8') IN bank_account) <> 1 ORDER BY id LIMIT $3 FOR UPDATE`, tenant, ring.EncryptionKeyID()+":", n)
+	if err != nil {
+		return 0, fmt.Errorf("rotate bank accounts: %w", err)
+	}
+	type sealed struct {
+		ID  string
+		Box []byte
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[sealed])
+	if err != nil {
+		return 0, fmt.Errorf("rotate bank accounts: %w", err)
+	}
+	for _, old := range list {
+		account, err := OpenAccount(ring, tenant, old.ID, old.Box)
+		if err != nil {
+			return 0, err
+		}
+		box, err := account.Seal(ring, tenant, old.ID)
+		if err != nil {
+			return 0, err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE refund_requests SET bank_account = $3 WHERE tenant = $1 AND id = $2`, tenant, old.ID, box); err != nil {
+			return 0, fmt.Errorf("rotate the bank account of refund %s: %w", old.ID, err)
+		}
+	}
+	return len(list), nil
+}
