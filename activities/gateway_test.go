@@ -38,7 +38,22 @@ type charge struct {
 	paid           bool // by the buyer, not yet committed
 	closed         bool
 	intent         payment.Intent
+	// token is what the storefront's token made of it: "" until one came.
+	token     string
+	charges   int // each Begin with a token is one
+	captured  int64
+	captures  int
+	voids     int
+	refusesIt bool // captures and voids
 }
+
+// Tokens of the provider's published test data: what they make of an attempt.
+const (
+	tokenApproved   = "tok_approved"
+	tokenDeclined   = "tok_declined"
+	tokenProcessing = "tok_processing"
+	tokenAuthorized = "tok_authorized"
+)
 
 func newProvider(t *testing.T) *provider {
 	return &provider{t: t, attempts: map[string]*charge{}, refunds: map[string]int64{},
@@ -98,7 +113,22 @@ func (g *provider) called() (calls []string) {
 
 func (g *provider) state(paymentID string) payment.Answer {
 	c := g.of(paymentID)
+	taken := shoptest.Approved(paymentID, c.intent.Amount)
 	switch {
+	case c.voids > 0:
+		return payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: "voided", Reference: taken.Reference, PaymentID: paymentID}
+	case c.captures > 0:
+		taken.Amount = c.captured
+		return taken
+	case c.token == tokenApproved:
+		return taken
+	case c.token == tokenAuthorized:
+		taken.Captured = false
+		return taken
+	case c.token == tokenDeclined:
+		return payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: "cc_rejected_other_reason", Reference: taken.Reference, PaymentID: paymentID}
+	case c.token == tokenProcessing:
+		return payment.Answer{Outcome: payment.OutcomePending, Processing: true, Reference: taken.Reference, PaymentID: paymentID}
 	case c.commits > 0:
 		return shoptest.Approved(paymentID, c.intent.Amount)
 	case c.begun == 0:
@@ -116,7 +146,17 @@ func (g *provider) Begin(_ context.Context, in payment.Intent, before payment.Lo
 		c.begun++
 	}
 	c.intent = in
-	if outcome, err := g.leave(); outcome != "" || err != nil {
+	if in.Token != "" {
+		c.token = in.Token
+		c.charges++
+		if outcome, err := g.leave(); outcome != "" || err != nil {
+			return payment.Answer{Outcome: outcome}, err
+		}
+		a := g.state(in.PaymentID)
+		a.Account = shoptest.Account
+		return a, nil
+	}
+	if outcome, err := g.leave(); outcome != "" && outcome != payment.OutcomePending || err != nil {
 		return payment.Answer{Outcome: outcome}, err
 	}
 	return payment.Answer{Outcome: payment.OutcomePending, Reference: "token-" + in.PaymentID, Account: shoptest.Account, ExpiresAt: in.Deadline, Redirect: &payment.Redirect{URL: "https://webpay.example", Method: "POST"}}, nil
@@ -163,6 +203,9 @@ func (g *provider) Close(_ context.Context, at payment.Attempt, before payment.L
 	if said, asked := before.Answer(); asked && said.Outcome == payment.OutcomeApproved {
 		return said, nil
 	}
+	if g.caps.CloseIsOurs && !g.caps.SettleMovesMoney {
+		return g.state(at.PaymentID), nil // nobody can close it
+	}
 	g.of(at.PaymentID).closed = true
 	if outcome, err := g.leave(); outcome != "" || err != nil {
 		return payment.Answer{Outcome: outcome}, err
@@ -173,14 +216,38 @@ func (g *provider) Close(_ context.Context, at payment.Attempt, before payment.L
 	return payment.Answer{Outcome: payment.OutcomeDeclined, Code: payment.CodeClosed, Closed: true}, nil
 }
 
-func (g *provider) Capture(context.Context, payment.Attempt, int64, payment.Looked) (payment.Answer, error) {
-	g.t.Error("nothing captures here")
-	return payment.Answer{}, nil
+func (g *provider) Capture(_ context.Context, at payment.Attempt, amount int64, before payment.Looked) (payment.Answer, error) {
+	if err := g.enter("capture"); err != nil {
+		return payment.Answer{}, err
+	}
+	c := g.of(at.PaymentID)
+	if said, asked := before.Answer(); asked && (said.Outcome != payment.OutcomeApproved || said.Captured) {
+		return said, nil
+	}
+	if c.refusesIt {
+		return payment.Answer{Outcome: payment.OutcomeDeclined, Code: "not_capturable"}, nil
+	}
+	c.captures++
+	c.captured += amount // no idempotency key at this provider
+	if outcome, err := g.leave(); outcome != "" || err != nil {
+		return payment.Answer{Outcome: outcome}, err
+	}
+	return g.state(at.PaymentID), nil
 }
 
-func (g *provider) Cancel(context.Context, payment.Attempt, payment.Looked) (payment.Answer, error) {
-	g.t.Error("nothing voids here")
-	return payment.Answer{}, nil
+func (g *provider) Cancel(_ context.Context, at payment.Attempt, before payment.Looked) (payment.Answer, error) {
+	if err := g.enter("cancel"); err != nil {
+		return payment.Answer{}, err
+	}
+	c := g.of(at.PaymentID)
+	if said, asked := before.Answer(); asked && said.Outcome == payment.OutcomeDeclined {
+		return said, nil
+	}
+	c.voids++
+	if outcome, err := g.leave(); outcome != "" || err != nil {
+		return payment.Answer{Outcome: outcome}, err
+	}
+	return g.state(at.PaymentID), nil
 }
 
 func (g *provider) Refund(_ context.Context, in payment.RefundIntent, _ payment.LookedRefund) (payment.RefundAnswer, error) {

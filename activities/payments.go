@@ -58,6 +58,9 @@ type Asked struct {
 	// ByUs: of a Close, the provider knows nothing of it; the attempt dies by
 	// our not committing it.
 	ByUs bool `json:"by_us,omitempty"`
+	// Lingers: of a Close, nobody can close the attempt (Flow): it can be paid
+	// until its link's end, whatever is wished, and only then is it over.
+	Lingers bool `json:"lingers,omitempty"`
 }
 
 // BeginPayment creates the attempt at its gateway and offers the checkout to the
@@ -327,7 +330,26 @@ func (a *Payments) CloseAttempt(ctx context.Context, in PaymentRef) (Asked, erro
 	if err != nil {
 		return Asked{}, classify(err)
 	}
-	return Asked{Answer: answer, AskedAt: askedAt, ByUs: g.Capabilities().CloseIsOurs && answer.Code == payment.CodeClosed}, nil
+	able := g.Capabilities()
+	out := Asked{Answer: answer, AskedAt: askedAt, ByUs: able.CloseIsOurs && answer.Code == payment.CodeClosed}
+	if able.CloseIsOurs && !able.SettleMovesMoney {
+		out = lingering(out, p.PayableUntil)
+	}
+	return out, nil
+}
+
+// lingering is what the close of an attempt comes to that its gateway cannot
+// close: it is given up, and not closed before the end of its link. After that a
+// provider that still calls it pending takes no money for it any more.
+func lingering(a Asked, until *time.Time) Asked {
+	if a.Answer.Outcome != payment.OutcomePending || a.Answer.Processing {
+		return a
+	}
+	a.Answer.Outcome, a.Answer.Code = payment.OutcomeDeclined, payment.CodeClosed
+	if a.Lingers = until == nil || a.AskedAt.Before(*until); !a.Lingers {
+		a.Answer.Closed, a.Answer.Code = true, payment.CodeExpired
+	}
+	return a
 }
 
 func (a *Payments) attempt(ctx context.Context, in PaymentRef, e payment.Effect) (p payment.Payment, g payment.Gateway, askedAt time.Time, err error) {

@@ -333,6 +333,32 @@ func TestCloseAttempt_CutOffHalfWayStillTellsWhetherItWasPaid(t *testing.T) {
 	})
 }
 
+func TestCloseAttempt_OfALinkThatNobodyCanCloseIsGivenUpAndOverAtItsEnd(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.g.caps.SettleMovesMoney = false
+	b.begin(t)
+	asked, err := b.payments.CloseAttempt(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.True(t, asked.Lingers)
+	require.False(t, asked.ByUs)
+	require.Equal(t, payment.OutcomeDeclined, asked.Answer.Outcome)
+	require.Equal(t, payment.CodeClosed, asked.Answer.Code)
+	require.False(t, asked.Answer.Closed, "the buyer can still pay")
+
+	b.Exec(t, `UPDATE payments SET payable_until = now() - interval '1 second'`)
+	asked, err = b.payments.CloseAttempt(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.False(t, asked.Lingers)
+	require.True(t, asked.Answer.Closed, "also when the gateway still calls it pending")
+	require.Equal(t, payment.CodeExpired, asked.Answer.Code)
+
+	b.g.of(b.ref.PaymentID).commits = 1
+	asked, err = b.payments.CloseAttempt(t.Context(), b.ref)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeApproved, asked.Answer.Outcome)
+}
+
 func TestCloseAttempt_OfOneThatNeverBeganCallsNobody(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

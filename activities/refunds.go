@@ -146,17 +146,21 @@ func (a *Payments) able(ctx context.Context, in RefundRef) (refund.Able, error) 
 // while the payment is disputed, and with TypeChargedBack when that was lost.
 func (a *Payments) RefundPayment(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
 	intent, g, tried, err := a.refund(ctx, in)
-	if err != nil {
+	forbidden := forbids(err)
+	if err != nil && (!forbidden || !tried) {
 		return payment.RefundAnswer{}, classify(err)
 	}
-	before := payment.UntriedRefund
+	before, asked := payment.UntriedRefund, error(nil)
 	if tried {
-		if before, err = g.LookupRefund(ctx, intent); err != nil {
-			return payment.RefundAnswer{}, classify(err)
+		if before, asked = g.LookupRefund(ctx, intent); asked != nil {
+			return payment.RefundAnswer{}, classify(asked)
 		}
 		if said, _ := before.Answer(); said.Code != payment.CodeNoSuchRefund {
 			return said, nil
 		}
+	}
+	if forbidden {
+		return payment.RefundAnswer{}, classify(err)
 	}
 	answer, err := g.Refund(ctx, intent, before)
 	return answer, classify(err)
@@ -165,7 +169,7 @@ func (a *Payments) RefundPayment(ctx context.Context, in RefundRef) (payment.Ref
 // LookupRefund asks what became of a refund.
 func (a *Payments) LookupRefund(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
 	intent, g, _, err := a.refund(ctx, in)
-	if err != nil {
+	if err != nil && !forbids(err) {
 		return payment.RefundAnswer{}, classify(err)
 	}
 	looked, err := g.LookupRefund(ctx, intent)
@@ -176,8 +180,15 @@ func (a *Payments) LookupRefund(ctx context.Context, in RefundRef) (payment.Refu
 	return answer, nil
 }
 
+// forbids reports whether nothing may be given back of a payment now. What was
+// tried before can be asked for all the same.
+func forbids(err error) bool {
+	return errors.Is(err, payment.ErrFrozen) || errors.Is(err, payment.ErrBankGaveBack)
+}
+
 func (a *Payments) refund(ctx context.Context, in RefundRef) (intent payment.RefundIntent, g payment.Gateway, tried bool, err error) {
 	var p payment.Payment
+	var forbidden error
 	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
 		r, pay, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
 		if err != nil {
@@ -185,7 +196,10 @@ func (a *Payments) refund(ctx context.Context, in RefundRef) (intent payment.Ref
 		}
 		p = pay
 		intent = payment.RefundIntent{RefundID: r.ID, Attempt: p.At(), Amount: r.Amount, Currency: r.Currency, Reason: r.Reason, Reference: r.Reference}
-		if tried, intent.RefundedBefore, err = payment.AnnounceRefund(ctx, tx, in.Tenant, in.RefundID); err != nil {
+		tried, intent.RefundedBefore, err = payment.AnnounceRefund(ctx, tx, in.Tenant, in.RefundID)
+		if forbidden = nil; forbids(err) {
+			forbidden = err
+		} else if err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, `SELECT coalesce((SELECT email FROM checkouts WHERE tenant = $1 AND id = $2), (SELECT email FROM orders WHERE tenant = $1 AND id = $3), '')`,
@@ -197,8 +211,10 @@ func (a *Payments) refund(ctx context.Context, in RefundRef) (intent payment.Ref
 	if intent.NotifyURL, err = a.notifyURL(in.Tenant, p.Gateway); err != nil {
 		return intent, nil, false, err
 	}
-	g, err = a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
-	return intent, g, tried, err
+	if g, err = a.Gateways.Gateway(ctx, in.Tenant, p.Gateway); err != nil {
+		return intent, nil, tried, err
+	}
+	return intent, g, tried, forbidden
 }
 
 // CodeCaptured is the code of a VoidPayment that came after the capture: from

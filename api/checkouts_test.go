@@ -292,7 +292,7 @@ func TestCheckout_GatewayDownOffersOthersAndTheSameKeyTriesAgain(t *testing.T) {
 	a := b.do("POST", "/v1/checkouts", basket(nil), key...)
 	require.Equal(t, 503, a.status, a.body)
 	require.Equal(t, "gateway_unavailable", a.code())
-	require.Equal(t, []any{"stripe"}, a.json()["alternatives"])
+	require.Equal(t, []any{"stripe", "flow"}, a.json()["alternatives"])
 	require.Equal(t, "30", a.header.Get("Retry-After"))
 	require.Zero(t, value[int](b, `SELECT sum(reserved) FROM stock_levels`))
 

@@ -121,6 +121,9 @@ type checkoutRun struct {
 	news    workflow.ReceiveChannel
 	short   workflow.ReceiveChannel
 	state   checkout.Status // last written to the search attribute
+	// lingering are attempts, by payment, that nobody can close: they are over
+	// at the end of their links.
+	lingering map[string]bool
 
 	timer       workflow.Future
 	timerAt     time.Time
@@ -132,7 +135,7 @@ func newCheckoutRun(ctx workflow.Context, in CheckoutInput) (*checkoutRun, error
 	if err != nil {
 		return nil, err
 	}
-	r := &checkoutRun{in: in, ref: activities.CheckoutRef{Tenant: in.Tenant, CheckoutID: in.CheckoutID}, desk: d,
+	r := &checkoutRun{in: in, lingering: map[string]bool{}, ref: activities.CheckoutRef{Tenant: in.Tenant, CheckoutID: in.CheckoutID}, desk: d,
 		bell: workflow.NewBufferedChannel(ctx, 1000), news: workflow.GetSignalChannel(ctx, SignalNews), short: workflow.GetSignalChannel(ctx, SignalShort)}
 	d.bell = r.ring
 	return r, r.register(ctx)
@@ -388,7 +391,7 @@ func (r *checkoutRun) deadline(now time.Time) (at time.Time, why string) {
 
 // closeAt is when an attempt that outlived its checkout is closed.
 func (r *checkoutRun) closeAt(a checkout.AttemptView) time.Time {
-	if a.Status == payment.StatusExpired || a.Status == payment.StatusDeclined {
+	if a.Status == payment.StatusExpired || a.Status == payment.StatusDeclined || r.lingering[a.PaymentID] {
 		return a.PayableUntil.Add(time.Second)
 	}
 	return a.PayableUntil.Add(-24 * time.Hour)
@@ -826,6 +829,7 @@ func (r *checkoutRun) close(ctx workflow.Context, a checkout.AttemptView, lapse 
 	if failed := workflow.ExecuteActivity(call, payments.CloseAttempt, r.payment(a.PaymentID)).Get(ctx, &asked); failed != nil {
 		return false, r.unanswered(ctx, a, failed)
 	}
+	r.lingering[a.PaymentID] = asked.Lingers
 	if asked.ByUs && !final && workflow.Now(ctx).Before(a.PayableUntil) {
 		// The provider's form still lives: the buyer may come back late.
 		asked.Answer.Closed = false
@@ -976,7 +980,7 @@ func (r *checkoutRun) cancel(ctx workflow.Context) (decided bool, err error) {
 				return false, err
 			}
 			after, _ := r.view.Attempt(a.PaymentID)
-			if !sure || alive(after, workflow.Now(ctx)) && r.view.Status.Open() {
+			if !sure || alive(after, workflow.Now(ctx)) && !r.lingering[a.PaymentID] && r.view.Status.Open() {
 				r.doubt(workflow.Now(ctx), a.PaymentID)
 				return false, nil
 			}

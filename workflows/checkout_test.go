@@ -490,3 +490,45 @@ func TestCheckout_ReplacedOneClosesItsAttempt(t *testing.T) {
 	require.Equal(t, checkout.Cancelled, s.db.checkout.Status)
 	require.Equal(t, expired, s.bank.sessions[0].state)
 }
+
+func TestCheckout_LinkThatNobodyCanCloseIsWatchedToItsEnd(t *testing.T) {
+	t.Parallel()
+	// Cancelled at once, and the link is asked about once more when it is dead.
+	s := play(t, schedule{Gateway: "flow", Steps: []step{{At: 20 * time.Second, Do: cancel}}},
+		at(21*time.Second, func(s *simulation) {
+			if s.reserved() != 0 {
+				s.broken("stock is still held")
+			}
+		}))
+	require.Equal(t, "cancelled", answer[workflows.CancelAnswer](t, s, workflows.UpdateCancel, 1).Status)
+	require.Equal(t, checkout.Cancelled, s.db.checkout.Status)
+	require.Equal(t, payment.StatusCancelled, s.db.payments[0].Status)
+	require.True(t, s.db.payments[0].Closed, "by its time")
+	require.Equal(t, 2, s.calls["CloseAttempt"], "no circle")
+
+	// Paid all the same: the money goes back.
+	s = play(t, schedule{Gateway: "flow", Steps: []step{{At: 20 * time.Second, Do: cancel}, {At: 60 * time.Second, Do: approve}}})
+	require.Equal(t, checkout.Cancelled, s.db.checkout.Status)
+	require.Len(t, s.db.refunds, 1)
+	require.Equal(t, payment.ReasonCancelled, s.db.refunds[0].Reason)
+
+	// Another attempt is paid while the first link lives, and nobody pays that.
+	s = play(t, schedule{Gateway: "flow", Steps: []step{{At: 20 * time.Second, Do: try, N: 1}, {At: 40 * time.Second, Do: approve, On: 2}}})
+	require.Equal(t, checkout.Paid, s.db.checkout.Status)
+	require.Empty(t, s.db.refunds)
+	require.True(t, s.db.payments[0].Closed)
+	require.LessOrEqual(t, s.calls["CloseAttempt"], 3)
+
+	// Both are paid: one of them goes back.
+	s = play(t, schedule{Gateway: "flow", Steps: []step{{At: 20 * time.Second, Do: try, N: 1}, {At: 40 * time.Second, Do: approve, On: 2}, {At: 50 * time.Second, Do: approve, On: 1}}})
+	require.Equal(t, checkout.Paid, s.db.checkout.Status)
+	require.Len(t, s.db.refunds, 1)
+	require.Equal(t, payment.ReasonDuplicate, s.db.refunds[0].Reason)
+
+	// Nobody pays anything.
+	s = play(t, schedule{Gateway: "flow"})
+	require.Equal(t, checkout.Expired, s.db.checkout.Status)
+	require.Equal(t, payment.StatusExpired, s.db.payments[0].Status)
+	require.True(t, s.db.payments[0].Closed)
+	require.LessOrEqual(t, s.calls["CloseAttempt"], 2)
+}

@@ -242,7 +242,7 @@ func (p *refundPart) run(ctx workflow.Context) error {
 	if done, err := p.handedOver(ctx); done || err != nil {
 		return err
 	}
-	for wait := 2 * time.Second; p.view.Status != "succeeded" && p.view.Status != "failed"; wait = min(2*wait, p.every()) {
+	for wait := 2 * time.Second; !p.over(); wait = min(2*wait, p.every()) {
 		what := p.what()
 		p.describe(ctx, what+".")
 		heard := p.heard
@@ -302,6 +302,9 @@ func (p *refundPart) run(ctx workflow.Context) error {
 	}
 	return nil
 }
+
+// over reports whether the part has come to an end, perhaps before this run.
+func (p *refundPart) over() bool { return p.view.Status == "succeeded" || p.view.Status == "failed" }
 
 // goOn records that the part waits for the gateway, and no more for a person.
 func (p *refundPart) goOn(ctx workflow.Context, status string, answer payment.RefundAnswer, wait time.Duration) error {
@@ -366,6 +369,8 @@ func (p *refundPart) every() time.Duration {
 func (p *refundPart) handedOver(ctx workflow.Context) (done bool, err error) {
 	reason, tried, answer := "", "", payment.RefundAnswer{}
 	switch {
+	case p.over():
+		return true, nil
 	case p.view.Method == payment.MethodBankTransfer:
 		reason, answer.Message = "bank_transfer_due", "a person makes the transfer"
 	case p.view.FailedAgain:

@@ -63,7 +63,7 @@ func TestRefund_PendingIsWaitedFor(t *testing.T) {
 func TestRefund_RefusedWaitsForAPerson(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ verb, outcome, ends, code string }{
-		"resolved as succeeded": {workflows.VerbResolve, "succeeded", "succeeded", "resolved_by_support"},
+		"resolved as succeeded": {workflows.VerbResolve, "succeeded", "succeeded", payment.CodeBankTransfer},
 		"resolved as failed":    {workflows.VerbResolve, "failed", "failed", "given_up_by_support"},
 		"cancelled":             {workflows.VerbCancel, "", "failed", "given_up_by_support"},
 	} {
@@ -100,4 +100,152 @@ func TestRefund_GatewayThatIsAwayForHoursWaitsForAPersonAndGoesOn(t *testing.T) 
 	s := play(t, strayMoney(schedule{Faults: []fault{{Call: "RefundPayment", Nth: 1, Times: 250, When: announced, As: unavailable}}}))
 	require.Contains(t, s.parkedSteps(), "refund refund_unanswered")
 	require.Len(t, s.db.refunds, 1)
+}
+
+// bought is an order that its buyer has paid by Stripe.
+func bought(p schedule) schedule {
+	p.Gateway = "stripe"
+	p.Steps = append([]step{{At: 5 * time.Second, Do: approve}}, p.Steps...)
+	return p
+}
+
+func asksFor(d time.Duration, kind int) step { return step{At: d, Do: giveBack, N: kind} }
+
+// parts are those of the first request, by their end.
+func parts(s *simulation) (out []string) {
+	for _, r := range s.db.refunds {
+		if r.RequestID == s.db.asked[0].id {
+			out = append(out, r.Method+" "+r.Status)
+		}
+	}
+	return out
+}
+
+func TestRefund_PartsGoBackBesideEachOther(t *testing.T) {
+	t.Parallel()
+	s := play(t, bought(schedule{Steps: []step{asksFor(time.Minute, askTwoParts)}}))
+	require.Equal(t, []string{"original succeeded", "original succeeded"}, parts(s))
+	require.Equal(t, total, s.bank.sessions[0].back())
+	require.Equal(t, payment.StatusRefunded, s.db.payments[0].Status)
+	require.Empty(t, s.parkedSteps())
+}
+
+func TestRefund_OfAPartWhoseAnswerIsLostIsGivenBackOnce(t *testing.T) {
+	t.Parallel()
+	for _, as := range []failure{unknownActed, unknown, timesOut} {
+		s := play(t, bought(schedule{Steps: []step{asksFor(time.Minute, askTwoParts)}, Faults: []fault{{Call: "RefundPayment", Nth: 1, Times: 2, When: after, As: as}}}))
+		require.Equal(t, []string{"original succeeded", "original succeeded"}, parts(s))
+		require.Len(t, s.bank.sessions[0].refunds, 2)
+		require.Equal(t, total, s.bank.sessions[0].back())
+	}
+}
+
+func TestRefund_ABankTransferWaitsForAPersonFromTheStart(t *testing.T) {
+	t.Parallel()
+	s := play(t, bought(schedule{Steps: []step{asksFor(time.Minute, askPartByTransfer)}}))
+	require.Equal(t, []string{"original succeeded", "bank_transfer succeeded"}, parts(s))
+	require.Equal(t, total/2, s.bank.sessions[0].back(), "the provider gives back its own part alone")
+	require.Len(t, s.parkedSteps(), 1)
+	require.Contains(t, s.parkedSteps()[0], "bank_transfer_due")
+	require.Equal(t, []string{workflows.VerbResolve, workflows.VerbCancel}, s.db.parkedEver[0].Verbs)
+}
+
+func TestRefund_OneRefusedPartDoesNotHoldUpTheOther(t *testing.T) {
+	t.Parallel()
+	s := play(t, bought(schedule{Steps: []step{asksFor(time.Minute, askTwoParts)}, Faults: []fault{{Call: "RefundPayment", Nth: 1, When: before, As: credentials}}}),
+		at(10*time.Minute, func(s *simulation) {
+			done := 0
+			for _, r := range s.db.refunds {
+				done += btoi(r.Status == "succeeded")
+			}
+			if done != 1 || len(s.db.parkedEver) != 1 {
+				s.broken("%d parts are done, %v are parked", done, s.parkedSteps())
+			}
+		}))
+	require.Contains(t, s.parkedSteps()[0], "refund_credentials")
+}
+
+func TestRefund_AnAuthorizationIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for _, as := range []failure{"", unknownActed, unknown, timesOut} {
+		s := play(t, bought(schedule{Steps: []step{asksFor(time.Minute, askVoid)}, Faults: []fault{{Call: "VoidPayment", Nth: 1, When: after, As: as}}}))
+		require.Equal(t, []string{"void succeeded"}, parts(s))
+		require.Equal(t, payment.StatusCancelled, s.db.payments[0].Status)
+		require.Empty(t, s.bank.sessions[0].refunds)
+		require.Zero(t, s.calls["RefundPayment"])
+	}
+}
+
+func TestRefund_WaitsForTheEndOfADisputeAndTellsAPerson(t *testing.T) {
+	t.Parallel()
+	plan := func(hours int) schedule {
+		return bought(schedule{RefundTakes: 2 * time.Minute, Steps: []step{asksFor(time.Minute, askWhole), {At: 61 * time.Second, Do: dispute, N: hours}}, Faults: []fault{{Call: "RefundPayment", Nth: 1, When: before, As: notMade(hours)}}})
+	}
+	s := play(t, plan(4), at(90*time.Minute, func(s *simulation) {
+		if len(s.db.parkedEver) != 1 || s.db.parkedEver[0].Reason != "payment_disputed" {
+			s.broken("nobody was told: %v", s.parkedSteps())
+		}
+	}))
+	require.Equal(t, []string{"original succeeded"}, parts(s), "it went on by itself, or a person decided")
+	s = play(t, plan(1))
+	require.Equal(t, []string{"original succeeded"}, parts(s), "it was made before the dispute")
+	lost := bought(schedule{Steps: []step{asksFor(time.Minute, askWhole), {In: "LoadRefund", Nth: 1, When: after, Do: dispute, N: 1}}})
+	s = play(t, lost)
+	require.Equal(t, []string{"original failed"}, parts(s))
+	require.Empty(t, s.bank.sessions[0].refunds)
+	require.Equal(t, "payment_charged_back", s.db.refunds[0].Code)
+	require.Equal(t, payment.StatusChargedBack, s.db.payments[0].Status)
+}
+
+func TestRefund_ThatIsAcceptedIsWaitedForForDays(t *testing.T) {
+	t.Parallel()
+	s := play(t, bought(schedule{RefundTakes: 30 * time.Hour, Steps: []step{asksFor(time.Minute, askWhole)}}))
+	require.Equal(t, []string{"original succeeded"}, parts(s))
+	require.Empty(t, s.parkedSteps())
+	require.Less(t, s.calls["RefundPayment"], 25, "it is asked less and less often")
+}
+
+func TestRefund_NewsMakesItAskNow(t *testing.T) {
+	t.Parallel()
+	told := time.Duration(0)
+	s := play(t, bought(schedule{RefundTakes: 10 * time.Hour, Steps: []step{asksFor(time.Minute, askWhole), {At: 10*time.Hour + 2*time.Minute, Do: refundTold}}}),
+		at(10*time.Hour+3*time.Minute, func(s *simulation) {
+			if s.db.refunds[0].Status == "succeeded" {
+				told = s.env.Now().Sub(dawn)
+			}
+		}))
+	require.Equal(t, []string{"original succeeded"}, parts(s))
+	require.NotZero(t, told)
+}
+
+func TestRefund_ThatFailsDaysLaterIsTriedOnceMoreAndThenWaitsForAPerson(t *testing.T) {
+	t.Parallel()
+	s := play(t, bought(schedule{Steps: []step{asksFor(time.Minute, askWhole), {At: 3 * time.Hour, Do: refundLost}, {At: 4*time.Hour + time.Minute, Do: refundLost}}}),
+		at(4*time.Hour+10*time.Minute, func(s *simulation) {
+			if n := s.calls["RefundPayment"]; n != 2 {
+				s.broken("it was tried %d times before a person has decided", n)
+			}
+		}))
+	require.Equal(t, []string{"original failed", "original failed"}, parts(s)[:2])
+	require.Len(t, parts(s), 3)
+	require.Contains(t, s.parkedSteps()[0], "refund_failed_again")
+}
+
+func TestRefund_OfAPaymentThatIsNotSettledWaitsForIt(t *testing.T) {
+	t.Parallel()
+	s := play(t, schedule{Gateway: "stripe", Faults: []fault{{Call: "CloseAttempt", Nth: 1, Times: 20, When: announced, As: unavailable}}, Steps: []step{
+		{At: 20 * time.Second, Do: try, N: 1}, {At: 31 * time.Second, Do: process, On: 1, N: 8}, {At: 40 * time.Second, Do: approve, On: 2}, asksFor(50*time.Second, askUnsettled)}})
+	require.Len(t, s.db.asked, 1)
+	require.False(t, s.db.asked[0].waits)
+	require.Equal(t, []string{"original failed"}, parts(s), "it pays no order: it goes back as a duplicate")
+	require.Greater(t, s.calls["SettleRefund"], 1)
+}
+
+// notMade keeps the first call of a refund from being made, for a dispute that
+// is to come before it.
+func notMade(hours int) failure {
+	if hours%2 == 1 {
+		return ""
+	}
+	return unavailable
 }

@@ -37,7 +37,7 @@ func (s *simulation) activities() map[string]any {
 		"HoldStock": s.start, "NextGateway": s.next, "AddAttempt": s.try, "ReadCheckout": s.load, "GiveUp": s.giveUp, "Grace": s.grace, "EndUnpaid": s.endUnpaid, "EndRun": s.settled,
 		"RecordAnswer": s.record, "HoldAgain": s.holdAgain, "LetGo": s.letGo, "NotCommitted": s.notCommitted, "RefundStray": s.refundStray, "CureShort": s.cureShort, "HoldOf": s.holdOf, "Shorted": s.shorted,
 		"BeginPayment": s.begin, "NotBegun": s.notBegun, "SettleReturn": s.settle, "AskGateway": s.lookup, "CloseAttempt": s.close,
-		"LoadRefund": s.loadRefund, "RefundPayment": s.refund, "LookupRefund": s.lookupRefund, "PutRefund": s.putRefund,
+		"LoadRefund": s.loadRefund, "RefundPayment": s.refund, "LookupRefund": s.lookupRefund, "PutRefund": s.putRefund, "SettleRefund": s.settleRefund, "VoidPayment": s.voidPayment,
 		"Reserve": s.reserve, "LoadReservation": s.loadReservation, "EndReservation": s.endReservation, "ExtendReservation": s.extendReservation, "ConfirmReservation": s.confirmReservation,
 		"ParkStep": s.park, "UnparkStep": s.unpark,
 	}
@@ -349,6 +349,10 @@ func (s *simulation) close(ctx context.Context, in activities.PaymentRef) (activ
 			before = s.looked(p)
 		}
 		a := s.bank.close(p, before)
+		if p.Gateway == payment.Flow && a.Outcome == payment.OutcomePending && !a.Processing {
+			a.Outcome, a.Code = payment.OutcomeDeclined, payment.CodeClosed
+			return activities.Asked{Answer: a, AskedAt: at, Lingers: true}, nil
+		}
 		return activities.Asked{Answer: a, AskedAt: at, ByUs: capabilities(p.Gateway).CloseIsOurs && a.Code == payment.CodeClosed}, nil
 	}, s.unknownAnswer)
 }
@@ -383,16 +387,30 @@ func (s *simulation) lookupRefund(ctx context.Context, in activities.RefundRef) 
 func (s *simulation) giveBack(ctx context.Context, name string, in activities.RefundRef, ask func(intent payment.RefundIntent, tried bool) payment.RefundAnswer) (payment.RefundAnswer, error) {
 	var intent payment.RefundIntent
 	var tried bool
+	var forbidden error
 	s.mu.Lock()
 	r := s.db.refund(in.RefundID)
 	s.mu.Unlock()
 	return asking(ctx, s, name, r.PaymentID, func(p *payment.Payment) {
 		intent = payment.RefundIntent{RefundID: r.ID, Attempt: p.At(), Amount: r.Amount, Currency: r.Currency, Reason: r.Reason, RefundedBefore: r.RefundedBefore, Reference: r.Reference}
+		if forbidden = s.db.mayGiveBack(r); forbidden != nil {
+			return
+		}
 		now := s.db.now()
 		if tried = r.TriedAt != nil; !tried {
 			r.TriedAt = &now
 		}
-	}, func(payment.Payment, time.Time) (payment.RefundAnswer, error) { return ask(intent, tried), nil },
+	}, func(payment.Payment, time.Time) (payment.RefundAnswer, error) {
+		if forbidden == nil {
+			return ask(intent, tried), nil
+		}
+		if r.TriedAt != nil && activities.ErrorType(forbidden) != activities.TypeRateLimited {
+			if said := s.bank.lookupRefund(intent); said.Code != payment.CodeNoSuchRefund {
+				return said, nil
+			}
+		}
+		return payment.RefundAnswer{}, forbidden
+	},
 		func() payment.RefundAnswer { return payment.RefundAnswer{Outcome: payment.OutcomeUnknown} })
 }
 

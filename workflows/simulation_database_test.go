@@ -34,6 +34,8 @@ type database struct {
 	reservation *reservationRow
 	payments    []*payment.Payment
 	refunds     []*payment.RefundRecord
+	asked       []*request
+	revives     map[string]string // of a refund, the one whose place it has taken
 	inbox       []*newsRow
 	parked      []*parkedRow
 	parkedEver  []activities.ParkedCase
@@ -105,6 +107,10 @@ func (d *database) setRefund(r *payment.RefundRecord, to string) {
 		d.broken("refund %s may not go from %s to %s", r.ID, r.Status, to)
 	}
 	p := d.payment(r.PaymentID)
+	if r.Method == payment.MethodVoid {
+		r.Status = to
+		return
+	}
 	if r.Status != "failed" {
 		p.Refunded -= r.Amount
 	}
@@ -528,13 +534,7 @@ func (d *database) sweep() {
 	}
 }
 
-// loadRefund, announceRefund and putRefund are those of package payment.
-func (d *database) loadRefund(id string) activities.RefundView {
-	r := d.refund(id)
-	p := d.payment(r.PaymentID)
-	return activities.RefundView{Status: r.Status, Amount: r.Amount, Currency: r.Currency, Reason: r.Reason, Gateway: p.Gateway, PaymentID: p.ID, CheckoutID: r.CheckoutID}
-}
-
+// putRefund is payment.PutRefund.
 func (d *database) putRefund(id, status string, a payment.RefundAnswer) {
 	r := d.refund(id)
 	if r.Status == status && status != "pending" && status != "unknown" {
@@ -544,11 +544,26 @@ func (d *database) putRefund(id, status string, a payment.RefundAnswer) {
 	if a.Reference != "" {
 		r.Reference = a.Reference
 	}
-	r.Code = a.Code
-	if status != "succeeded" && status != "failed" {
+	if r.Code = a.Code; status == "succeeded" && a.Code == payment.CodeBankTransfer && r.Method != payment.MethodVoid {
+		r.Method = payment.MethodBankTransfer
+	}
+	if q := d.request(r.RequestID); q != nil && status == "failed" {
+		q.booked -= r.Amount
+	}
+	p := d.payment(r.PaymentID)
+	if r.Method == payment.MethodVoid && status == "succeeded" {
+		d.setPayment(p, payment.StatusCancelled)
+		p.Closed, p.Applied, p.NotAppliedReason = true, false, payment.NotAppliedVoided
 		return
 	}
-	back, p := int64(0), d.payment(r.PaymentID)
+	if status == "succeeded" || status == "failed" {
+		d.restate(p)
+	}
+}
+
+// restate sets a captured payment's status to what its refunds tell.
+func (d *database) restate(p *payment.Payment) {
+	back := int64(0)
 	for _, o := range d.refunds {
 		if o.PaymentID == p.ID && o.Status == "succeeded" {
 			back += o.Amount

@@ -40,6 +40,7 @@ const (
 	refused    sessionState = "refused" // Webpay: the form is done, the commit will tell of the bank's refusal
 	aborted    sessionState = "aborted" // Webpay: the buyer pressed cancel
 	processing sessionState = "processing"
+	authorized sessionState = "authorized"
 	charged    sessionState = "charged"
 	failed     sessionState = "failed"
 	expired    sessionState = "expired"
@@ -49,17 +50,22 @@ type moneyBack struct {
 	amount    int64
 	reference string
 	pending   bool
+	failed    bool // it had succeeded
 }
 
 const (
 	webpayForm   = 10 * time.Minute
 	webpayCommit = 5 * time.Minute // after the form; later Webpay gives the money up
 	stripeLife   = 35 * time.Minute
+	flowLife     = 15 * time.Minute
 )
 
 func capabilities(g payment.Name) payment.Capabilities {
 	if g == payment.Transbank {
 		return payment.Capabilities{SettleMovesMoney: true, CloseIsOurs: true, PayableFor: webpayForm + 5*time.Minute}
+	}
+	if g == payment.Flow {
+		return payment.Capabilities{Notifications: true, CloseIsOurs: true, PayableFor: flowLife + 2*time.Minute}
 	}
 	return payment.Capabilities{Notifications: true, PayableFor: 2 * time.Hour}
 }
@@ -94,15 +100,17 @@ func (l *ledger) begin(p payment.Payment, before payment.Looked) payment.Answer 
 	return payment.Answer{Outcome: payment.OutcomePending, Reference: s.reference, CaptureRef: s.reference, PaymentID: p.ID}
 }
 
-// lapse lets time act: Stripe's sessions end by themselves.
+// lapse lets time act: Stripe's sessions and Flow's links end by themselves.
 func (l *ledger) lapse(s *session) {
-	if s.gateway == payment.Stripe && s.state == open && l.now().Sub(s.begunAt) > stripeLife {
+	life, ends := map[payment.Name]time.Duration{payment.Stripe: stripeLife, payment.Flow: flowLife}[s.gateway]
+	if ends && s.state == open && l.now().Sub(s.begunAt) > life {
 		s.state = expired
 	}
 }
 
-// payable reports whether money can still move by what others do: for Webpay
-// nothing moves without us.
+// payable reports whether money can still move that we could have kept from
+// moving: for Webpay nothing moves without us, and of Flow's links nobody can
+// close any.
 func (l *ledger) payable(s *session) bool {
 	l.lapse(s)
 	return s.gateway == payment.Stripe && (s.state == open || s.state == processing)
@@ -118,6 +126,8 @@ func (l *ledger) lookup(p payment.Payment) payment.Answer {
 	switch s.state {
 	case charged:
 		a.Outcome, a.Captured, a.Amount, a.ApprovedAt = payment.OutcomeApproved, true, s.amount+s.wrong, s.paidAt
+	case authorized:
+		a.Outcome, a.ApprovedAt = payment.OutcomeApproved, s.paidAt
 	case processing:
 		a.Processing = true
 	case failed:
@@ -138,7 +148,7 @@ func (l *ledger) settle(p payment.Payment, ret payment.Return, before payment.Lo
 		return looked
 	}
 	s := l.find(p.Reference)
-	if s == nil || p.Gateway == payment.Stripe {
+	if s == nil || p.Gateway != payment.Transbank {
 		return l.lookup(p)
 	}
 	if ret.Kind != payment.ReturnFinished {
@@ -153,6 +163,8 @@ func (l *ledger) settle(p payment.Payment, ret payment.Return, before payment.Lo
 		return payment.Answer{Outcome: payment.OutcomePending, Reference: s.reference, PaymentID: s.paymentID, Code: "not_paid_yet"}
 	case aborted:
 		return payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Reference: s.reference, PaymentID: s.paymentID, Code: "aborted"}
+	case authorized:
+		return l.lookup(p)
 	case charged, failed: // "already locked by another process"
 		return payment.Answer{Outcome: payment.OutcomeUnknown, Reference: s.reference, PaymentID: s.paymentID, Code: "locked"}
 	case refused:
@@ -176,9 +188,16 @@ func (l *ledger) abandon(p payment.Payment, code string) payment.Answer {
 	return a
 }
 
-// close makes an attempt unpayable. Webpay has no such call.
+// close makes an attempt unpayable. Webpay and Flow have no such call, and
+// Flow's link lives on.
 func (l *ledger) close(p payment.Payment, before payment.Looked) payment.Answer {
 	looked, asked := before.Answer()
+	if p.Gateway == payment.Flow {
+		if asked {
+			return looked
+		}
+		return l.lookup(p)
+	}
 	if p.Gateway == payment.Transbank {
 		if asked && looked.Outcome == payment.OutcomeApproved {
 			return looked
@@ -221,6 +240,9 @@ func (l *ledger) lookupRefund(in payment.RefundIntent) payment.RefundAnswer {
 		return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: payment.CodeNoSuchRefund}
 	}
 	r := s.refunds[in.RefundID]
+	if r.failed {
+		return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Reference: r.reference, Code: "failed_later"}
+	}
 	if r.pending {
 		return payment.RefundAnswer{Outcome: payment.OutcomePending, Reference: r.reference}
 	}
@@ -229,7 +251,9 @@ func (l *ledger) lookupRefund(in payment.RefundIntent) payment.RefundAnswer {
 
 func (s *session) back() (sum int64) {
 	for _, r := range s.refunds {
-		sum += r.amount
+		if !r.failed {
+			sum += r.amount
+		}
 	}
 	return sum
 }

@@ -20,6 +20,7 @@ func (s *simulation) verdict() {
 	s.db.check()
 	s.verdictOnCheckout()
 	s.verdictOnMoney()
+	s.verdictOnRequests()
 	s.verdictOnReservation()
 	for _, a := range s.asked {
 		if !a.done && !a.lost {
@@ -65,7 +66,7 @@ func (s *simulation) verdictOnCheckout() {
 	}
 	applied := 0
 	for _, p := range s.db.payments {
-		applied += btoi(p.Applied)
+		applied += btoi(p.Applied || p.NotAppliedReason == payment.NotAppliedVoided)
 		switch p.Status {
 		case payment.StatusPending, payment.StatusProcessing, payment.StatusUnknown:
 			s.broken("payment %s is left %s", p.ID, p.Status)
@@ -91,19 +92,20 @@ func (s *simulation) verdictOnMoney() {
 				continue
 			}
 			switch {
-			case r.Code == "resolved_by_support" || r.Code == "given_up_by_support":
+			case r.Method == payment.MethodVoid, r.Status == "failed" && (s.db.successor(r.ID) != nil || r.Code == "payment_charged_back"), r.RequestID != "" && r.TriedAt == nil && r.Status == "failed":
+			case r.Code == payment.CodeBankTransfer || r.Code == payment.CodeGivenUp:
 				stated = true
 			case r.Status == "succeeded":
 				back += r.Amount
 			default:
 				s.broken("refund %s of payment %s ended %s", r.ID, p.ID, r.Status)
 			}
-			if x.refunds[r.ID] != nil {
-				given += x.refunds[r.ID].amount
+			if b := x.refunds[r.ID]; b != nil && !b.failed {
+				given += b.amount
 			}
 		}
 		if x.state != charged {
-			if p.Status.Approved() && p.Reference == x.reference {
+			if p.Status.Approved() && p.Reference == x.reference && (x.state != authorized || p.Status != payment.StatusAuthorized) {
 				s.broken("payment %s is %s and nothing was charged (%s)", p.ID, p.Status, x.state)
 			}
 			continue
@@ -112,9 +114,10 @@ func (s *simulation) verdictOnMoney() {
 		switch {
 		case !p.Status.Approved():
 			s.broken("payment %s was charged and is %s in our books", p.ID, p.Status)
-		case p.Applied && x.back() > 0:
-			s.broken("payment %s is applied and was given back", p.ID)
-		case p.Applied || stated:
+		case stated:
+		case p.Applied && x.back() != back:
+			s.broken("payment %s is applied, %d of it were given back, and %d are in our books", p.ID, x.back(), back)
+		case p.Applied:
 		case x.wrong != 0 && back == 0 && strings.HasPrefix(p.NotAppliedReason, "mismatch_"):
 			// recorded, pays nothing; the case was parked and a person skipped it
 			if !s.db.decided["mismatch:"+p.ID] {

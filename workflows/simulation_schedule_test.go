@@ -76,6 +76,10 @@ const (
 	operator     act = "operator" // cancels the run in Temporal
 	support      act = "support"
 	wrongVerb    act = "wrong verb"
+	giveBack     act = "give back"   // N: the kind of refund that support asks for
+	refundLost   act = "refund lost" // the provider says that a refund which succeeded has failed
+	refundTold   act = "refund told" // news of refunds
+	dispute      act = "dispute"     // for N hours; lost when N is odd
 	reserveMore  act = "extend"
 	confirmIt    act = "confirm"
 	releaseIt    act = "release"
@@ -83,7 +87,7 @@ const (
 
 var buyersActs = []act{approve, approve, approve, approve, decline, decline, abort, formTimeout, process, returnAgain, notifyAgain, approveWrong, cancel, try, try, tryAgain, beginAgain}
 
-var othersActs = []act{othersBuy, othersReturn, count, restock, replace, operator, support, support, wrongVerb}
+var othersActs = []act{othersBuy, othersReturn, count, restock, replace, operator, support, support, wrongVerb, giveBack, giveBack, refundLost, dispute, refundTold}
 
 var reservationActs = []act{reserveMore, confirmIt, releaseIt}
 
@@ -119,9 +123,9 @@ type outage struct {
 }
 
 var databaseCalls = []string{"HoldStock", "NextGateway", "AddAttempt", "ReadCheckout", "GiveUp", "Grace", "EndUnpaid", "EndRun", "RecordAnswer", "HoldAgain", "LetGo", "NotCommitted", "RefundStray", "CureShort", "Shorted", "NotBegun",
-	"LoadRefund", "PutRefund", "ParkStep", "UnparkStep", "Reserve", "LoadReservation", "EndReservation", "ExtendReservation", "ConfirmReservation"}
+	"LoadRefund", "PutRefund", "SettleRefund", "ParkStep", "UnparkStep", "Reserve", "LoadReservation", "EndReservation", "ExtendReservation", "ConfirmReservation"}
 
-var gatewayCalls = []string{"BeginPayment", "SettleReturn", "AskGateway", "CloseAttempt", "RefundPayment"}
+var gatewayCalls = []string{"BeginPayment", "SettleReturn", "AskGateway", "CloseAttempt", "RefundPayment", "VoidPayment"}
 
 // outagesLast bounds how long a database is away: a regular activity of the
 // test environment is tried ten times, where Temporal tries for ever.
@@ -215,6 +219,21 @@ var themes = []func(t *rapid.T, s *schedule){
 		s.Gateway = "auto"
 		s.Outages = append(s.Outages, outage{What: "transbank", For: time.Minute})
 		s.Steps = append(s.Steps, step{At: time.Duration(rapid.IntRange(2, 90).Draw(t, "then at")) * time.Second, Do: rapid.SampledFrom([]act{approve, try, decline, cancel}).Draw(t, "then"), N: rapid.IntRange(0, 2).Draw(t, "how")})
+	},
+	func(t *rapid.T, s *schedule) { // it is paid, and support gives money back
+		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve}, step{At: 40 * time.Second, Do: giveBack, N: rapid.IntRange(0, askKinds-1).Draw(t, "kind")})
+		for i := range rapid.IntRange(0, 3).Draw(t, "then") {
+			s.Steps = append(s.Steps, step{At: time.Duration(i+1) * time.Duration(rapid.SampledFrom([]int{20, 50, 600, 4000}).Draw(t, "apart")) * time.Second,
+				Do: rapid.SampledFrom([]act{giveBack, refundLost, refundLost, dispute, refundTold, support}).Draw(t, "news"), N: rapid.IntRange(0, askKinds-1).Draw(t, "n")})
+		}
+		s.Faults = append(s.Faults, fault{Call: rapid.SampledFrom([]string{"RefundPayment", "VoidPayment", "PutRefund", "LoadRefund"}).Draw(t, "fails"), Nth: rapid.IntRange(1, 4).Draw(t, "nth"), Times: rapid.SampledFrom([]int{1, 2, 250}).Draw(t, "often"),
+			When: rapid.SampledFrom([]phase{before, after}).Draw(t, "when"), As: rapid.SampledFrom([]failure{timesOut, databaseAway, timesOut}).Draw(t, "as")})
+	},
+	func(t *rapid.T, s *schedule) { // it is paid while another attempt is worked on, which support wants back
+		s.Gateway = "stripe"
+		s.Faults = append(s.Faults, fault{Call: "CloseAttempt", Nth: 1, Times: 20, When: announced, As: unavailable})
+		s.Steps = append(s.Steps, step{At: 20 * time.Second, Do: try, N: 1}, step{At: 31 * time.Second, Do: process, On: 1, N: rapid.IntRange(2, 9).Draw(t, "minutes")}, step{At: 40 * time.Second, Do: approve, On: 2},
+			step{At: time.Duration(rapid.IntRange(45, 100).Draw(t, "asked at")) * time.Second, Do: giveBack, N: askUnsettled})
 	},
 	func(t *rapid.T, s *schedule) { // somebody at the counter
 		s.Reservation, s.CCP = max(s.Reservation, 1), max(s.CCP, 2)

@@ -87,6 +87,12 @@ func (c *sightings) add(s *simulation) {
 	}
 	for _, r := range s.db.refunds {
 		c.count["refund "+r.Reason]++
+		if r.RequestID != "" {
+			c.count["part "+r.Method+" "+r.Status]++
+		}
+		if r.Revived {
+			c.count["refund revived"]++
+		}
 	}
 	for _, p := range s.db.parkedEver {
 		what, _, _ := cutStep(p.Step)
@@ -115,7 +121,7 @@ func (c *sightings) add(s *simulation) {
 func (c *sightings) require(t *testing.T) {
 	t.Helper()
 	want := []string{"checkout paid", "checkout expired", "checkout cancelled", "checkout payment_failed",
-		"refund late_payment", "refund duplicate_payment", "refund cancelled_checkout", "refund mismatch",
+		"refund requested", "refund revived", "part original succeeded", "part original failed", "part bank_transfer succeeded", "part void succeeded", "refund late_payment", "refund duplicate_payment", "refund cancelled_checkout", "refund mismatch",
 		"parked doubt", "parked gateway", "parked mismatch", "parked record", "parked refund", "parked shortage",
 		"run late-payment", "run reservation", "run refund", "run shortage", "lost run",
 		"charged transbank", "charged stripe", "paid with several attempts", "paid late with units held again"}

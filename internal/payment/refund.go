@@ -114,7 +114,8 @@ var (
 // AnnounceRefund writes that the provider is about to be asked and returns
 // whether it may have been asked before, and what had gone back of the payment
 // through the provider apart from this refund. It takes the payment's lock.
-// ErrFrozen, ErrBankGaveBack and ErrRefundUnderWay forbid the call.
+// ErrFrozen, ErrBankGaveBack and ErrRefundUnderWay forbid the call; after a try,
+// the question what became of it is always allowed.
 func AnnounceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (tried bool, before int64, err error) {
 	var paymentID string
 	var status Status
@@ -123,12 +124,6 @@ func AnnounceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (tr
 		Scan(&paymentID, &status, &triedAt)
 	if err != nil {
 		return false, 0, fmt.Errorf("announce refund %s: %w", refundID, err)
-	}
-	switch status {
-	case StatusDisputed:
-		return false, 0, fmt.Errorf("refund %s: %w", refundID, ErrFrozen)
-	case StatusChargedBack:
-		return false, 0, fmt.Errorf("refund %s: %w", refundID, ErrBankGaveBack)
 	}
 	// What others gave back counts only as of the first try: later it may be
 	// this refund, seen before its answer.
@@ -139,8 +134,13 @@ func AnnounceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (tr
 	if err != nil {
 		return false, 0, fmt.Errorf("announce refund %s: %w", refundID, err)
 	}
-	if doubt && triedAt == nil {
-		return false, 0, fmt.Errorf("refund %s: %w", refundID, ErrRefundUnderWay)
+	switch {
+	case status == StatusDisputed:
+		return triedAt != nil, before, fmt.Errorf("refund %s: %w", refundID, ErrFrozen)
+	case status == StatusChargedBack:
+		return triedAt != nil, before, fmt.Errorf("refund %s: %w", refundID, ErrBankGaveBack)
+	case doubt && triedAt == nil:
+		return false, before, fmt.Errorf("refund %s: %w", refundID, ErrRefundUnderWay)
 	}
 	if _, err := tx.Exec(ctx, `UPDATE refunds SET tried_at = coalesce(tried_at, now()), refunded_before = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, refundID, before); err != nil {
 		return false, 0, fmt.Errorf("announce refund %s: %w", refundID, err)

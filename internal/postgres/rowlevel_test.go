@@ -62,6 +62,9 @@ func fullShop(t *testing.T) *shoptest.Shop {
 		for _, sql := range []string{
 			`INSERT INTO idempotency_keys (tenant, key, method, path, body_hash) VALUES ($1, 'k', 'POST', '/v1/checkouts', '')`,
 			`INSERT INTO parked (tenant, workflow_id, step, subject, reason, message, verbs, due_at) VALUES ($1, 'w', 's', 'x', 'r', 'm', '{}', now())`,
+			`INSERT INTO gateway_circuits (tenant, gateway) VALUES ($1, 'flow')`,
+			`INSERT INTO gateway_calls (tenant, gateway, second, calls, failures) VALUES ($1, 'flow', now(), 1, 0)`,
+			`INSERT INTO payment_hints (tenant, payment_id) SELECT tenant, id FROM payments WHERE tenant = $1`,
 			`INSERT INTO run_problems (tenant, workflow_id, subject, problem) VALUES ($1, 'w', 'x', 'missing')`,
 			`INSERT INTO support_actions (tenant, id, workflow_id, verb, actor, api_key_id, reason, outcome) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'w', 'retry', 'ana', 'k', 'r', 'done')`,
 		} {

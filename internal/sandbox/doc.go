@@ -8,6 +8,8 @@
 //
 //	/transbank/...                       base URL of the Webpay adapter
 //	/stripe/...                          base URL of the Stripe adapter
+//	/mercadopago/...                     base URL of the Mercado Pago adapter; a test storefront
+//	                                     gets card tokens at /mercadopago/v1/card_tokens?public_key=TEST-...
 //	/khipu/...                           base URL of the Khipu adapter
 //	/flow/...                            base URL of the Flow adapter
 //	GET  /buyer/{id}                     the buyer's page; id is the merchant's payment id
@@ -45,6 +47,13 @@
 //	decline_code=bank_error  Khipu: DemoBank fails, and the buyer may try again
 //	amount=n              the provider takes another amount than it was asked to
 //
+// A rejected card leaves the buyer on Mercado Pago's page; abort goes back with
+// the text null in every field; timeout sends nobody anywhere. A card token that
+// waits for a review (cardholder CONT) or a challenge is decided by the same
+// steps; decline_code is its status_detail. PUT /config/mercadopago has refunds
+// in process, unsigned copies of notifications, and a page that takes a second
+// payment.
+//
 // Webpay plays a return at the end of each step. Stripe does after approve and
 // abort; a declined card leaves the buyer on the page, and a session that
 // expires sends nobody anywhere. Abort leaves a Stripe session open.
@@ -81,7 +90,11 @@
 // list_disputes, get_review, approve_review, get_event, list_events and
 // get_account for Stripe; create, status, payments, refund, refund_cancel and
 // refund_status for Flow; create_payment, get_payment, delete_payment,
-// refund_payment and create_refund for Khipu; "*" is any. Kinds:
+// refund_payment and create_refund for Khipu; create_preference,
+// get_preference, update_preference, search_preferences, create_card_token,
+// create_payment, get_payment, search_payments, update_payment, create_refund,
+// list_refunds, get_refund, search_chargebacks and get_chargeback for Mercado
+// Pago; "*" is any. Kinds:
 //
 //	timeout_after_effect   acts, persists, never answers
 //	error_500              500 without acting

@@ -68,7 +68,7 @@ WITH item AS (
   UNION ALL
   SELECT 'dispute', p.gateway, NULL, p.id, 'disputed',
          'the buyer''s bank disputes ' || d.amount || ' ' || d.currency || ' (minor units) at ' || p.gateway || CASE WHEN d.reason = '' THEN '' ELSE ', ' || replace(d.reason, '_', ' ') END || ': answer it in the provider''s panel until '
-           || to_char(d.due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"') || CASE WHEN d.answer_by IS NULL THEN ' (the provider names no day)' ELSE '' END,
+           || coalesce(to_char(d.due_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"'), 'now') || CASE WHEN d.answer_by IS NULL THEN ' (the provider names no day)' ELSE '' END,
          d.opened_at, '', d.due_at, d.id
     FROM disputes d JOIN payments p ON p.tenant = d.tenant AND p.id = d.payment_id WHERE d.tenant = $1 AND d.status = 'open'
   UNION ALL

@@ -118,6 +118,10 @@ func (g *Gateway) verify(in payment.Delivery, named string) (signature, error) {
 	case !ok:
 		return signature{}, fmt.Errorf("%w: ts is not a time", payment.ErrForged)
 	}
+	// A separator in a value would let one manifest stand for another.
+	if strings.ContainsAny(named+in.Header.Get("x-request-id")+stamp, ";") {
+		return signature{}, fmt.Errorf("%w: a separator in what is signed", payment.ErrForged)
+	}
 	s := signature{request: strings.TrimSpace(in.Header.Get("x-request-id")), stamp: stamp, at: at}
 	for _, spelled := range []string{named, strings.ToLower(named)} {
 		if hmac.Equal([]byte(g.sign(spelled, s)), []byte(hash)) {

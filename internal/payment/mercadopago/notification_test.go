@@ -111,7 +111,7 @@ func TestParseNotification_RefusesForgeries(t *testing.T) {
 		"another time":           notice("data.id=7&type=payment", "ts=1742505639,v1="+good, "r", ``),
 		"a cut hash":             notice("data.id=7&type=payment", "ts=1742505638,v1="+good[:63], "r", ``),
 		"an id in the body only": notice("type=payment", "ts=1742505638,v1="+good, "r", `{"data":{"id":"7"}}`),
-		"the id injected":        notice("data.id=7;request-id:r&type=payment", "ts=1742505638,v1="+good, "", ``),
+		"the id injected":        notice("data.id=7%3Brequest-id:r&type=order", "ts=1742505638,v1="+good, "", ``),
 		"nothing at all":         {},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,7 +125,9 @@ func TestParseNotification_RefusesForgeries(t *testing.T) {
 func TestParseNotification_SaysWhoseItIs(t *testing.T) {
 	t.Parallel()
 	g := signer(t, vectorSecret)
-	signed := func(named string) string { return "ts=1742505638,v1=" + hashOf("id:"+named+";request-id:r;ts:1742505638;") }
+	signed := func(named string) string {
+		return "ts=1742505638,v1=" + hashOf("id:"+named+";request-id:r;ts:1742505638;")
+	}
 	for name, c := range map[string]struct {
 		in                   payment.Delivery
 		paymentID, reference string
