@@ -147,7 +147,11 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 		return out, temporal.NewNonRetryableApplicationError("the gateway refused the attempt: "+answer.Code, TypeInvalid, nil)
 	}
 	return out, classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
-		if err := payment.Begun(ctx, tx, in.Tenant, p.ID, answer, g.Capabilities(), answer.Account, answer.LiveMode); err != nil {
+		err := payment.Begun(ctx, tx, in.Tenant, p.ID, answer, g.Capabilities(), answer.Account, answer.LiveMode)
+		if errors.Is(err, payment.ErrBegun) {
+			return nil // by another try, while this one was taken for dead
+		}
+		if err != nil {
 			return err
 		}
 		if err := payment.ForgetToken(ctx, tx, in.Tenant, p); err != nil {

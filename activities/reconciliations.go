@@ -311,7 +311,7 @@ func (a *Reconciliations) OpenYesterday(ctx context.Context, now time.Time, afte
 			if err != nil {
 				return err
 			}
-			id, err := reconcile.Open(ctx, tx, d.Tenant, d.Gateway, reconcile.DayOf(now, zone).Before(zone), "schedule", false)
+			id, _, err := reconcile.Open(ctx, tx, d.Tenant, d.Gateway, reconcile.DayOf(now, zone).Before(zone), "schedule", false)
 			if err == nil {
 				out.Opened = append(out.Opened, ReconciliationRef{d.Tenant, id})
 			}

@@ -109,7 +109,7 @@ func (a *audited) open() {
 			return err
 		}
 		a.day = reconcile.DayOf(time.Now(), zone)
-		id, err := reconcile.Open(a.t.Context(), tx, shoptest.Tenant, payment.Transbank, a.day, "test", false)
+		id, _, err := reconcile.Open(a.t.Context(), tx, shoptest.Tenant, payment.Transbank, a.day, "test", false)
 		a.ref = activities.ReconciliationRef{Tenant: shoptest.Tenant, ReconciliationID: id}
 		return err
 	})
@@ -373,7 +373,7 @@ func TestReconciliation_RunsToItsEndOrSaysWhyNot(t *testing.T) {
 	require.NoError(t, a.do.ResumeReconciliation(t.Context(), a.ref))
 	require.Equal(t, "running  true", state())
 	a.Do(t, func(tx pgx.Tx) error {
-		_, err := reconcile.Open(t.Context(), tx, shoptest.Tenant, payment.Transbank, a.day, "file", true)
+		_, _, err := reconcile.Open(t.Context(), tx, shoptest.Tenant, payment.Transbank, a.day, "file", true)
 		return err
 	})
 	again, err := a.do.FinishReconciliation(t.Context(), a.ref)

@@ -157,6 +157,18 @@ func (s *Server) answer(r *request, h endpoint) written {
 // admit authenticates a request and reads its body. One that carries the number
 // of a card goes no further.
 func (s *Server) admit(c *gin.Context, scopes []tenant.Scope) (*request, error) {
+	r, err := s.authenticate(c, scopes)
+	if err != nil {
+		return nil, err
+	}
+	if r.body, err = readBody(c); err != nil {
+		return nil, err
+	}
+	return r, s.refuseCards(c, cardsInBody(r.body))
+}
+
+// authenticate is admit without the body.
+func (s *Server) authenticate(c *gin.Context, scopes []tenant.Scope) (*request, error) {
 	r := &request{Context: c, began: time.Now()}
 	if err := s.refuseCards(c, cardsInAddress(c)); err != nil {
 		return nil, err
@@ -181,10 +193,7 @@ func (s *Server) admit(c *gin.Context, scopes []tenant.Scope) (*request, error) 
 	if !r.key.Has(scopes...) {
 		return nil, missingScope(scopes)
 	}
-	if r.body, err = readBody(c); err != nil {
-		return nil, err
-	}
-	return r, s.refuseCards(c, cardsInBody(r.body))
+	return r, nil
 }
 
 func missingScope(scopes []tenant.Scope) error {

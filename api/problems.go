@@ -30,6 +30,9 @@ type reply struct {
 	body       any
 	location   string
 	retryAfter time.Duration
+	// text is the answer as it stands, of contentType, in the place of body.
+	text        []byte
+	contentType string
 }
 
 func ok(body any) reply { return reply{status: http.StatusOK, body: body} }
@@ -45,6 +48,8 @@ type written struct {
 	body       []byte
 	retryAfter time.Duration
 	headers    map[string]string
+	// contentType is JSON's, or a problem's, when empty.
+	contentType string
 }
 
 func (w written) send(c *gin.Context) {
@@ -65,8 +70,11 @@ func (w written) send(c *gin.Context) {
 		return
 	}
 	contentType := typeJSON
-	if w.status >= 400 {
+	switch {
+	case w.status >= 400:
 		contentType = typeProblem
+	case w.contentType != "":
+		contentType = w.contentType
 	}
 	c.Data(w.status, contentType, w.body)
 }
@@ -76,6 +84,9 @@ func (w written) send(c *gin.Context) {
 func (s *Server) encode(c *gin.Context, r reply, err error) written {
 	if err != nil {
 		return s.problem(c, err)
+	}
+	if r.contentType != "" {
+		return written{status: r.status, location: r.location, body: r.text, retryAfter: r.retryAfter, contentType: r.contentType}
 	}
 	body, err := json.Marshal(r.body)
 	if err != nil {

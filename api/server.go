@@ -208,6 +208,13 @@ func (s *Server) routes() {
 	s.handle(http.MethodPost, "/v1/stock/adjustments", s.adjustStock, warehouse)
 	s.handle(http.MethodPost, "/v1/stock/transfers", s.transferStock, warehouse)
 
+	s.handle(http.MethodGet, "/v1/transactions", s.listTransactions, support)
+	s.handle(http.MethodGet, "/v1/reports/sales", s.getSales, support)
+	s.handle(http.MethodGet, "/v1/reports/reconciliation", s.getReconciliation, support)
+	s.handle(http.MethodPost, "/v1/reports/reconciliation", s.runReconciliation, support)
+	s.handle(http.MethodPost, "/v1/reports/reconciliation/items/:id/resolve", s.resolveDifference, support)
+	s.handleUpload("/v1/settlements/:gateway", s.readSettlement, support)
+
 	s.handle(http.MethodGet, "/v1/support/stuck", s.listStuck, support)
 	s.handle(http.MethodPost, "/v1/support/workflows/:id/:verb", s.actOnWorkflow, support)
 

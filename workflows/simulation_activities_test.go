@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
@@ -210,7 +209,7 @@ func (s *simulation) shorted(ctx context.Context, _ activities.CheckoutRef) (che
 
 // asking is call for an activity that calls a gateway: announce is the
 // transaction before the call, and between the two may lie anything.
-func asking[T any](ctx context.Context, s *simulation, name, paymentID string, announce func(p *payment.Payment), ask func(before payment.Payment, at time.Time) (T, error), unknown func() T) (T, error) {
+func asking[T any](ctx context.Context, s *simulation, name, paymentID string, announce func(p *payment.Payment), ask func(before payment.Payment, at time.Time) (T, error), unknown func() (T, error)) (T, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.db.payment(paymentID)
@@ -231,71 +230,25 @@ func asking[T any](ctx context.Context, s *simulation, name, paymentID string, a
 					return out, err
 				}
 			}
-			return unknown(), nil
+			return unknown()
+		}
+		if f, ok := s.outlives(name, n); ok {
+			s.orphans++
+			s.later(f.For, func() {
+				_, err := ask(as, at)
+				s.note("the second half of %s #%d has run: %v", name, n, err)
+			})
+			return none, asError(timesOut)
 		}
 		return ask(as, at)
 	})
 }
 
-func (s *simulation) unknownAnswer() activities.Asked {
-	return activities.Asked{Answer: payment.Answer{Outcome: payment.OutcomeUnknown, Code: "no_answer"}, AskedAt: s.db.now()}
+func (s *simulation) unknownAnswer() (activities.Asked, error) {
+	return activities.Asked{Answer: payment.Answer{Outcome: payment.OutcomeUnknown, Code: "no_answer"}, AskedAt: s.db.now()}, nil
 }
 
 func (s *simulation) looked(p payment.Payment) payment.Looked { return payment.Asked(s.bank.lookup(p)) }
-
-func (s *simulation) begin(ctx context.Context, in activities.PaymentRef) (activities.Asked, error) {
-	_, err := asking(ctx, s, "BeginPayment", in.PaymentID, func(p *payment.Payment) {
-		now := s.db.now()
-		if p.BeginTriedAt == nil {
-			p.BeginTriedAt = &now
-		}
-	}, func(p payment.Payment, _ time.Time) (bool, error) {
-		if p.BegunAt != nil {
-			return true, nil
-		}
-		before := payment.Untried
-		if p.BeginTriedAt != nil {
-			before = s.looked(p)
-		}
-		a := s.bank.begin(p, before)
-		if a.Outcome != payment.OutcomePending {
-			return false, temporal.NewNonRetryableApplicationError("refused", activities.TypeInvalid, nil)
-		}
-		row, now := s.db.payment(p.ID), s.db.now()
-		if row.Status == payment.StatusPending {
-			until := now.Add(capabilities(p.Gateway).PayableFor)
-			row.Reference, row.BegunAt, row.PayableUntil = a.Reference, &now, &until
-		}
-		if s.db.checkout.Status == checkout.Reserving {
-			s.db.setCheckout(checkout.AwaitingPayment)
-		}
-		return true, nil
-	}, func() bool { return false })
-	if err == nil && s.begunUnknown(in.PaymentID) {
-		err = temporal.NewApplicationError("the gateway did not say whether the attempt was created", activities.TypeUnknown)
-	}
-	return activities.Asked{}, err
-}
-
-// begunUnknown reports whether the answer of Begin was lost.
-func (s *simulation) begunUnknown(paymentID string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.db.payment(paymentID).BegunAt == nil
-}
-
-func (s *simulation) notBegun(ctx context.Context, in activities.PaymentRef, class string) error {
-	_, err := s.step(ctx, "NotBegun", func() {
-		if p := s.db.payment(in.PaymentID); p.Status == payment.StatusPending && p.BegunAt == nil {
-			s.db.setPayment(p, payment.StatusCancelled)
-			p.Closed, p.Code = true, checkout.FailGatewayUnavailable
-			if class == activities.TypeInvalid {
-				p.Code = checkout.FailPaymentRefused
-			}
-		}
-	})
-	return err
-}
 
 func (s *simulation) settle(ctx context.Context, in activities.PaymentRef) (activities.Asked, error) {
 	var ret payment.Return
@@ -341,7 +294,7 @@ func (s *simulation) close(ctx context.Context, in activities.PaymentRef) (activ
 			p.CloseTriedAt = &now
 		}
 	}, func(p payment.Payment, at time.Time) (activities.Asked, error) {
-		if p.BegunAt == nil {
+		if p.BegunAt == nil && !p.ByToken {
 			return activities.Asked{Answer: payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: payment.CodeNoSuchAttempt}, AskedAt: at}, nil
 		}
 		before := payment.Untried
@@ -411,7 +364,9 @@ func (s *simulation) giveBack(ctx context.Context, name string, in activities.Re
 		}
 		return payment.RefundAnswer{}, forbidden
 	},
-		func() payment.RefundAnswer { return payment.RefundAnswer{Outcome: payment.OutcomeUnknown} })
+		func() (payment.RefundAnswer, error) {
+			return payment.RefundAnswer{Outcome: payment.OutcomeUnknown}, nil
+		})
 }
 
 func (s *simulation) putRefund(ctx context.Context, in activities.RefundRef, status string, a payment.RefundAnswer, _ int) error {

@@ -42,6 +42,7 @@ type database struct {
 	decided     map[string]bool            // steps that a person or the run itself took off the list
 	requests    map[string]*confirmRequest // of reservations
 	route       []payment.Name
+	token       string // of the storefront, for the first attempt; good for one use
 }
 
 type checkoutRow struct {
@@ -342,6 +343,9 @@ func (d *database) put(p *payment.Payment, a payment.Answer, to payment.Status, 
 	p.Code = a.Code
 	if a.Reference != "" {
 		p.Reference = a.Reference
+		if p.ByToken && p.BegunAt == nil {
+			p.BegunAt = p.BeginTriedAt
+		}
 	}
 }
 

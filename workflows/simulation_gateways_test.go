@@ -17,6 +17,8 @@ type ledger struct {
 	sessions []*session
 	// committing is asked at the moment in which a commit takes the money.
 	committing func(s *session)
+	// charge does what a storefront's token asks for.
+	charge func(s *session, token string)
 }
 
 // session is one attempt as its provider sees it.
@@ -70,6 +72,20 @@ func capabilities(g payment.Name) payment.Capabilities {
 	return payment.Capabilities{Notifications: true, PayableFor: 2 * time.Hour}
 }
 
+// of finds an attempt by the provider's name for it, or, where that was lost
+// and the provider looks by ours, by that.
+func (l *ledger) of(p payment.Payment) *session {
+	if p.Reference != "" || p.Gateway != payment.MercadoPago {
+		return l.find(p.Reference)
+	}
+	for _, s := range l.sessions {
+		if s.paymentID == p.ID {
+			return s
+		}
+	}
+	return nil
+}
+
 func (l *ledger) find(reference string) *session {
 	for _, s := range l.sessions {
 		if s.reference == reference && reference != "" {
@@ -81,12 +97,12 @@ func (l *ledger) find(reference string) *session {
 
 // begin creates an attempt. A repetition brings Stripe's session back by its
 // idempotency key, and another token of Webpay's.
-func (l *ledger) begin(p payment.Payment, before payment.Looked) payment.Answer {
+func (l *ledger) begin(p payment.Payment, token string, before payment.Looked) payment.Answer {
 	if a, asked := before.Answer(); asked && (a.Outcome == payment.OutcomeApproved || a.Outcome == payment.OutcomeDeclined && a.Code != payment.CodeNoSuchAttempt) {
 		return a
 	}
 	var s *session
-	if p.Gateway == payment.Stripe {
+	if p.Gateway == payment.Stripe || p.Gateway == payment.MercadoPago {
 		for _, known := range l.sessions {
 			if known.paymentID == p.ID {
 				s = known
@@ -96,13 +112,20 @@ func (l *ledger) begin(p payment.Payment, before payment.Looked) payment.Answer 
 	if s == nil {
 		s = &session{reference: fmt.Sprintf("%s-%d", p.Gateway, len(l.sessions)+1), paymentID: p.ID, gateway: p.Gateway, amount: p.Amount, begunAt: l.now(), state: open, refunds: map[string]*moneyBack{}}
 		l.sessions = append(l.sessions, s)
+		if token != "" {
+			l.charge(s, token)
+		}
+	}
+	if token != "" {
+		p.Reference = s.reference
+		return l.lookup(p)
 	}
 	return payment.Answer{Outcome: payment.OutcomePending, Reference: s.reference, CaptureRef: s.reference, PaymentID: p.ID}
 }
 
 // lapse lets time act: Stripe's sessions and Flow's links end by themselves.
 func (l *ledger) lapse(s *session) {
-	life, ends := map[payment.Name]time.Duration{payment.Stripe: stripeLife, payment.Flow: flowLife}[s.gateway]
+	life, ends := map[payment.Name]time.Duration{payment.Stripe: stripeLife, payment.MercadoPago: stripeLife, payment.Flow: flowLife}[s.gateway]
 	if ends && s.state == open && l.now().Sub(s.begunAt) > life {
 		s.state = expired
 	}
@@ -113,11 +136,11 @@ func (l *ledger) lapse(s *session) {
 // close any.
 func (l *ledger) payable(s *session) bool {
 	l.lapse(s)
-	return s.gateway == payment.Stripe && (s.state == open || s.state == processing)
+	return (s.gateway == payment.Stripe || s.gateway == payment.MercadoPago) && (s.state == open || s.state == processing)
 }
 
 func (l *ledger) lookup(p payment.Payment) payment.Answer {
-	s := l.find(p.Reference)
+	s := l.of(p)
 	if s == nil {
 		return payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, PaymentID: p.ID, Code: payment.CodeNoSuchAttempt}
 	}
@@ -207,7 +230,7 @@ func (l *ledger) close(p payment.Payment, before payment.Looked) payment.Answer 
 	if asked && (looked.Closed || looked.Outcome == payment.OutcomeApproved) {
 		return looked
 	}
-	s := l.find(p.Reference)
+	s := l.of(p)
 	if s == nil {
 		return l.lookup(p)
 	}

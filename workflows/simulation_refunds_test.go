@@ -198,7 +198,9 @@ func (s *simulation) voidPayment(ctx context.Context, in activities.RefundRef) (
 			x.state = failed
 		}
 		return payment.RefundAnswer{Outcome: payment.OutcomeApproved, Code: payment.CodeClosed}, nil
-	}, func() payment.RefundAnswer { return payment.RefundAnswer{Outcome: payment.OutcomeUnknown} })
+	}, func() (payment.RefundAnswer, error) {
+		return payment.RefundAnswer{Outcome: payment.OutcomeUnknown}, nil
+	})
 }
 
 // refundFails is the provider's news, days later, that a refund has failed after

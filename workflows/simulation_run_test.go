@@ -62,7 +62,9 @@ type simulation struct {
 	greetings map[string]*asked // updates that come with a run's start
 	buys      []string          // holds of other buyers
 	tries     []string
-	offered   int // what other events are still to come
+	doubted   map[string]bool // payments by token of which nobody knew
+	orphans   int             // second halves of calls that were given up
+	offered   int             // what other events are still to come
 	failed    []string
 	trace     []string
 	// spoil makes the world wrong on purpose at a call, to prove that it is
@@ -89,7 +91,7 @@ type asked struct {
 
 // simulate runs a schedule to the end of everything and returns what it found.
 func simulate(plan schedule, options ...func(*simulation)) *simulation {
-	s := &simulation{plan: plan, calls: map[string]int{}, lately: map[string][]time.Time{}, running: map[string]bool{}, up: map[string]bool{}, greetings: map[string]*asked{}}
+	s := &simulation{plan: plan, calls: map[string]int{}, lately: map[string][]time.Time{}, running: map[string]bool{}, up: map[string]bool{}, greetings: map[string]*asked{}, doubted: map[string]bool{}}
 	suite := testsuite.WorkflowTestSuite{}
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	s.env = suite.NewTestWorkflowEnvironment()
@@ -102,7 +104,8 @@ func simulate(plan schedule, options ...func(*simulation)) *simulation {
 	s.db.checkout = &checkoutRow{ID: checkoutID, wants: []stock.Want{{SKU: sku, Quantity: plan.Units}}, seconds: plan.Hold,
 		View: checkout.View{Status: checkout.Reserving, Number: "DEMO-000001", Channel: "web", Currency: "CLP", Total: total, Requested: plan.Gateway}}
 	s.db.reservation = &reservationRow{id: reservationID, wants: []stock.Want{{SKU: sku, Quantity: plan.Reservation}}, seconds: plan.Hold}
-	s.bank = &ledger{now: s.env.Now, committing: s.committing}
+	s.bank = &ledger{now: s.env.Now, committing: s.committing, charge: s.charge}
+	s.db.token = plan.Token
 	for _, o := range options {
 		o(s)
 	}

@@ -11,10 +11,14 @@ import (
 // schedule is everything that is drawn for one run of the saga. Printed, it is
 // the Go literal to be added to the regressions.
 type schedule struct {
-	Gateway     string // transbank, stripe or auto
-	Units       int    // of one SKU, that the buyer wants
-	SCL, CCP    int    // on the shelves
-	Hold        int    // seconds
+	Gateway string // transbank, stripe or auto
+	// Token is what the storefront's token for the first attempt leads to, ""
+	// for none; TokenTardy: the notification of it comes late.
+	Token       string
+	TokenTardy  bool
+	Units       int // of one SKU, that the buyer wants
+	SCL, CCP    int // on the shelves
+	Hold        int // seconds
 	Skew        time.Duration
 	Reservation int // units of a reservation beside the checkout; 0 for none
 	Steps       []step
@@ -98,7 +102,7 @@ type fault struct {
 	Nth, Times int
 	When       phase
 	As         failure
-	For        time.Duration // slow and late
+	For        time.Duration // slow, late and outlived
 }
 
 type failure string
@@ -114,6 +118,7 @@ const (
 	unknownActed failure = "unknown acted" // it was done, nobody knows
 	slow         failure = "slow"          // the answer takes For
 	late         failure = "late"          // the effect takes For
+	outlived     failure = "outlived"      // the worker is given up, and does the rest For later
 )
 
 // outage is a time in which something is not there.
@@ -134,7 +139,7 @@ const outagesLast = 90 * time.Second
 func schedules() *rapid.Generator[schedule] {
 	return rapid.Custom(func(t *rapid.T) schedule {
 		s := schedule{
-			Gateway: rapid.SampledFrom([]string{"transbank", "stripe", "auto"}).Draw(t, "gateway"),
+			Gateway: rapid.SampledFrom([]string{"transbank", "stripe", "auto", "mercadopago"}).Draw(t, "gateway"),
 			Units:   rapid.SampledFrom([]int{1, 1, 2, 3}).Draw(t, "units"),
 			SCL:     rapid.SampledFrom([]int{1, 2, 1, 3, 0, 4}).Draw(t, "scl"),
 			CCP:     rapid.SampledFrom([]int{0, 1, 2, 3}).Draw(t, "ccp"),
@@ -241,6 +246,23 @@ var themes = []func(t *rapid.T, s *schedule){
 			s.Steps = append(s.Steps, step{At: time.Duration(s.Hold/4*(i+1)) * time.Second, Do: rapid.SampledFrom([]act{reserveMore, confirmIt, releaseIt, count}).Draw(t, "do"), N: rapid.IntRange(0, 2).Draw(t, "n")})
 		}
 	},
+	func(t *rapid.T, s *schedule) { // the storefront's token moves the money, and nobody may hear of it
+		s.Gateway, s.TokenTardy = "mercadopago", rapid.Bool().Draw(t, "tardy")
+		s.Token = rapid.SampledFrom([]string{tokenApproves, tokenApproves, tokenDeclines, tokenProcesses, tokenFails}).Draw(t, "token")
+		f := fault{Call: "BeginPayment", Nth: 1, Times: rapid.SampledFrom([]int{1, 1, 2, 3}).Draw(t, "often"), When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"),
+			As: rapid.SampledFrom([]failure{unknown, unknownActed, timesOut, unavailable, late, outlived, outlived}).Draw(t, "begun as")}
+		if f.As == late || f.As == outlived {
+			f.For = time.Duration(rapid.SampledFrom([]int{2, 9, 40, 400, 2000}).Draw(t, "for")) * time.Second
+		}
+		if f.As == late {
+			f.For, f.Times = min(f.For, 11*time.Second), 1
+		}
+		s.Faults = append(s.Faults, f)
+		if rapid.Bool().Draw(t, "nobody can be asked") {
+			s.Faults = append(s.Faults, fault{Call: "AskGateway", Nth: 1, Times: rapid.SampledFrom([]int{1, 5, 40}).Draw(t, "asked"), When: announced, As: unavailable})
+		}
+		s.Steps = append(s.Steps, step{At: time.Duration(rapid.IntRange(2, 90).Draw(t, "then at")) * time.Second, Do: rapid.SampledFrom([]act{try, cancel, replace, operator, returnAgain, support, giveBack}).Draw(t, "then"), N: rapid.IntRange(0, 2).Draw(t, "n")})
+	},
 	func(t *rapid.T, s *schedule) { // the run is lost in the middle
 		s.Lossy = true
 		s.Steps = append(s.Steps, step{At: 9 * time.Second, Do: approve, N: rapid.IntRange(0, 7).Draw(t, "how")},
@@ -284,8 +306,8 @@ func faults() *rapid.Generator[fault] {
 		}
 		f.Call = rapid.SampledFrom(gatewayCalls).Draw(t, "call")
 		f.When = rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when")
-		f.As = rapid.SampledFrom([]failure{databaseAway, timesOut, bug, unavailable, rateLimited, credentials, unknown, unknownActed, slow, late}).Draw(t, "as")
-		if f.As == slow || f.As == late {
+		f.As = rapid.SampledFrom([]failure{databaseAway, timesOut, bug, unavailable, rateLimited, credentials, unknown, unknownActed, slow, late, outlived}).Draw(t, "as")
+		if f.As == slow || f.As == late || f.As == outlived {
 			f.For, f.Times = time.Duration(rapid.IntRange(1, 11).Draw(t, "for"))*time.Second, 1
 		}
 		return f
@@ -294,7 +316,7 @@ func faults() *rapid.Generator[fault] {
 
 func outages(hold int) *rapid.Generator[outage] {
 	return rapid.Custom(func(t *rapid.T) outage {
-		o := outage{What: rapid.SampledFrom([]string{"database", "transbank", "stripe"}).Draw(t, "what"), At: moments(hold).Draw(t, "at")}
+		o := outage{What: rapid.SampledFrom([]string{"database", "transbank", "stripe", "mercadopago"}).Draw(t, "what"), At: moments(hold).Draw(t, "at")}
 		if o.What == "database" {
 			o.For = time.Duration(rapid.IntRange(1, int(outagesLast/time.Second)).Draw(t, "for")) * time.Second
 		} else {
@@ -307,8 +329,8 @@ func outages(hold int) *rapid.Generator[outage] {
 // String is the schedule as Go.
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "schedule{Gateway: %q, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Lossy: %t, Ruling: %d",
-		s.Gateway, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Lossy, s.Ruling)
+	fmt.Fprintf(&b, "schedule{Gateway: %q, Token: %q, TokenTardy: %t, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Lossy: %t, Ruling: %d",
+		s.Gateway, s.Token, s.TokenTardy, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Lossy, s.Ruling)
 	b.WriteString(", Steps: []step{")
 	for _, st := range s.Steps {
 		if st.In == "" {

@@ -105,6 +105,15 @@ func (c *sightings) add(s *simulation) {
 	if !s.lostAt.IsZero() {
 		c.count["lost run"]++
 	}
+	for _, p := range s.db.payments {
+		if p.ByToken {
+			c.count["token "+string(p.Status)]++
+			if s.doubted[p.ID] {
+				c.count["token in doubt, then "+string(p.Status)]++
+			}
+		}
+	}
+	c.count["second halves"] += s.orphans
 	for _, x := range s.bank.sessions {
 		if p := s.db.payment(x.paymentID); x.state == charged {
 			c.count["charged "+string(x.gateway)]++
@@ -124,7 +133,7 @@ func (c *sightings) require(t *testing.T) {
 		"refund requested", "refund revived", "part original succeeded", "part original failed", "part bank_transfer succeeded", "part void succeeded", "refund late_payment", "refund duplicate_payment", "refund cancelled_checkout", "refund mismatch",
 		"parked doubt", "parked gateway", "parked mismatch", "parked record", "parked refund", "parked shortage",
 		"run late-payment", "run reservation", "run refund", "run shortage", "lost run",
-		"charged transbank", "charged stripe", "paid with several attempts", "paid late with units held again"}
+		"charged transbank", "charged stripe", "charged mercadopago", "token captured", "token declined", "token refunded", "token in doubt, then captured", "token in doubt, then expired", "second halves", "paid with several attempts", "paid late with units held again"}
 	for name := range new(simulation).activities() {
 		if name != "LookupRefund" && name != "HoldOf" { // no workflow calls them alone
 			want = append(want, "step "+name)

@@ -31,6 +31,7 @@ func TestKilled_OurOwnProcesses(t *testing.T) {
 		{"the worker when a hold ends: it ends when the worker is back", workerKilledWhenAHoldEnds},
 		{"the worker while the commit's answer is held back: one charge", workerKilledDuringTheCommit},
 		{"the worker while the refund's answer is held back: one refund", workerKilledDuringTheRefund},
+		{"the worker while a card token is charged: one charge", workerKilledDuringTheTokensCharge},
 	})
 }
 

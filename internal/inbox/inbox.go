@@ -112,11 +112,12 @@ func firstTurn(k Kind) time.Duration {
 }
 
 // HandedOn reports whether other news of a payment came so shortly before that
-// the run is about to ask the gateway because of them. The caller holds the
-// payment's row, so that of two at once one is the first.
+// the run is about to ask the gateway because of them. Unsigned ones may be
+// waiting for their minute and do not count. The caller holds the payment's row,
+// so that of two at once one is the first.
 func HandedOn(ctx context.Context, tx pgx.Tx, tenant, paymentID, inboxID string) (bool, error) {
 	var yes bool
-	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM inbox WHERE tenant = $1 AND payment_id = $2 AND id <> $3 AND status = 'pending' AND received_at > now() - interval '2 seconds')`, tenant, paymentID, inboxID).Scan(&yes)
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM inbox WHERE tenant = $1 AND payment_id = $2 AND id <> $3 AND status = 'pending' AND (signed OR kind = 'return') AND received_at > now() - interval '2 seconds')`, tenant, paymentID, inboxID).Scan(&yes)
 	if err != nil {
 		return false, fmt.Errorf("other news of payment %s: %w", paymentID, err)
 	}

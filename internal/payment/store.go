@@ -227,6 +227,11 @@ func NotSettled(ctx context.Context, tx pgx.Tx, tenant, paymentID string) error 
 // recorded: the link belongs to nobody and is not handed out.
 var ErrGivenUp = errors.New("the attempt was given up before it began")
 
+// ErrBegun is returned for an attempt that has begun already: the link that its
+// buyer was sent to stands, also when another try of Begin, that was taken for
+// dead, brings one later.
+var ErrBegun = errors.New("the attempt has begun already")
+
 // Begun records what Begin answered: where the buyer pays, and until when an
 // attempt that nobody closes can be paid (the link's own end when the provider
 // names one, with a margin for a buyer who is in the middle of it). It is also
@@ -238,18 +243,25 @@ func Begun(ctx context.Context, tx pgx.Tx, tenant, paymentID string, a Answer, c
 		return err
 	}
 	tag, err := tx.Exec(ctx, `UPDATE payments SET reference = $3, capture_ref = CASE WHEN $4 = '' THEN capture_ref ELSE $4 END, redirect = $5, expires_at = $6,
-	       begun_at = coalesce(begun_at, now()), payable_until = least($6::timestamptz + interval '2 minutes', coalesce(begun_at, now()) + make_interval(secs => $7)),
-	       account = $8, live_mode = $9, updated_at = now(), capture_until = coalesce(begun_at, now()) + make_interval(secs => nullif($10, 0)),
-	       due_at = least($6::timestamptz + interval '2 minutes', coalesce(begun_at, now()) + make_interval(secs => $7)) + interval '10 minutes'
-	 WHERE tenant = $1 AND id = $2 AND (status = 'pending' OR status = 'unknown' AND by_token AND begun_at IS NULL)`,
+	       begun_at = now(), payable_until = least($6::timestamptz + interval '2 minutes', now() + make_interval(secs => $7)),
+	       account = $8, live_mode = $9, updated_at = now(), capture_until = now() + make_interval(secs => nullif($10, 0)),
+	       due_at = least($6::timestamptz + interval '2 minutes', now() + make_interval(secs => $7)) + interval '10 minutes'
+	 WHERE tenant = $1 AND id = $2 AND begun_at IS NULL AND (status = 'pending' OR status = 'unknown' AND by_token)`,
 		tenant, paymentID, a.Reference, a.CaptureRef, redirect, nullTime(a.ExpiresAt), c.PayableFor.Seconds(), account, live, captureFor(c))
 	if err != nil {
 		return fmt.Errorf("payment %s begun: %w", paymentID, err)
 	}
-	if tag.RowsAffected() == 0 {
-		return fmt.Errorf("%w: %s", ErrGivenUp, paymentID)
+	if tag.RowsAffected() > 0 {
+		return nil
 	}
-	return nil
+	var begun bool
+	if err := tx.QueryRow(ctx, `SELECT begun_at IS NOT NULL FROM payments WHERE tenant = $1 AND id = $2`, tenant, paymentID).Scan(&begun); err != nil {
+		return fmt.Errorf("payment %s begun: %w", paymentID, err)
+	}
+	if begun {
+		return fmt.Errorf("%w: %s", ErrBegun, paymentID)
+	}
+	return fmt.Errorf("%w: %s", ErrGivenUp, paymentID)
 }
 
 // captureFor is in seconds; zero when approvals are captured at once.

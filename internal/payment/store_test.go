@@ -85,14 +85,27 @@ func TestBegun_IsWhatTheBuyerCanPay(t *testing.T) {
 	require.Equal(t, shoptest.Account, p.Account)
 	require.True(t, p.ExpiresAt.Add(2*time.Minute).Equal(*p.PayableUntil), "the link's end, with a margin, is nearer than the provider's")
 	require.True(t, p.At().BegunAt.Equal(*p.BegunAt))
-	first := *p.BegunAt
-	s.Do(t, func(tx pgx.Tx) error {
+	// A try that was taken for dead brings another link: its buyer is at the first.
+	err := s.DB.InTenant(t.Context(), shoptest.Tenant, func(tx pgx.Tx) error {
 		return payment.Begun(t.Context(), tx, shoptest.Tenant, paymentID, payment.Answer{Reference: "second"}, payment.Capabilities{PayableFor: time.Hour}, shoptest.Account, false)
 	})
-	p = load(t, s, paymentID)
-	require.True(t, first.Equal(*p.BegunAt))
-	require.True(t, first.Add(time.Hour).Equal(*p.PayableUntil), "no end of the link is told")
+	require.ErrorIs(t, err, payment.ErrBegun)
+	require.Equal(t, p, load(t, s, paymentID))
+}
+
+func TestBegun_WithoutAnEndOfTheLinkIsPayableForAsLongAsTheProviderSays(t *testing.T) {
+	t.Parallel()
+	s := shoptest.New(t)
+	s.Product(t, "A", 10_000, 5)
+	_, v := s.Start(t, shoptest.Submission("A", 1))
+	paymentID := v.Attempts[0].PaymentID
+	s.Do(t, func(tx pgx.Tx) error {
+		return payment.Begun(t.Context(), tx, shoptest.Tenant, paymentID, payment.Answer{Reference: "one"}, payment.Capabilities{PayableFor: time.Hour}, shoptest.Account, false)
+	})
+	p := load(t, s, paymentID)
+	require.True(t, p.BegunAt.Add(time.Hour).Equal(*p.PayableUntil))
 	require.Nil(t, p.ExpiresAt)
+	require.Nil(t, p.CaptureUntil)
 }
 
 func TestBegun_DoesNotReviveAnAttemptThatEnded(t *testing.T) {

@@ -48,28 +48,30 @@ func Zone(ctx context.Context, tx pgx.Tx, tenantID string) (*time.Location, erro
 
 // Open makes a gateway's day be run, or run again; one that is running already
 // stays as it is. again says that something has come that a running one may have
-// missed: it then compares once more.
-func Open(ctx context.Context, tx pgx.Tx, tenantID string, gateway payment.Name, day Day, by string, again bool) (reconciliationID string, err error) {
-	_, err = tx.Exec(ctx, `INSERT INTO reconciliations (tenant, id, gateway, day, from_at, to_at, status, requested_by, due_at) VALUES ($1,$2,$3,$4::date,$5,$6,'failed',$7,NULL)
+// missed: it then compares once more. was is its status before; "" when it is new.
+func Open(ctx context.Context, tx pgx.Tx, tenantID string, gateway payment.Name, day Day, by string, again bool) (reconciliationID, was string, err error) {
+	tag, err := tx.Exec(ctx, `INSERT INTO reconciliations (tenant, id, gateway, day, from_at, to_at, status, requested_by, due_at) VALUES ($1,$2,$3,$4::date,$5,$6,'failed',$7,NULL)
 	  ON CONFLICT (tenant, gateway, day) DO NOTHING`, tenantID, id.New(), gateway, day.Date, day.From, day.To, by)
 	if err != nil {
-		return "", fmt.Errorf("open reconciliation of %s: %w", day.Date, err)
+		return "", "", fmt.Errorf("open reconciliation of %s: %w", day.Date, err)
 	}
-	var status string
-	err = tx.QueryRow(ctx, `SELECT id, status FROM reconciliations WHERE tenant = $1 AND gateway = $2 AND day = $3::date FOR UPDATE`, tenantID, gateway, day.Date).Scan(&reconciliationID, &status)
+	err = tx.QueryRow(ctx, `SELECT id, status FROM reconciliations WHERE tenant = $1 AND gateway = $2 AND day = $3::date FOR UPDATE`, tenantID, gateway, day.Date).Scan(&reconciliationID, &was)
 	if err != nil {
-		return "", fmt.Errorf("open reconciliation of %s: %w", day.Date, err)
+		return "", "", fmt.Errorf("open reconciliation of %s: %w", day.Date, err)
 	}
-	if status == Running {
+	if was == Running {
 		_, err = tx.Exec(ctx, `UPDATE reconciliations SET again = again OR $3 WHERE tenant = $1 AND id = $2`, tenantID, reconciliationID, again)
 	} else {
 		_, err = tx.Exec(ctx, `UPDATE reconciliations SET status = 'running', again = false, from_at = $3, to_at = $4, requested_by = $5, failure = '', started_at = now(), finished_at = NULL,
 		    updated_at = now(), due_at = now() + interval '`+patience+`' WHERE tenant = $1 AND id = $2`, tenantID, reconciliationID, day.From, day.To, by)
 	}
 	if err != nil {
-		return "", fmt.Errorf("open reconciliation %s: %w", reconciliationID, err)
+		return "", "", fmt.Errorf("open reconciliation %s: %w", reconciliationID, err)
 	}
-	return reconciliationID, nil
+	if tag.RowsAffected() == 1 {
+		was = ""
+	}
+	return reconciliationID, was, nil
 }
 
 // Load reads a reconciliation.

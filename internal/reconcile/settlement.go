@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"justlogistics/internal/cardnumber"
 	"justlogistics/internal/id"
 	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
@@ -196,6 +197,8 @@ func readRow(field func(string) string, number int, day Day, zone *time.Location
 		value := field(column)
 		if len(value) > 200 || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\ufffd' }) {
 			fault(column, "want at most 200 bytes of text")
+		} else if cardnumber.In(value) {
+			fault(column, "looks like the number of a payment card, which must not be sent here")
 		}
 	}
 	if order == "" && reference == "" {

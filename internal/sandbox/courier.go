@@ -95,6 +95,9 @@ func (c *courier) bucket() string { return deliveriesOf(c.from.name()) }
 
 func deliveriesOf(provider string) string { return provider + "_deliveries" }
 
+// postedOf holds the events of which a provider has ever told, in their order.
+func postedOf(provider string) string { return provider + "_posted" }
+
 // counter names how often a provider's deliveries ended in a way.
 func (c *courier) counter(end string) string { return "deliveries_" + c.from.name() + "_" + end }
 
@@ -105,6 +108,10 @@ func (c *courier) post(t *tx, d delivery) {
 	}
 	key := ordered(t.next(c.bucket()))
 	put(t, c.bucket(), key, d)
+	if !d.Drawn {
+		posted := postedOf(c.from.name())
+		put(t, posted, ordered(t.next(posted)), d.Event)
+	}
 	t.then(func() { c.enqueue(due{key, d.NextAt}) })
 }
 
@@ -275,9 +282,29 @@ func (c *courier) send(request *http.Request) error {
 	return err
 }
 
+// letterView is a notification that a test delivers itself, or forges.
+type letterView struct {
+	Method string      `json:"method"`
+	URL    string      `json:"url"`
+	Header http.Header `json:"header"`
+	Body   string      `json:"body"`
+}
+
+// view writes the request of an event anew, signed as of now, without sending
+// it.
+func (c *courier) view(t *tx, event string) (letterView, error) {
+	request, err := c.from.letter(t, delivery{Event: event, CreatedAt: time.Now().UTC()})
+	if err != nil {
+		return letterView{}, err
+	}
+	body, err := io.ReadAll(request.Body)
+	return letterView{request.Method, request.URL.String(), request.Header, string(body)}, err
+}
+
 // serveDeliveries adds what a test asks about notifications: how many wait,
-// arrived, were dropped; and POST /events/{provider}/{event}/resend, which
-// sends one once more.
+// arrived, were dropped; of which events a provider has told, and the request
+// that tells of one; and POST /events/{provider}/{event}/resend, which sends one
+// once more.
 func (s *Server) serveDeliveries() {
 	s.mux.HandleFunc("GET /deliveries/{provider}", func(w http.ResponseWriter, r *http.Request) {
 		counts := map[string]uint64{"pending": 0, "delivered": 0, "dropped": 0, "given_up": 0, "failed_attempts": 0}
@@ -299,6 +326,39 @@ func (s *Server) serveDeliveries() {
 			}
 		}
 		s.writeJSON(w, http.StatusOK, counts)
+	})
+	s.mux.HandleFunc("GET /events/{provider}", func(w http.ResponseWriter, r *http.Request) {
+		c := s.couriers[r.PathValue("provider")]
+		if c == nil {
+			s.problem(w, http.StatusNotFound, "no_notifications", "no such provider, or it notifies nobody")
+			return
+		}
+		events := []string{}
+		err := s.store.view(func(t *tx) {
+			each(t, postedOf(c.from.name()), "", func(_ string, event string) bool {
+				events = append(events, event)
+				return true
+			})
+		})
+		if err != nil {
+			s.fail(w, err)
+			return
+		}
+		s.writeJSON(w, http.StatusOK, map[string]any{"events": events})
+	})
+	s.mux.HandleFunc("GET /events/{provider}/{event}", func(w http.ResponseWriter, r *http.Request) {
+		var letter letterView
+		refusal := fmt.Errorf("event %s: %w", r.PathValue("event"), errNotFound)
+		err := s.store.view(func(t *tx) {
+			if c := s.couriers[r.PathValue("provider")]; c != nil && c.from.known(t, r.PathValue("event")) {
+				letter, refusal = c.view(t, r.PathValue("event"))
+			}
+		})
+		if err = errors.Join(err, refusal); err != nil {
+			s.refused(w, err)
+			return
+		}
+		s.writeJSON(w, http.StatusOK, letter)
 	})
 	s.mux.HandleFunc("POST /events/{provider}/{event}/resend", func(w http.ResponseWriter, r *http.Request) {
 		found := false

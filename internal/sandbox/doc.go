@@ -17,6 +17,7 @@
 //	POST /buyer/{id}/{step}              approve, decline, abort, timeout, error
 //	POST /buyer/{id}/return              plays the last return again; ?variant=abort plays another
 //	PUT|GET|DELETE /faults/{provider}    see below
+//	                                     GET also counts the calls so far, by operation
 //	GET  /faults/{provider}/held         waits until ?min= answers are held, at most ?timeout_ms=
 //	POST /faults/{provider}/release      lets the held answers go
 //	PUT|GET /config/{provider}           see the provider's configuration type
@@ -28,7 +29,11 @@
 //	                                     leaves it with the merchant in the end, or not
 //	GET  /settlements/transbank          CSV of ?date=YYYY-MM-DD (Chile's day), ?account=commerce code
 //	GET  /deliveries/{provider}          how many notifications wait, arrived, were dropped
-//	POST /events/stripe/{event}/resend   sends an event once more
+//	GET  /events/{provider}              of which events it has told, the oldest first; they stay
+//	                                     listed when a fault has dropped the notification
+//	GET  /events/{provider}/{event}      the request that tells of one, signed as of now: method,
+//	                                     url, header, body
+//	POST /events/{provider}/{event}/resend  sends it once more
 //	GET  /healthz
 //
 // # The scripted buyer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -98,12 +99,13 @@ type faults struct {
 	held     int
 	heldEver int
 	fired    map[faultKind]int
-	release  chan struct{} // closed by a release, then replaced
-	changed  chan struct{} // closed when held changes, then replaced
+	calls    map[string]int // by operation, whatever became of them
+	release  chan struct{}  // closed by a release, then replaced
+	changed  chan struct{}  // closed when held changes, then replaced
 }
 
 func openFaults(st *store, name string, seed uint64) (*faults, error) {
-	f := &faults{store: st, name: name, seed: seed, fired: map[faultKind]int{}, release: make(chan struct{}), changed: make(chan struct{})}
+	f := &faults{store: st, name: name, seed: seed, fired: map[faultKind]int{}, calls: map[string]int{}, release: make(chan struct{}), changed: make(chan struct{})}
 	err := st.view(func(t *tx) { f.settings, _ = get[faultSettings](t, bucketFaults, name) })
 	f.reseed()
 	return f, err
@@ -155,6 +157,7 @@ func (f *faults) persist(settings faultSettings) error {
 func (f *faults) draw(op string) (plan, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.calls[op]++
 	p := plan{latency: time.Duration(f.settings.LatencyMS) * time.Millisecond}
 	defer func() {
 		if p.kind != "" {
@@ -256,16 +259,14 @@ type faultState struct {
 	Held     int               `json:"held"`
 	HeldEver int               `json:"held_ever"`
 	Fired    map[faultKind]int `json:"fired"`
+	// Calls counts the provider's operations since the sandbox was opened.
+	Calls map[string]int `json:"calls"`
 }
 
 func (f *faults) state() (faultState, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fired := make(map[faultKind]int, len(f.fired))
-	for kind, n := range f.fired {
-		fired[kind] = n
-	}
-	st := faultState{faultSettings: f.settings, Held: f.held, HeldEver: f.heldEver, Fired: fired}
+	st := faultState{faultSettings: f.settings, Held: f.held, HeldEver: f.heldEver, Fired: maps.Clone(f.fired), Calls: maps.Clone(f.calls)}
 	if st.Next == nil {
 		st.Next = []faultRule{}
 	}

@@ -151,6 +151,17 @@ func TestMercadoPago_AnswersHaveTheDocumentedFields(t *testing.T) {
 	requireHas(t, "chargeback", one.json)
 }
 
+func TestMercadoPago_ABrowserMayAskForCardTokens(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	asked := b.do(http.MethodOptions, "/mercadopago/v1/card_tokens", nil, "")
+	require.Equal(t, 204, asked.status)
+	require.Equal(t, "*", asked.header.Get("Access-Control-Allow-Origin"))
+	got := b.do(http.MethodPost, "/mercadopago/v1/card_tokens?public_key=TEST-sandbox-demo", http.Header{"Content-Type": {"application/json"}},
+		`{"card_number":"4168818844447115","security_code":"123","expiration_month":11,"expiration_year":2030,"cardholder":{"name":"APRO"}}`)
+	require.Equal(t, "*", got.header.Get("Access-Control-Allow-Origin"))
+}
+
 func TestMercadoPago_AKeyIsNeededAndHasOneEffect(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

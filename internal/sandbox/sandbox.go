@@ -173,7 +173,7 @@ func Open(opts Options) (*Server, error) {
 		s.providers[p.name()] = p
 		mine := p.buckets()
 		if s.couriers[p.name()] != nil {
-			mine = append(mine, deliveriesOf(p.name()))
+			mine = append(mine, deliveriesOf(p.name()), postedOf(p.name()))
 		}
 		f, err := openFaults(s.store, p.name(), opts.Seed)
 		if err == nil {

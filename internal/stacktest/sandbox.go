@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,11 +34,14 @@ func openSandbox(t testing.TB, apiURL string) (address string) {
 		web.CloseClientConnections()
 		web.Close()
 	})
+	// Mercado Pago tells of chargebacks at the account's address, not the payment's.
+	(&Sandbox{URL: web.URL, t: t}).Configure("mercadopago", map[string]any{"webhook_url": apiURL + "/webhooks/{tenant}/mercadopago"})
 	return web.URL
 }
 
 // Step is what became of a buyer's step.
 type Step struct {
+	Gateway        string `json:"gateway"`
 	Status         string `json:"status"`
 	Returned       bool   `json:"returned"`
 	ReturnURL      string `json:"return_url"`
@@ -102,8 +107,63 @@ func (s *Sandbox) Configure(provider string, settings map[string]any) {
 	s.ask(http.MethodPut, "/config/"+provider, settings)
 }
 
+// Calls counts how often an operation of a provider was called; without
+// operations, all calls.
+func (s *Sandbox) Calls(provider string, operations ...string) (n int) {
+	s.t.Helper()
+	counts := Decode[struct {
+		Calls map[string]int `json:"calls"`
+	}](s.t, s.ask(http.MethodGet, "/faults/"+provider, nil)).Calls
+	for operation, calls := range counts {
+		if len(operations) == 0 || slices.Contains(operations, operation) {
+			n += calls
+		}
+	}
+	return n
+}
+
+// Dispute has the buyer's bank open a dispute over a payment, or end it: status
+// is open, won or lost.
+func (s *Sandbox) Dispute(paymentID, status string) {
+	s.t.Helper()
+	s.ask(http.MethodPost, "/disputes/"+paymentID+"/"+status, nil)
+}
+
+// PanelRefund gives amount of a payment back as a person does in the provider's
+// own panel; 0 is what is left of it.
+func (s *Sandbox) PanelRefund(gateway, paymentID string, amount int64) Entry {
+	s.t.Helper()
+	return Decode[Entry](s.t, s.ask(http.MethodPost, "/ledger/refunds", map[string]any{"gateway": gateway, "payment_id": paymentID, "amount": amount}))
+}
+
+// EndRefund decides on a refund that is pending, or lets one fail that had
+// succeeded: outcome is succeed or fail.
+func (s *Sandbox) EndRefund(reference, outcome string) {
+	s.t.Helper()
+	s.ask(http.MethodPost, "/ledger/refunds/"+reference+"/"+outcome, nil)
+}
+
+// CardToken tokenizes a card as Mercado Pago's script does in the buyer's
+// browser. The cardholder's name decides what becomes of the payment
+// (https://www.mercadopago.cl/developers/es/docs/checkout-api/additional-content/your-integrations/test/cards).
+func (s *Sandbox) CardToken(accessToken, cardholder string) string {
+	s.t.Helper()
+	a := s.ask(http.MethodPost, "/mercadopago/v1/card_tokens?public_key="+url.QueryEscape(accessToken), map[string]any{
+		"card_number": TestCard, "security_code": "123", "expiration_month": 11, "expiration_year": 2035,
+		"cardholder": map[string]any{"name": cardholder, "identification": map[string]string{"type": "Otro", "number": "123456789"}},
+	})
+	return Decode[struct {
+		ID string `json:"id"`
+	}](s.t, a).ID
+}
+
+// TestCard is the number of Mercado Pago's test card. It goes from the buyer's
+// browser to Mercado Pago, and never to us.
+const TestCard = "4168818844447115"
+
 // Entry is money that a provider took or gave back.
 type Entry struct {
+	Reference string `json:"reference"`
 	PaymentID string `json:"payment_id"`
 	Gateway   string `json:"gateway"`
 	Amount    int64  `json:"amount"`
@@ -147,7 +207,62 @@ func (s *Sandbox) Events(secretKey string) []string {
 // Resend sends one of Stripe's events once more.
 func (s *Sandbox) Resend(eventID string) {
 	s.t.Helper()
-	s.ask(http.MethodPost, "/events/stripe/"+eventID+"/resend", nil)
+	s.ResendNotice("stripe", eventID)
+}
+
+// ResendNotice has a provider tell of an event once more.
+func (s *Sandbox) ResendNotice(provider, event string) {
+	s.t.Helper()
+	s.ask(http.MethodPost, "/events/"+provider+"/"+event+"/resend", nil)
+}
+
+// Letter is the request of a notification.
+type Letter struct {
+	Method string      `json:"method"`
+	URL    string      `json:"url"`
+	Header http.Header `json:"header"`
+	Body   string      `json:"body"`
+}
+
+// Clone is a copy to be changed.
+func (l Letter) Clone() Letter {
+	l.Header = l.Header.Clone()
+	return l
+}
+
+// Notices lists the events that a provider has told of, or would have, had no
+// fault dropped them; the oldest first.
+func (s *Sandbox) Notices(provider string) []string {
+	s.t.Helper()
+	return Decode[struct {
+		Events []string `json:"events"`
+	}](s.t, s.ask(http.MethodGet, "/events/"+provider, nil)).Events
+}
+
+// Letter is the genuine request, signed as of now, that tells of an event.
+func (s *Sandbox) Letter(provider, event string) Letter {
+	s.t.Helper()
+	return Decode[Letter](s.t, s.ask(http.MethodGet, "/events/"+provider+"/"+event, nil))
+}
+
+// Letters are those of all events of a provider.
+func (s *Sandbox) Letters(provider string) (out []Letter) {
+	s.t.Helper()
+	for _, event := range s.Notices(provider) {
+		out = append(out, s.Letter(provider, event))
+	}
+	return out
+}
+
+// Post delivers a letter, or what somebody has made of one.
+func (s *Sandbox) Post(l Letter) Answer {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), l.Method, l.URL, strings.NewReader(l.Body))
+	require.NoError(s.t, err)
+	req.Header = l.Header.Clone()
+	a, err := send(req)
+	require.NoError(s.t, err)
+	return a
 }
 
 func (s *Sandbox) ask(method, path string, body any) Answer {
@@ -169,6 +284,9 @@ func (s *Sandbox) send(method, path string, body any) (Answer, error) {
 	req, err := http.NewRequestWithContext(s.t.Context(), method, s.URL+path, bytes.NewReader(raw))
 	if err != nil {
 		return Answer{}, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	return send(req)
 }

@@ -21,6 +21,7 @@ import (
 	"justlogistics/internal/secretbox"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
+	"justlogistics/workflows"
 )
 
 // Product is what every shop of the tests sells: 20 units in Santiago and 10 in
@@ -60,6 +61,8 @@ func (s *Stack) Shop(t testing.TB, change ...func(*tenant.Settings)) *Shop {
 	}
 	about := tenant.Tenant{ID: shop.Tenant, Name: t.Name(), Settings: tenant.Defaults(shop.Tenant)}
 	about.Settings.AllowedOrigins = []string{"*"}
+	// Every gateway is set up and can be named; auto has a short list.
+	about.Settings.Gateways = []string{"transbank", "stripe"}
 	for _, c := range change {
 		c(&about.Settings)
 	}
@@ -96,10 +99,7 @@ func (s *Shop) credentials(tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	for provider, value := range map[string]map[string]string{
-		"transbank": {"base_url": s.Sandbox.URL + "/transbank", "commerce_code": TransbankCode, "api_key": TransbankKey},
-		"stripe":    {"base_url": s.Sandbox.URL + "/stripe", "secret_key": "sk_test_sandbox_" + s.Tenant, "webhook_secret": s.WebhookSecret()},
-	} {
+	for provider, value := range s.Credentials() {
 		raw, err := json.Marshal(value)
 		if err != nil {
 			return err
@@ -110,6 +110,24 @@ func (s *Shop) credentials(tx pgx.Tx) error {
 	}
 	return nil
 }
+
+// Credentials are the shop's at its sandbox, by gateway.
+func (s *Shop) Credentials() map[string]map[string]string {
+	at := func(gateway string, more map[string]string) map[string]string {
+		more["base_url"] = s.Sandbox.URL + "/" + gateway
+		return more
+	}
+	return map[string]map[string]string{
+		"transbank":   at("transbank", map[string]string{"commerce_code": TransbankCode, "api_key": TransbankKey}),
+		"stripe":      at("stripe", map[string]string{"secret_key": "sk_test_sandbox_" + s.Tenant, "webhook_secret": s.WebhookSecret()}),
+		"mercadopago": at("mercadopago", map[string]string{"access_token": s.MercadoPagoToken(), "webhook_secret": "mpsec_sandbox_" + s.Tenant}),
+		"flow":        at("flow", map[string]string{"api_key": "sandbox-key-" + s.Tenant, "secret_key": "sandbox-secret-" + s.Tenant}),
+		"khipu":       at("khipu", map[string]string{"api_key": "sandbox-key-" + s.Tenant, "secret": "sandbox-secret-" + s.Tenant}),
+	}
+}
+
+// MercadoPagoToken is the access token of the shop's account.
+func (s *Shop) MercadoPagoToken() string { return "TEST-sandbox-" + s.Tenant }
 
 // WebhookSecret is what the sandbox signs Stripe's events for this shop with.
 func (s *Shop) WebhookSecret() string { return "whsec_sandbox_" + s.Tenant }
@@ -372,16 +390,84 @@ type Order struct {
 	Status    string  `json:"status"`
 	Attention *string `json:"attention"`
 	Payments  []Payment
-	Refunds   []struct {
-		ID     string `json:"id"`
-		Amount int64  `json:"amount"`
-		Status string `json:"status"`
-		Reason string `json:"reason"`
-	} `json:"refunds"`
+	Lines     []struct {
+		LineID   string `json:"line_id"`
+		SKU      string `json:"sku"`
+		Quantity int    `json:"quantity"`
+		Total    int64  `json:"total"`
+	} `json:"lines"`
+	Refunds  []Refund `json:"refunds"`
 	Timeline []struct {
 		Kind string `json:"kind"`
 	} `json:"timeline"`
 }
+
+// Refund is one as the API shows it.
+type Refund struct {
+	ID             string `json:"id"`
+	Status         string `json:"status"`
+	Reason         string `json:"reason"`
+	Amount         int64  `json:"amount"`
+	Method         string `json:"method"`
+	ShippingAmount int64  `json:"shipping_amount"`
+	GoodwillAmount int64  `json:"goodwill_amount"`
+	Lines          []struct {
+		LineID   string `json:"line_id"`
+		Quantity int    `json:"quantity"`
+		Amount   int64  `json:"amount"`
+	} `json:"lines"`
+	Parts []struct {
+		ID        string `json:"id"`
+		PaymentID string `json:"payment_id"`
+		Gateway   string `json:"gateway"`
+		Amount    int64  `json:"amount"`
+		Status    string `json:"status"`
+		Reference string `json:"reference"`
+		Method    string `json:"method"`
+	} `json:"parts"`
+	Failure *struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	} `json:"failure"`
+}
+
+// AskRefund asks for money of an order to go back; more is added to the request.
+func (s *Shop) AskRefund(orderID string, more map[string]any) Answer {
+	s.t.Helper()
+	body := map[string]any{"order_id": orderID, "reason": "the buyer asked"}
+	for k, v := range more {
+		body[k] = v
+	}
+	return s.Call(tenant.Support, http.MethodPost, "/v1/refunds", body)
+}
+
+// Refund asks for a refund that is accepted.
+func (s *Shop) Refund(orderID string, more map[string]any) Refund {
+	s.t.Helper()
+	a := s.AskRefund(orderID, more)
+	require.Equal(s.t, http.StatusCreated, a.Status, "%s", a.Body)
+	return Decode[Refund](s.t, a)
+}
+
+// AwaitRefund waits until a refund has a status.
+func (s *Shop) AwaitRefund(refundID, status string) (r Refund) {
+	s.t.Helper()
+	s.Eventually(func() (string, bool) {
+		a, err := s.Try(s.t.Context(), tenant.Support, http.MethodGet, "/v1/refunds/"+refundID, nil)
+		if err != nil {
+			return err.Error(), false
+		}
+		r = Refund{}
+		if err := json.Unmarshal(a.Body, &r); err != nil || a.Status != http.StatusOK {
+			return fmt.Sprint(a.Status, " ", string(a.Body)), false
+		}
+		return string(a.Body), r.Status == status
+	})
+	return r
+}
+
+// RefundRun is the workflow id of a refund.
+func (s *Shop) RefundRun(refundID string) string { return s.WorkflowID(workflows.KindRefund, refundID) }
 
 // Order reads an order.
 func (s *Shop) Order(orderID string) Order {

@@ -232,23 +232,18 @@ func (s *Stack) startInside(ctx context.Context) error {
 		return err
 	}
 	s.APIURL = "http://" + listener.Addr().String()
+	credentialKeys, err := secretbox.ParseKeyring(s.CredentialKeys)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	// The API's registry and the worker's are apart, as they are in two processes.
-	registry := func() (*gateways.Registry, error) {
-		credentialKeys, err := secretbox.ParseKeyring(s.CredentialKeys)
-		if err != nil {
-			return nil, err
-		}
-		return gateways.New(credentials(s.DB, credentialKeys), gateways.Options{Client: httpclient.New(httpclient.Options{}), DB: s.DB, Logger: log}), nil
+	registry := func() *gateways.Registry {
+		r := gateways.New(credentials(s.DB, credentialKeys), gateways.Options{Client: httpclient.New(httpclient.Options{}), DB: s.DB, Logger: log})
+		s.closers = append(s.closers, r.Close)
+		return r
 	}
-	forAPI, err := registry()
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	forWorker, err := registry()
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	server, err := api.New(api.Config{PublicURL: s.APIURL, TemporalUIURL: "https://temporal.example", Namespace: s.Namespace, PayloadKeys: keys},
+	forAPI, forWorker := registry(), registry()
+	server, err := api.New(api.Config{PublicURL: s.APIURL, TemporalUIURL: "https://temporal.example", Namespace: s.Namespace, PayloadKeys: keys, CredentialKeys: credentialKeys},
 		api.Deps{DB: s.DB, Temporal: temporal, Gateways: forAPI, Metrics: telemetry.NewMetrics(), Logger: log})
 	if err != nil {
 		return errors.Join(err, listener.Close())

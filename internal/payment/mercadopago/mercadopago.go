@@ -587,7 +587,7 @@ func (g *Gateway) Close(ctx context.Context, at payment.Attempt, before payment.
 		return doubt(at, done, err)
 	}
 	for _, c := range found {
-		if len(found) > 0 && found[0].paid() || !c.underWay() {
+		if !c.underWay() {
 			break // they are in order: what is paid, what is under way, the rest
 		}
 		v := g.cancelCharge(ctx, at, string(c.ID), asked)
@@ -645,7 +645,7 @@ func (g *Gateway) key(base string, again bool) string {
 }
 
 func (g *Gateway) cancelCharge(ctx context.Context, at payment.Attempt, charged string, again bool) verdict {
-	_, v := g.change(ctx, charged, g.key(at.PaymentID+"-cancel", again), func(ctx context.Context, number int) error {
+	_, v := g.change(ctx, charged, g.key(at.PaymentID+"-cancel-"+charged, again), func(ctx context.Context, number int) error {
 		_, err := g.payments.Cancel(ctx, number)
 		return err
 	})

@@ -702,3 +702,27 @@ func TestTransactions_PagesThroughTheAccount(t *testing.T) {
 	_, err := w.g.Transactions(t.Context(), payment.StatementQuery{From: q.From, To: q.To, Cursor: "x"})
 	requireFailure(t, err, payment.ClassInvalid, "request")
 }
+
+func TestClose_CancelsEachPaymentThatIsStillUnderWay(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	at := payment.Attempt{PaymentID: id.New(), Reference: "335829814-aa", Amount: 29970, Currency: money.CLP}
+	row := func(number int, status string) string {
+		return fmt.Sprintf(`{"id":%d,"status":%q,"currency_id":"CLP","transaction_amount":29970,"external_reference":%q}`, number, status, at.PaymentID)
+	}
+	p.on("PUT /checkout/preferences/335829814-aa", 200, preferenceAnswer)
+	p.on("GET /v1/payments/search", 200, `{"paging":{"total":4},"results":[`+row(5, "rejected")+`,`+row(6, "in_process")+`,`+row(7, "pending")+`,`+strings.Replace(row(8, "approved"), at.PaymentID, id.New(), 1)+`]}`)
+	p.on("PUT /v1/payments/6", 200, row(6, "cancelled"))
+	p.on("PUT /v1/payments/7", 500, `{}`)
+	a, err := gateway(t, mercadopago.Config{BaseURL: p.url}).Close(t.Context(), at, payment.Untried)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeUnknown, a.Outcome, "one of them may still be approved")
+	keys := map[string]bool{}
+	for _, c := range p.seen() {
+		if c.method == http.MethodPut {
+			keys[c.header.Get("X-Idempotency-Key")] = true
+			require.LessOrEqual(t, len(c.header.Get("X-Idempotency-Key")), 64)
+		}
+	}
+	require.Len(t, keys, 3, "a key a change")
+}

@@ -1,0 +1,200 @@
+package activities_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"justlogistics/activities"
+	"justlogistics/internal/checkout"
+	"justlogistics/internal/id"
+	"justlogistics/internal/payment"
+	"justlogistics/internal/refund"
+	"justlogistics/internal/shoptest"
+)
+
+// ordered is a paid order: captured, or with a token that only authorizes.
+func ordered(t *testing.T, token string) *bundle {
+	t.Helper()
+	b := withToken(t, token)
+	b.g.caps.Refunds, b.g.caps.PartialRefunds = true, true
+	require.True(t, b.record(t, b.begin(t), "").Paid)
+	return b
+}
+
+// asked books a refund on the order and returns its request and parts.
+func (b *bundle) asked(t *testing.T, in refund.Request) (request activities.RefundRef, v activities.RefundView) {
+	t.Helper()
+	in.OrderID, in.Reason = b.ref.CheckoutID, "test"
+	request = activities.RefundRef{Tenant: shoptest.Tenant, RefundID: id.New()}
+	b.Do(t, func(tx pgx.Tx) error {
+		_, err := refund.Book(t.Context(), tx, shoptest.Tenant, request.RefundID, in, nil, "test", func(payment.Name) (payment.Capabilities, bool) { return b.g.caps, true })
+		return err
+	})
+	v, err := b.payments.LoadRefund(t.Context(), request)
+	require.NoError(t, err)
+	return request, v
+}
+
+func partOf(v activities.RefundView, i int) activities.RefundRef {
+	return activities.RefundRef{Tenant: shoptest.Tenant, RefundID: v.Parts[i].ID}
+}
+
+func goodwill(n int64) refund.Request { return refund.Request{Amount: &n} }
+
+func TestLoadRefund_OfARequestHasItsParts(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenApproved)
+	request, v := b.asked(t, refund.Request{})
+	require.True(t, v.Request)
+	require.False(t, v.Waits)
+	require.Equal(t, refund.Requested, v.Reason, "what people write is in no history")
+	require.EqualValues(t, total, v.Amount)
+	require.Equal(t, b.ref.CheckoutID, v.CheckoutID)
+	require.Len(t, v.Parts, 1)
+	require.Equal(t, payment.Transbank, v.Parts[0].Gateway)
+
+	// The part alone is like a refund that nobody asked for.
+	alone, err := b.payments.LoadRefund(t.Context(), partOf(v, 0))
+	require.NoError(t, err)
+	require.Equal(t, v.Parts[0].RefundView, alone)
+	require.NotEqual(t, request, partOf(v, 0))
+}
+
+func TestVoidPayment_CutOffHalfWayVoidsOnce(t *testing.T) {
+	t.Parallel()
+	part := func(b *bundle) activities.RefundRef {
+		return activities.RefundRef{Tenant: shoptest.Tenant, RefundID: shoptest.Value[string](t, b.Shop, `SELECT id FROM refunds`)}
+	}
+	halfway(t, func(t *testing.T) *bundle {
+		b := ordered(t, tokenAuthorized)
+		_, v := b.asked(t, refund.Request{})
+		require.Equal(t, refund.Void, v.Parts[0].Method)
+		return b
+	}, func(ctx context.Context, b *bundle) error {
+		_, err := b.payments.VoidPayment(ctx, part(b))
+		return err
+	}, func(t *testing.T, b *bundle) {
+		require.Equal(t, 1, b.g.of(b.ref.PaymentID).voids)
+		answer, err := b.payments.VoidPayment(t.Context(), part(b))
+		require.NoError(t, err)
+		require.Equal(t, payment.OutcomeApproved, answer.Outcome)
+		require.NoError(t, b.payments.PutRefund(t.Context(), part(b), "succeeded", answer, 0))
+		require.Equal(t, payment.StatusCancelled, b.payment(t).Status)
+		require.Empty(t, b.g.refunds)
+	})
+}
+
+func TestVoidPayment_AfterTheCaptureBecomesARefund(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenAuthorized)
+	_, v := b.asked(t, refund.Request{})
+	b.Exec(t, `UPDATE payments SET status = 'captured', captured_amount = amount`)
+	answer, err := b.payments.VoidPayment(t.Context(), partOf(v, 0))
+	require.NoError(t, err)
+	require.Equal(t, activities.CodeCaptured, answer.Code)
+	require.Zero(t, b.g.of(b.ref.PaymentID).voids)
+	require.EqualValues(t, total, b.payment(t).Refunded)
+	answer, err = b.payments.RefundPayment(t.Context(), partOf(v, 0))
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeApproved, answer.Outcome)
+}
+
+func TestRefundPayment_OfADisputedPaymentIsOnlyAskedFor(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenApproved)
+	_, v := b.asked(t, goodwill(500))
+	b.Exec(t, `UPDATE payments SET status = 'disputed'`)
+	_, err := b.payments.RefundPayment(t.Context(), partOf(v, 0))
+	require.Equal(t, activities.TypeFrozen, activities.ErrorType(err))
+	b.Exec(t, `UPDATE payments SET status = 'charged_back'`)
+	_, err = b.payments.RefundPayment(t.Context(), partOf(v, 0))
+	require.Equal(t, activities.TypeChargedBack, activities.ErrorType(err))
+	require.Zero(t, count(b.g.called(), "refund"))
+
+	// One whose answer was lost before the dispute is found.
+	b.Exec(t, `ALTER TABLE payments DISABLE TRIGGER check_move; UPDATE payments SET status = 'captured'`)
+	b.g.after = func() (payment.Outcome, error) { return payment.OutcomeUnknown, nil }
+	_, err = b.payments.RefundPayment(t.Context(), partOf(v, 0))
+	require.NoError(t, err)
+	b.Exec(t, `UPDATE payments SET status = 'disputed'`)
+	answer, err := b.payments.RefundPayment(t.Context(), partOf(v, 0))
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeApproved, answer.Outcome)
+	require.Equal(t, 1, count(b.g.called(), "refund"))
+}
+
+func TestRefundPayment_WaitsForAnotherInDoubt(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenApproved)
+	_, first := b.asked(t, goodwill(500))
+	_, second := b.asked(t, goodwill(700))
+	b.g.after = func() (payment.Outcome, error) { return payment.OutcomeUnknown, nil }
+	answer, err := b.payments.RefundPayment(t.Context(), partOf(first, 0))
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeUnknown, answer.Outcome)
+	_, err = b.payments.RefundPayment(t.Context(), partOf(second, 0))
+	require.Equal(t, activities.TypeRateLimited, activities.ErrorType(err))
+	answer, err = b.payments.RefundPayment(t.Context(), partOf(first, 0))
+	require.NoError(t, err)
+	require.NoError(t, b.payments.PutRefund(t.Context(), partOf(first, 0), "succeeded", answer, 0))
+	_, err = b.payments.RefundPayment(t.Context(), partOf(second, 0))
+	require.NoError(t, err)
+	require.EqualValues(t, 500, b.g.refunds[first.Parts[0].ID])
+	require.EqualValues(t, 700, b.g.refunds[second.Parts[0].ID])
+}
+
+func TestSettleRefund_BooksThePartsOnceThePaymentIsSettled(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenAuthorized)
+	b.Do(t, func(tx pgx.Tx) error {
+		_, _, err := payment.AskCapture(t.Context(), tx, shoptest.Tenant, b.ref.PaymentID, 0)
+		return err
+	})
+	request, v := b.asked(t, goodwill(500))
+	require.True(t, v.Waits, "it is not known yet what will have been taken")
+	require.Empty(t, v.Parts)
+	v, err := b.payments.SettleRefund(t.Context(), request, 60, false)
+	require.NoError(t, err)
+	require.True(t, v.Waits)
+	require.True(t, shoptest.Value[bool](t, b.Shop, `SELECT due_at < now() + interval '2 minutes' FROM refund_requests`))
+
+	b.record(t, activities.Asked{Answer: shoptest.Approved(b.ref.PaymentID, total), AskedAt: time.Now()}, "")
+	v, err = b.payments.SettleRefund(t.Context(), request, 60, false)
+	require.NoError(t, err)
+	require.False(t, v.Waits)
+	require.Len(t, v.Parts, 1)
+	require.EqualValues(t, 500, v.Parts[0].Amount)
+	again, err := b.payments.SettleRefund(t.Context(), request, 60, true)
+	require.NoError(t, err)
+	require.Equal(t, v, again, "there is nothing left to give up")
+}
+
+func TestSettleRefund_GivenUpEndsIt(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenAuthorized)
+	b.Do(t, func(tx pgx.Tx) error {
+		_, _, err := payment.AskCapture(t.Context(), tx, shoptest.Tenant, b.ref.PaymentID, 0)
+		return err
+	})
+	request, _ := b.asked(t, refund.Request{})
+	v, err := b.payments.SettleRefund(t.Context(), request, 60, true)
+	require.NoError(t, err)
+	require.False(t, v.Waits)
+	require.Equal(t, "failed", v.Parts[0].Status)
+	require.Equal(t, payment.CodeGivenUp, v.Parts[0].Code)
+}
+
+func TestSweep_BeginsTheRunOfARequestByTheRequestsID(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenApproved)
+	request, _ := b.asked(t, goodwill(500))
+	b.Exec(t, `UPDATE refunds SET due_at = now() - interval '1 second'`)
+	v, err := checkout.Load(t.Context(), b.DB, shoptest.Tenant, b.ref.CheckoutID)
+	require.NoError(t, err)
+	require.Equal(t, checkout.Paid, v.Status)
+	require.Equal(t, []string{request.RefundID}, shoptest.List[string](t, b.Shop, `SELECT DISTINCT coalesce(request_id, id) FROM refunds WHERE due_at < now()`))
+}
