@@ -188,13 +188,22 @@ func TestSettleRefund_GivenUpEndsIt(t *testing.T) {
 	require.Equal(t, payment.CodeGivenUp, v.Parts[0].Code)
 }
 
-func TestSweep_BeginsTheRunOfARequestByTheRequestsID(t *testing.T) {
+func TestSweep_BeginsTheRunOfARequestOnceByTheRequestsID(t *testing.T) {
 	t.Parallel()
-	b := ordered(t, tokenApproved)
-	request, _ := b.asked(t, goodwill(500))
-	b.Exec(t, `UPDATE refunds SET due_at = now() - interval '1 second'`)
-	v, err := checkout.Load(t.Context(), b.DB, shoptest.Tenant, b.ref.CheckoutID)
+	s := newSweeping(t)
+	orderID, paymentID := s.Offer(t, shoptest.Submission("A", 1))
+	v, err := checkout.Load(t.Context(), s.Shop.DB, shoptest.Tenant, orderID)
 	require.NoError(t, err)
-	require.Equal(t, checkout.Paid, v.Status)
-	require.Equal(t, []string{request.RefundID}, shoptest.List[string](t, b.Shop, `SELECT DISTINCT coalesce(request_id, id) FROM refunds WHERE due_at < now()`))
+	_, err = checkout.Record(t.Context(), s.Shop.DB, shoptest.Tenant, orderID, checkout.News{PaymentID: paymentID, Answer: shoptest.Approved(paymentID, v.Total)})
+	require.NoError(t, err)
+	requestID, amount := id.New(), int64(500)
+	s.Do(t, func(tx pgx.Tx) error {
+		_, err := refund.Book(t.Context(), tx, shoptest.Tenant, requestID, refund.Request{OrderID: orderID, Reason: "test", Amount: &amount}, nil, "test",
+			func(payment.Name) (payment.Capabilities, bool) { return payment.Capabilities{Refunds: true, PartialRefunds: true}, true })
+		return err
+	})
+	s.Exec(t, `UPDATE refunds SET due_at = now() - interval '1 second'`)
+	s.Exec(t, `UPDATE refund_requests SET due_at = now() - interval '1 second'`)
+	require.NoError(t, s.Sweep(t.Context()))
+	require.Equal(t, []string{"refund:" + shoptest.Tenant + ":" + requestID}, s.restarted)
 }

@@ -102,6 +102,11 @@ func TestAudit_NamesWhatWasBroken(t *testing.T) {
 		{"due.everything_open_has_its_time", "{open}", `ALTER TABLE checkouts DROP CONSTRAINT open_has_due; UPDATE checkouts SET due_at = NULL WHERE id = '{open}'`},
 		{"due.everything_open_has_its_time", "{cancelled_refund}", `ALTER TABLE refunds DROP CONSTRAINT open_refund_has_due; UPDATE refunds SET due_at = NULL WHERE id = '{cancelled_refund}'`},
 
+		{"due.everything_open_has_its_time", "{reconciliation}", `ALTER TABLE reconciliations DROP CONSTRAINT running_has_due; UPDATE reconciliations SET status = 'running'`},
+		{"due.everything_open_has_its_time", "{difference}", `ALTER TABLE reconciliation_items DROP CONSTRAINT raised_has_due; UPDATE reconciliation_items SET due_at = NULL`},
+		{"reconciliation.differences_have_an_end", "{difference}", `UPDATE reconciliation_items SET resolution = 'repaired', due_at = NULL WHERE id = '{difference}'`},
+		{"reconciliation.resolved_say_who", "{resolved_difference}", `DELETE FROM support_actions`},
+
 		{"ledger.captures_are_charged", "{open_payment_1}", `UPDATE payments SET status = 'captured', captured_amount = amount WHERE id = '{open_payment_1}'`},
 		{"ledger.amounts_agree", "{paid_payment_1}", `UPDATE payments SET captured_amount = captured_amount + 1 WHERE id = '{paid_payment_1}'`},
 		{"ledger.our_refunds_went_back", "{cancelled_refund}", `UPDATE refunds SET status = 'succeeded', due_at = NULL WHERE id = '{cancelled_refund}'`},

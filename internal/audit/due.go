@@ -17,6 +17,8 @@ var dueRules = []rule{
 		    UNION ALL SELECT tenant, id, 'refund', 'waiting' FROM refund_requests WHERE due_at IS NULL AND waits
     UNION ALL SELECT tenant, id, 'hold', status FROM holds WHERE due_at IS NULL AND status IN ('held','short')
 		    UNION ALL SELECT tenant, id, 'inbox', status FROM inbox WHERE due_at IS NULL AND status = 'pending'
+		    UNION ALL SELECT tenant, id, 'reconciliation', status FROM reconciliations WHERE due_at IS NULL AND status = 'running'
+		    UNION ALL SELECT tenant, id, 'difference', resolution FROM reconciliation_items WHERE due_at IS NULL AND resolution = 'raised'
 		    UNION ALL SELECT tenant, id, 'shipment', status FROM shipments WHERE due_at IS NULL AND status IN ('pending','picking','packed','labelled')
 		  ) open ORDER BY 1, 2`,
 		repair: "set due_at to now(): the row comes to the support list and its run is looked at within a minute",
@@ -40,6 +42,8 @@ const pastDue = `
     UNION ALL SELECT tenant, 'hold', id, ARRAY[id, checkout_id, 'checkout:' || tenant || ':' || checkout_id], 'is ' || status || ', due ' || due_at FROM holds WHERE due_at < now()
     UNION ALL SELECT tenant, 'shipment', id, ARRAY[id, order_id], 'is ' || status || ', due ' || due_at FROM shipments WHERE due_at < now()
     UNION ALL SELECT tenant, 'inbox', id, ARRAY[id, payment_id], kind || ' of ' || gateway || ' waits, due ' || due_at FROM inbox WHERE due_at < now()
+    UNION ALL SELECT tenant, 'reconciliation', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM reconciliations WHERE due_at < now()
+    UNION ALL SELECT tenant, 'difference', id, ARRAY[id], gateway || ' of ' || day || ' waits for a person: ' || result FROM reconciliation_items WHERE resolution = 'raised'
     UNION ALL SELECT tenant, 'parked', workflow_id, ARRAY[workflow_id], 'waits for a person: ' || reason FROM parked WHERE resolved_at IS NULL
     UNION ALL SELECT tenant, 'run', workflow_id, ARRAY[workflow_id], 'its run is ' || problem FROM run_problems
     UNION ALL SELECT tenant, 'order', id, ARRAY[id], 'waits for a person: ' || attention FROM orders WHERE attention IS NOT NULL

@@ -130,6 +130,7 @@ func (s *shop) trade() {
 	// Stock and no payment at all.
 	s.reserve("reservation")
 	s.news()
+	s.compared()
 }
 
 // aftermath is what providers tell of money that was taken: a dispute, a refund

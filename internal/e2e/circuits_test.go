@@ -1,6 +1,9 @@
 package e2e_test
 
 import (
+	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,4 +66,25 @@ func TestCircuit_OpensInAnOutageAndClosesByItself(t *testing.T) {
 	}
 	require.Equal(t, "circuit_closed", kinds[0])
 	require.Equal(t, "circuit_opened", kinds[len(kinds)-1])
+}
+
+func TestHint_ForgedOnesMakeUsAskOncePerMinute(t *testing.T) {
+	t.Parallel()
+	s := stacktest.Shared(t).Shop(t)
+	a := s.Call(tenant.Storefront, "POST", "/v1/checkouts", stacktest.Basket("flow"))
+	require.Equal(t, 201, a.Status, "%s", a.Body)
+	c := stacktest.Decode[stacktest.Checkout](t, a)
+	begun := s.Sandbox.Calls("flow")
+	form := url.Values{"token": {s.Reference(c.Payment.ID)}}.Encode()
+	for range 20 {
+		res, err := http.Post(stacktest.Shared(t).APIURL+"/webhooks/"+s.Tenant+"/flow", "application/x-www-form-urlencoded", strings.NewReader(form))
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		require.Equal(t, 200, res.StatusCode)
+	}
+	require.Eventually(t, func() bool { return s.Sandbox.Calls("flow") > begun }, 5*time.Second, 10*time.Millisecond, "the first is a reason to look")
+	// Longer than the loop takes for other news, shorter than the first poll.
+	require.Never(t, func() bool { return s.Sandbox.Calls("flow") > begun+1 }, 8*time.Second, 100*time.Millisecond)
+	a = s.Call(tenant.Storefront, "GET", "/v1/checkouts/"+c.ID, nil)
+	require.Equal(t, "awaiting_payment", stacktest.Decode[stacktest.Checkout](t, a).Status, "and changes nothing")
 }

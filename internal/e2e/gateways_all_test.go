@@ -163,11 +163,8 @@ func TestEveryGateway_ADeclineUntilTheHoldEndsIsAFailedPayment(t *testing.T) {
 		s := p.open(t)
 		c := s.Checkout(p.name, stacktest.Hold(3))
 		s.Sandbox.Buyer(c.Payment.ID, "decline")
-		want := "payment_failed"
-		if p.name == "stripe" { // says nothing of a declined card while its page is open
-			want = "expired"
-		}
-		c = s.AwaitStatus(c.ID, want)
+		c = s.AwaitStatus(c.ID, "payment_failed")
+		require.Equal(t, "payment_declined", c.Failure.Code)
 		require.Equal(t, 30, s.Available(stacktest.Product))
 		requireUncharged(t, s, c)
 	})

@@ -129,6 +129,13 @@ func (s *Shop) Credentials() map[string]map[string]string {
 // MercadoPagoToken is the access token of the shop's account.
 func (s *Shop) MercadoPagoToken() string { return "TEST-sandbox-" + s.Tenant }
 
+// Reference is the name that a payment has at its provider: Webpay's and Flow's
+// token, Stripe's session, Mercado Pago's preference, Khipu's payment.
+func (s *Shop) Reference(paymentID string) string {
+	s.t.Helper()
+	return Value[string](s.t, s.Stack, `SELECT reference FROM payments WHERE tenant = $1 AND id = $2`, s.Tenant, paymentID)
+}
+
 // WebhookSecret is what the sandbox signs Stripe's events for this shop with.
 func (s *Shop) WebhookSecret() string { return "whsec_sandbox_" + s.Tenant }
 
