@@ -251,3 +251,16 @@ func TestCapturePayment_OfWhatIsCapturedOrUnaskedTakesNothing(t *testing.T) {
 	require.Equal(t, activities.TypeInvalid, activities.ErrorType(err))
 	require.Zero(t, b.g.of(b.ref.PaymentID).captures)
 }
+
+func TestSweep_BeginsACaptureWhoseRunIsLostAndLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
+	s := newSweeping(t)
+	_, wanted := s.Offer(t, shoptest.Submission("A", 1))
+	_, unwanted := s.Offer(t, shoptest.Submission("A", 1))
+	s.Exec(t, `UPDATE checkouts SET due_at = NULL, status = 'expired', closed_at = now()`)
+	s.Exec(t, `UPDATE holds SET due_at = NULL, status = 'expired'`)
+	s.Exec(t, `UPDATE payments SET status = 'authorized', due_at = now() - interval '1 second', capture_until = now() + interval '1 day'`)
+	s.Exec(t, `UPDATE payments SET capture_amount = amount WHERE id = $1`, wanted)
+	require.NoError(t, s.Sweep(t.Context()))
+	require.Equal(t, []string{"capture:" + shoptest.Tenant + ":" + wanted}, s.restarted, "of %s nothing is wanted: a person hears of it", unwanted)
+}

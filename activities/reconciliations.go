@@ -91,7 +91,8 @@ const (
 
 // FetchStatement reads the provider's side of a day and keeps it, from cursor
 // (empty: the beginning) for as long as a turn lasts. Where the provider lists
-// nothing, it is asked about each payment of ours. A page is stored before the
+// nothing, it is asked about each payment of ours; where it lists no refunds,
+// about those. A page is stored before the
 // next one is fetched, and stored again it is the same: a turn that was cut off
 // goes on at the page of its last heartbeat.
 func (a *Reconciliations) FetchStatement(ctx context.Context, in ReconciliationRef, cursor string) (out Fetched, err error) {
@@ -152,9 +153,19 @@ func (a *Reconciliations) fetch(ctx context.Context, in ReconciliationRef, curso
 	}
 }
 
+// unlisted begins the cursors of the turns after a list's last page.
+const unlisted = "unlisted:"
+
 // statementPage is a page of the provider's own list, the margin around the day
-// included.
+// included, and after the last one what the list does not name.
 func (a *Reconciliations) statementPage(ctx context.Context, r reconcile.Row, g payment.Gateway, cursor string) (lines []reconcile.Line, next string, err error) {
+	if rest, over := strings.CutPrefix(cursor, unlisted); over {
+		lines, next, err = a.ask(ctx, r, g, rest, reconcile.UnlistedRefunds)
+		if next != "" {
+			next = unlisted + next
+		}
+		return lines, next, err
+	}
 	from, to := r.Day.Wide()
 	page, err := g.Transactions(ctx, payment.StatementQuery{From: from, To: to, Cursor: cursor})
 	if err != nil {
@@ -163,39 +174,48 @@ func (a *Reconciliations) statementPage(ctx context.Context, r reconcile.Row, g 
 	for _, t := range page.Transactions {
 		lines = append(lines, reconcile.LineOf(reconcile.FromAPI, t))
 	}
+	if page.Next == "" {
+		return lines, unlisted, nil
+	}
 	return lines, page.Next, nil
 }
 
 // askSome asks the provider about some of our payments and refunds of the day.
-// The cursor names the last one asked about.
 func (a *Reconciliations) askSome(ctx context.Context, r reconcile.Row, g payment.Gateway, cursor string) (lines []reconcile.Line, next string, err error) {
+	return a.ask(ctx, r, g, cursor, reconcile.Questions)
+}
+
+type questions func(ctx context.Context, tx pgx.Tx, r reconcile.Row, since time.Time, after reconcile.Question, limit int) ([]reconcile.Question, error)
+
+// ask asks a batch of questions. The cursor names the last one that was asked.
+func (a *Reconciliations) ask(ctx context.Context, r reconcile.Row, g payment.Gateway, cursor string, which questions) (lines []reconcile.Line, next string, err error) {
 	var after reconcile.Question
 	after.PaymentID, after.RefundID, _ = strings.Cut(cursor, "/")
 	since := time.Time{}
 	if able := g.Capabilities(); able.LookupFor > 0 {
 		since = time.Now().Add(-able.LookupFor)
 	}
-	var questions []reconcile.Question
+	var batch []reconcile.Question
 	err = a.DB.InTenant(ctx, r.Tenant, func(tx pgx.Tx) (err error) {
-		questions, err = reconcile.Questions(ctx, tx, r, since, after, askBatch)
+		batch, err = which(ctx, tx, r, since, after, askBatch)
 		return err
 	})
 	if err != nil {
 		return nil, "", err
 	}
-	for _, q := range questions {
-		ask := a.askPayment
+	for _, q := range batch {
+		one := a.askPayment
 		if q.RefundID != "" {
-			ask = a.askRefund
+			one = a.askRefund
 		}
-		said, err := ask(ctx, r, g, q)
+		said, err := one(ctx, r, g, q)
 		if err != nil {
 			return nil, "", err
 		}
 		lines = append(lines, said...)
 	}
-	if len(questions) == askBatch {
-		last := questions[len(questions)-1]
+	if len(batch) == askBatch {
+		last := batch[len(batch)-1]
 		next = last.PaymentID + "/" + last.RefundID
 	}
 	return lines, next, nil

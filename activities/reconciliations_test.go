@@ -339,6 +339,28 @@ func TestReconciliation_GatewayWithoutAListIsAskedPaymentByPayment(t *testing.T)
 	require.Equal(t, "questions", shoptest.Value[string](t, a.Shop, `SELECT source FROM reconciliations`))
 }
 
+func TestReconciliation_RefundsThatTheListDoesNotNameAreAskedFor(t *testing.T) {
+	t.Parallel()
+	a := newAudited(t, payment.Capabilities{Statement: true})
+	_, of, amount := a.sell()
+	a.Do(t, func(tx pgx.Tx) error {
+		p, err := payment.Load(t.Context(), tx, shoptest.Tenant, of)
+		require.NoError(t, err)
+		for n, reason := range []string{"listed", "unlisted"} {
+			id, err := payment.IntendRefund(t.Context(), tx, shoptest.Tenant, p, int64(100+n), reason)
+			require.NoError(t, err)
+			_, _, err = payment.AnnounceRefund(t.Context(), tx, shoptest.Tenant, id)
+			require.NoError(t, err)
+			require.NoError(t, payment.PutRefund(t.Context(), tx, shoptest.Tenant, id, "succeeded", payment.RefundAnswer{Reference: reason}, 0))
+		}
+		return nil
+	})
+	a.bank.pages = [][]payment.Transaction{{listed(of, amount, 0)}}
+	require.Equal(t, activities.Compared{Transactions: 3}, a.compare(false))
+	require.Equal(t, "matched none, matched none, matched none", a.item(of))
+	require.Equal(t, []string{"", "refund", "refund"}, a.bank.asked)
+}
+
 func TestOpenYesterday_OpensEachConfiguredGatewayOfEachTenant(t *testing.T) {
 	t.Parallel()
 	a := newAudited(t, payment.Capabilities{Statement: true})

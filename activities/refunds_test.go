@@ -199,7 +199,9 @@ func TestSweep_BeginsTheRunOfARequestOnceByTheRequestsID(t *testing.T) {
 	requestID, amount := id.New(), int64(500)
 	s.Do(t, func(tx pgx.Tx) error {
 		_, err := refund.Book(t.Context(), tx, shoptest.Tenant, requestID, refund.Request{OrderID: orderID, Reason: "test", Amount: &amount}, nil, "test",
-			func(payment.Name) (payment.Capabilities, bool) { return payment.Capabilities{Refunds: true, PartialRefunds: true}, true })
+			func(payment.Name) (payment.Capabilities, bool) {
+				return payment.Capabilities{Refunds: true, PartialRefunds: true}, true
+			})
 		return err
 	})
 	s.Exec(t, `UPDATE refunds SET due_at = now() - interval '1 second'`)

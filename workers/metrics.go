@@ -25,20 +25,21 @@ func NewBusinessMetrics(db *postgres.DB, log *slog.Logger) *BusinessMetrics {
 }
 
 var (
-	holdsOpen       = prometheus.NewDesc("justlogistics_holds_open", "Holds that are not confirmed and not over.", nil, nil)
-	holdsLate       = prometheus.NewDesc("justlogistics_holds_past_their_time", "Holds that stand past held_until.", nil, nil)
-	paymentsPending = prometheus.NewDesc("justlogistics_payments_unsettled", "Attempts at payment by status.", []string{"status"}, nil)
-	refundsPending  = prometheus.NewDesc("justlogistics_refunds_unsettled", "Refunds by status.", []string{"status"}, nil)
-	inboxPending    = prometheus.NewDesc("justlogistics_inbox_pending", "Stored news that nobody has applied.", nil, nil)
-	inboxOldest     = prometheus.NewDesc("justlogistics_inbox_oldest_seconds", "Age of the oldest of them.", nil, nil)
-	thingsParked    = prometheus.NewDesc("justlogistics_parked", "Steps that wait for a person.", nil, nil)
-	runProblems     = prometheus.NewDesc("justlogistics_run_problems", "Runs that are missing, terminated, failed or wedged.", []string{"problem"}, nil)
-	pastDue         = prometheus.NewDesc("justlogistics_past_due", "Rows that should have moved and have not.", []string{"kind"}, nil)
+	holdsOpen         = prometheus.NewDesc("justlogistics_holds_open", "Holds that are not confirmed and not over.", nil, nil)
+	holdsLate         = prometheus.NewDesc("justlogistics_holds_past_their_time", "Holds that stand past held_until.", nil, nil)
+	paymentsPending   = prometheus.NewDesc("justlogistics_payments_unsettled", "Attempts at payment by status.", []string{"status"}, nil)
+	refundsPending    = prometheus.NewDesc("justlogistics_refunds_unsettled", "Refunds by status.", []string{"status"}, nil)
+	inboxPending      = prometheus.NewDesc("justlogistics_inbox_pending", "Stored news that nobody has applied.", nil, nil)
+	inboxOldest       = prometheus.NewDesc("justlogistics_inbox_oldest_seconds", "Age of the oldest of them.", nil, nil)
+	thingsParked      = prometheus.NewDesc("justlogistics_parked", "Steps that wait for a person.", nil, nil)
+	differencesRaised = prometheus.NewDesc("justlogistics_reconciliation_differences", "Differences between providers' books and ours that wait for a person.", nil, nil)
+	runProblems       = prometheus.NewDesc("justlogistics_run_problems", "Runs that are missing, terminated, failed or wedged.", []string{"problem"}, nil)
+	pastDue           = prometheus.NewDesc("justlogistics_past_due", "Rows that should have moved and have not.", []string{"kind"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (m *BusinessMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{holdsOpen, holdsLate, paymentsPending, refundsPending, inboxPending, inboxOldest, thingsParked, runProblems, pastDue} {
+	for _, d := range []*prometheus.Desc{holdsOpen, holdsLate, paymentsPending, refundsPending, inboxPending, inboxOldest, thingsParked, differencesRaised, runProblems, pastDue} {
 		ch <- d
 	}
 }
@@ -55,7 +56,10 @@ UNION ALL SELECT 'problems', problem, count(*) FROM run_problems GROUP BY proble
 UNION ALL SELECT 'due', 'checkout', count(*) FROM checkouts WHERE due_at < now()
 UNION ALL SELECT 'due', 'payment', count(*) FROM payments WHERE due_at < now()
 UNION ALL SELECT 'due', 'refund', count(*) FROM refunds WHERE due_at < now()
-UNION ALL SELECT 'due', 'shipment', count(*) FROM shipments WHERE due_at < now()`
+UNION ALL SELECT 'due', 'shipment', count(*) FROM shipments WHERE due_at < now()
+UNION ALL SELECT 'due', 'dispute', count(*) FROM disputes WHERE due_at < now()
+UNION ALL SELECT 'due', 'reconciliation', count(*) FROM reconciliations WHERE due_at < now()
+UNION ALL SELECT 'differences', '', count(*) FROM reconciliation_items WHERE resolution = 'raised'`
 
 // Collect implements prometheus.Collector. A database that is away leaves the
 // figures out rather than showing old ones.
@@ -71,7 +75,7 @@ func (m *BusinessMetrics) Collect(ch chan<- prometheus.Metric) {
 		var n float64
 		_, err = pgx.ForEachRow(rows, []any{&what, &label, &n}, func() error {
 			desc, labels := map[string]*prometheus.Desc{"holds": holdsOpen, "late": holdsLate, "payments": paymentsPending, "refunds": refundsPending, "inbox": inboxPending,
-				"oldest": inboxOldest, "parked": thingsParked, "problems": runProblems, "due": pastDue}[what], []string(nil)
+				"oldest": inboxOldest, "differences": differencesRaised, "parked": thingsParked, "problems": runProblems, "due": pastDue}[what], []string(nil)
 			if label != "" {
 				labels = []string{label}
 			}

@@ -25,8 +25,8 @@ const (
 )
 
 // repairWaits are the pauses after which a day is compared again, so that what
-// was sent the normal ways is seen to have arrived.
-var repairWaits = []time.Duration{time.Minute, 5 * time.Minute, 20 * time.Minute}
+// was sent the normal ways is seen to have arrived: most of it does in seconds.
+var repairWaits = []time.Duration{6 * time.Second, 30 * time.Second, 3 * time.Minute, 20 * time.Minute}
 
 // Reconciliation compares one gateway's books of one day with ours: it fetches
 // the provider's side, compares, sends the safe differences the normal ways and

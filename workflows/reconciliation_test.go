@@ -166,7 +166,7 @@ func TestReconciliation_RepairsThatNeverArriveAreRaised(t *testing.T) {
 	d := newBookDay(t)
 	d.compare = func(int, bool) (activities.Compared, error) { return activities.Compared{OnTheWay: 1}, nil }
 	d.run(t)
-	require.Equal(t, []bool{false, false, false, true}, d.finals)
+	require.Equal(t, []bool{false, false, false, false, true}, d.finals)
 	require.Equal(t, "done", d.status)
 }
 

@@ -308,7 +308,7 @@ func (p *refundPart) over() bool { return p.view.Status == "succeeded" || p.view
 
 // goOn records that the part waits for the gateway, and no more for a person.
 func (p *refundPart) goOn(ctx workflow.Context, status string, answer payment.RefundAnswer, wait time.Duration) error {
-	if status == "" && p.view.Status == "needs_attention" && p.desk.parked(p.step) {
+	if status == "" && p.view.Status == "needs_attention" {
 		status = "pending"
 	}
 	if status != "" {

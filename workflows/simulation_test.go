@@ -209,6 +209,9 @@ func TestSimulation_Regressions(t *testing.T) {
 		"a late payment beside a run that waits for a person": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 300, Lossy: true, Steps: []step{
 			{At: 280 * time.Second, Do: approve, N: 1}, {At: 298 * time.Second, Do: operator}, {At: 301 * time.Second, Do: returnAgain}},
 			Faults: []fault{{Call: "Grace", Nth: 2, Times: 3, When: before, As: bug}}, Outages: []outage{{What: "transbank", At: 300 * time.Second, For: time.Minute}}},
+		"a try of Begin that was taken for dead brings its link after the buyer was sent to another": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{
+			{At: 2 * time.Second, Do: approve}}, Faults: []fault{{Call: "BeginPayment", Nth: 1, Times: 1, When: announced, As: outlived, For: 3 * time.Second},
+			{Call: "SettleReturn", Nth: 1, Times: 40, When: after, As: credentials}}, Outages: []outage{{What: "transbank", At: 900 * time.Second, For: time.Hour}}},
 		"two verbs at once on one step": {Gateway: "stripe", Units: 1, CCP: 1, Hold: 900, RefundRefused: true, Steps: []step{
 			{At: time.Second, Do: approve, N: 1}, {At: time.Second, Do: cancel}, {At: 1500 * time.Second, Do: support}, {At: 1500 * time.Second, Do: support}},
 			Faults: []fault{{Call: "RecordAnswer", Nth: 1, Times: 1, When: before, As: bug}}},

@@ -24,7 +24,7 @@ const (
 // disputes it. All of it is recorded whatever our rules say; the order it paid
 // asks for a person, and its parcels stay while the money is disputed.
 func aftermath(ctx context.Context, tx pgx.Tx, tenantID, checkoutID, paymentID string, a payment.Answer, out *Ruling) error {
-	if !a.TellsMore() {
+	if !a.TellsMore() && a.Outcome != payment.OutcomeApproved {
 		return nil
 	}
 	p, err := payment.Load(ctx, tx, tenantID, paymentID)
@@ -38,8 +38,12 @@ func aftermath(ctx context.Context, tx pgx.Tx, tenantID, checkoutID, paymentID s
 	if err != nil {
 		return err
 	}
-	disputed, err := dispute(ctx, tx, tenantID, checkoutID, p, a)
-	if err != nil || !back && !disputed {
+	disputed, err := dispute(ctx, tx, tenantID, checkoutID, p, a.Dispute)
+	if err != nil {
+		return err
+	}
+	ended, err := mediationEnded(ctx, tx, tenantID, checkoutID, p, a)
+	if err != nil || !back && !disputed && !ended {
 		return err
 	}
 	out.Changed = true
@@ -58,12 +62,12 @@ func aftermath(ctx context.Context, tx pgx.Tx, tenantID, checkoutID, paymentID s
 		if err := order.Freeze(ctx, tx, tenantID, p.OrderID, ReasonDisputed); err != nil {
 			return err
 		}
-		return order.ChangeAttention(ctx, tx, tenantID, p.OrderID, ReasonDisputed, ReasonChargedBack)
+		return order.SetAttention(ctx, tx, tenantID, p.OrderID, ReasonChargedBack)
 	case to == payment.StatusDisputed:
 		if err := order.Freeze(ctx, tx, tenantID, p.OrderID, ReasonDisputed); err != nil {
 			return err
 		}
-		return order.RaiseAttention(ctx, tx, tenantID, p.OrderID, ReasonDisputed)
+		return order.SetAttention(ctx, tx, tenantID, p.OrderID, ReasonDisputed)
 	case p.Status == payment.StatusDisputed:
 		if err := order.Thaw(ctx, tx, tenantID, p.OrderID, ReasonDisputed); err != nil {
 			return err
@@ -130,12 +134,11 @@ func revived(ctx context.Context, tx pgx.Tx, tenantID, paymentID string) ([]stri
 }
 
 // dispute records a chargeback.
-func dispute(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p payment.Payment, a payment.Answer) (changed bool, err error) {
-	if a.Dispute == nil {
+func dispute(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p payment.Payment, d *payment.Dispute) (changed bool, err error) {
+	if d == nil {
 		return false, nil
 	}
-	d := *a.Dispute
-	before, after, err := payment.PutDispute(ctx, tx, tenantID, p, d)
+	before, after, err := payment.PutDispute(ctx, tx, tenantID, p, *d)
 	if err != nil || before == after {
 		return false, err
 	}
@@ -145,6 +148,19 @@ func dispute(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p paym
 		data["reason"] = d.Reason
 	}
 	return true, timeline.Add(ctx, tx, tenantID, checkoutID, kind, "provider", data)
+}
+
+// mediationEnded ends a mediation of which a gateway's approval tells nothing
+// any more. Where it ended for the buyer, the refund is told beside it.
+func mediationEnded(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p payment.Payment, a payment.Answer) (bool, error) {
+	if p.Status != payment.StatusDisputed || a.Outcome != payment.OutcomeApproved {
+		return false, nil
+	}
+	reference, err := payment.Mediated(ctx, tx, tenantID, p.ID)
+	if err != nil || reference == "" || a.Dispute != nil && a.Dispute.Reference == reference {
+		return false, err
+	}
+	return dispute(ctx, tx, tenantID, checkoutID, p, &payment.Dispute{Reference: reference, Status: payment.DisputeWon, Amount: p.Captured, Currency: p.Currency})
 }
 
 // lapsed is an authorization that is gone, by our void or by its time: an order
@@ -164,5 +180,5 @@ func lapsed(ctx context.Context, tx pgx.Tx, tenantID string, p payment.Payment) 
 	if err := order.Freeze(ctx, tx, tenantID, p.OrderID, reason); err != nil {
 		return err
 	}
-	return order.RaiseAttention(ctx, tx, tenantID, p.OrderID, reason)
+	return order.SetAttention(ctx, tx, tenantID, p.OrderID, reason)
 }

@@ -72,10 +72,37 @@ func TestRecord_ADisputeFreezesWhatHasNotLeftAndIsWon(t *testing.T) {
 	require.Equal(t, []string{"dispute_opened", "payment_disputed", "dispute_won", "payment_captured"}, events(t, s, orderID)[4:])
 }
 
+func TestRecord_AMediationEndsWhenItIsNotToldAnyMore(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]struct {
+		tell func(a *payment.Answer)
+		is   payment.Status
+	}{
+		"it stays":                {func(*payment.Answer) {}, payment.StatusCaptured},
+		"its buyer gets it back":  {func(a *payment.Answer) { a.Refunded = a.Amount }, payment.StatusRefunded},
+		"its bank takes it back":  {disputed(payment.DisputeLost), payment.StatusChargedBack},
+		"it becomes a chargeback": {disputed(payment.DisputeOpen), payment.StatusDisputed},
+	} {
+		s, orderID, paymentID := bought(t)
+		mediation := func(a *payment.Answer) {
+			disputed(payment.DisputeOpen)(a)
+			a.Dispute.Reference = payment.MediationPrefix + "1"
+		}
+		for range 2 {
+			require.Equal(t, payment.StatusDisputed, hear(t, s, orderID, paymentID, mediation).View.Attempts[0].Status, name)
+		}
+		r := hear(t, s, orderID, paymentID, end.tell)
+		require.Equal(t, end.is, r.View.Attempts[0].Status, name)
+		require.Equal(t, "won", shoptest.Value[string](t, s, `SELECT status FROM disputes WHERE starts_with(reference, 'mediation-')`), name)
+	}
+}
+
 func TestRecord_ALostDisputeIsTheEnd(t *testing.T) {
 	t.Parallel()
 	s, orderID, paymentID := bought(t)
+	s.Exec(t, `UPDATE orders SET attention = 'payment_under_review'`)
 	hear(t, s, orderID, paymentID, disputed(payment.DisputeOpen))
+	require.Equal(t, "disputed", attention(t, s, orderID), "money goes before other reasons")
 	hear(t, s, orderID, paymentID, disputed(payment.DisputeLost))
 	require.Equal(t, "charged_back", attention(t, s, orderID))
 	require.Equal(t, []string{"disputed", "disputed"}, frozen(t, s), "they stay until a person decides")

@@ -285,7 +285,7 @@ func paysAgain(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p *p
 
 // bookedRefund is the refund of ours that a payment has; "" when there is none.
 func bookedRefund(ctx context.Context, tx pgx.Tx, tenantID, paymentID string) (refundID string, err error) {
-	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT id FROM refunds WHERE tenant = $1 AND payment_id = $2 AND origin = 'ours' AND status <> 'failed' ORDER BY id LIMIT 1), '')`, tenantID, paymentID).Scan(&refundID)
+	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT coalesce(request_id, id) FROM refunds WHERE tenant = $1 AND payment_id = $2 AND origin = 'ours' AND status <> 'failed' ORDER BY id LIMIT 1), '')`, tenantID, paymentID).Scan(&refundID)
 	if err != nil {
 		return "", fmt.Errorf("refund of %s: %w", paymentID, err)
 	}

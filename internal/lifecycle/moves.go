@@ -54,6 +54,7 @@ var rows = []row{
 	// A refund that fails days later counts as not made.
 	{Payment, "partially_refunded", "captured refunded disputed"},
 	{Payment, "refunded", "captured partially_refunded disputed"},
+	// To authorized: only where nothing was captured.
 	{Payment, "disputed", "authorized captured partially_refunded refunded charged_back"},
 
 	{Order, "paid", "in_fulfillment cancelled"},

@@ -131,10 +131,10 @@ func RaiseAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason stri
 	return nil
 }
 
-// ChangeAttention replaces one reason for a person by another; an order that
-// waits for another reason keeps it.
-func ChangeAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, from, to string) error {
-	_, err := tx.Exec(ctx, `UPDATE orders SET attention = $4, updated_at = now() WHERE tenant = $1 AND id = $2 AND coalesce(attention, $3) = $3`, tenant, orderID, from, to)
+// SetAttention says why a person is needed, in the place of any other reason:
+// for what matters most, its money. What else waits is parked, and listed so.
+func SetAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {
+	_, err := tx.Exec(ctx, `UPDATE orders SET attention = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, orderID, reason)
 	if err != nil {
 		return fmt.Errorf("attention for order %s: %w", orderID, err)
 	}

@@ -30,6 +30,20 @@ type DisputeRecord struct {
 	EndedAt   *time.Time     `json:"ended_at"`
 }
 
+// MediationPrefix begins the reference of a dispute that its provider mediates
+// (Mercado Pago, before or instead of a chargeback): nobody tells its end. A
+// payment that is approved and not mediated any more says it.
+const MediationPrefix = "mediation-"
+
+// Mediated is the open mediation of a payment, "" when there is none.
+func Mediated(ctx context.Context, tx pgx.Tx, tenant, paymentID string) (reference string, err error) {
+	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT reference FROM disputes WHERE tenant = $1 AND payment_id = $2 AND status = 'open' AND starts_with(reference, $3) LIMIT 1), '')`, tenant, paymentID, MediationPrefix).Scan(&reference)
+	if err != nil {
+		return "", fmt.Errorf("mediation of payment %s: %w", paymentID, err)
+	}
+	return reference, nil
+}
+
 // PutDispute records what a provider tells of a chargeback on a payment that is
 // locked. before is how it stood, "" when it is new. An end is not taken back:
 // one that was lost and is told to be open again stays lost. Telling the same

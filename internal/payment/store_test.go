@@ -110,7 +110,10 @@ func TestBegun_WithoutAnEndOfTheLinkIsPayableForAsLongAsTheProviderSays(t *testi
 
 func TestBegun_DoesNotReviveAnAttemptThatEnded(t *testing.T) {
 	t.Parallel()
-	s, _, paymentID := attempt(t)
+	s := shoptest.New(t)
+	s.Product(t, "A", 10_000, 5)
+	_, v := s.Start(t, shoptest.Submission("A", 1))
+	paymentID := v.Attempts[0].PaymentID
 	s.Do(t, func(tx pgx.Tx) error {
 		return put(t.Context(), tx, paymentID, payment.Answer{Outcome: payment.OutcomeDeclined, Code: payment.CodeAborted})
 	})

@@ -26,6 +26,9 @@ func Answered(p payment.Payment, said payment.Answer, known int64, references []
 		charge.Amount = max(charge.Amount, 0)
 		return []Line{charge}
 	}
+	if said.Dispute != nil {
+		charge.Dispute = said.Dispute.Status
+	}
 	lines := []Line{charge}
 	beyond := said.Refunded - known
 	for _, r := range said.Refunds {
@@ -46,8 +49,12 @@ func Answered(p payment.Payment, said payment.Answer, known int64, references []
 }
 
 // AnsweredRefund turns a provider's answer about a refund of ours into lines. at
-// is when our books say that it went back: the answer has no date.
+// is when our books say that it went back: the answer has no date. A refund of
+// which the provider knows nothing has no line.
 func AnsweredRefund(r payment.RefundRecord, said payment.RefundAnswer, at time.Time) []Line {
+	if said.Code == payment.CodeNoSuchRefund {
+		return nil
+	}
 	l := Line{Source: FromQuestions, Kind: payment.RefundTransaction, Key: r.ID, PaymentID: r.PaymentID, RefundID: r.ID, RefundReference: first(said.Reference, r.Reference), Amount: said.Amount, Currency: r.Currency,
 		Outcome: said.Outcome, At: at.UTC()}
 	if l.Amount == 0 {

@@ -76,7 +76,9 @@ type Line struct {
 	Currency        money.Currency          `json:"currency"`
 	Outcome         payment.Outcome         `json:"outcome"`
 	Captured        bool                    `json:"captured"`
-	At              time.Time               `json:"at"`
+	// Dispute is how a chargeback of the payment stands, where the provider tells.
+	Dispute payment.DisputeStatus `json:"dispute,omitempty"`
+	At      time.Time             `json:"at"`
 }
 
 // moved reports whether the line is money that moved, or was set aside.
@@ -201,6 +203,9 @@ func (i Item) Difference() string {
 	}
 	if i.Line != nil {
 		parts = append(parts, fmt.Sprintf("theirs:%d:%s:%s:%t", i.Line.Amount, i.Line.Currency, i.Line.Outcome, i.Line.Captured))
+		if i.Line.Dispute != "" {
+			parts = append(parts, "dispute:"+string(i.Line.Dispute))
+		}
 		if i.Result == DifferentFee {
 			parts = append(parts, fmt.Sprintf("fee:%d", i.Line.Fee))
 		}
@@ -394,6 +399,9 @@ func (m *matcher) charge(c *Charge, l *Line) Item {
 		return differs(DifferentState, Repaired, "the provider has taken what we have as authorized")
 	case !l.Captured && c.Captured:
 		return differs(DifferentState, Raised, "our books say that it was taken, the provider that it is authorized only")
+	case l.disputed(c.Status):
+		i.Repair = AskPayment
+		return differs(DifferentState, Repaired, "the provider says that a dispute of it is "+string(l.Dispute)+"; it is asked and the dispute recorded")
 	case m.Source == FromFile && l.Source == FromQuestions:
 		if resolution, note := m.absent(c.At, c.BegunAt); resolution != "" {
 			return differs(MissingThere, resolution, note)
@@ -406,6 +414,20 @@ func (m *matcher) charge(c *Charge, l *Line) Item {
 		i.Repair = LearnFee
 	}
 	return differs(Matched, None, "")
+}
+
+// disputed reports whether the provider tells of a dispute what our payment's
+// status does not.
+func (l *Line) disputed(ours payment.Status) bool {
+	switch l.Dispute {
+	case payment.DisputeOpen:
+		return ours != payment.StatusDisputed && ours != payment.StatusChargedBack
+	case payment.DisputeLost:
+		return ours != payment.StatusChargedBack
+	case payment.DisputeWon:
+		return ours == payment.StatusDisputed
+	}
+	return false
 }
 
 // absent explains why the provider's side may rightly lack what happened at t;
@@ -427,7 +449,7 @@ const lag = 15 * time.Minute
 
 // refunds pairs each refund line with ours: by our id, by the provider's name of
 // it, and else by payment and amount in the order of time, because some
-// providers name neither.
+// providers name neither and files name them in their own way.
 func (m *matcher) refunds() []Item {
 	ours := map[*Refund]*Line{}
 	var left []*Line
@@ -459,9 +481,10 @@ func (m *matcher) refunds() []Item {
 			return l.RefundReference != "" && l.RefundReference == r.Reference && m.paymentOf(*l) == r.PaymentID
 		},
 		func(l *Line, r *Refund) bool {
-			return (l.RefundReference == "" || r.Reference == "") && l.RefundID == "" && l.Outcome != payment.OutcomeDeclined && r.Status != "failed" && !r.ByHand &&
-				m.paymentOf(*l) == r.PaymentID && l.Amount == r.Amount && l.Currency == r.Currency
+			return (l.RefundReference == "" || r.Reference == "") && m.alike(l, r)
 		},
+		// A settlement file may name a refund otherwise than the answer to it did.
+		func(l *Line, r *Refund) bool { return l.Source == FromFile && m.alike(l, r) },
 	} {
 		left = nil
 		for _, l := range lines {
@@ -489,6 +512,11 @@ func (m *matcher) refunds() []Item {
 		items = append(items, item)
 	}
 	return items
+}
+
+// alike reports whether a line that is nobody's by name can be our refund.
+func (m *matcher) alike(l *Line, r *Refund) bool {
+	return l.RefundID == "" && l.Outcome != payment.OutcomeDeclined && r.Status != "failed" && !r.ByHand && m.paymentOf(*l) == r.PaymentID && l.Amount == r.Amount && l.Currency == r.Currency
 }
 
 // betterRefund prefers, of two of our refunds that a line could be, the one that

@@ -123,6 +123,13 @@ func TestCompare_EachDifferenceHasItsEnd(t *testing.T) {
 		"late in the day, the next file is here": {func(b *Books) {
 			b.Source, b.NextKnown, b.Charges = FromFile, true, []Charge{paid("P", 1000, func(c *Charge) { c.At = today.To.Add(-time.Minute) })}
 		}, MissingThere, Raised, NoRepair},
+		"a dispute that we know": {func(b *Books) {
+			b.Charges = []Charge{paid("P", 1000, func(c *Charge) { c.Status = payment.StatusDisputed })}
+			b.Lines = []Line{charged("P", 1000, func(l *Line) { l.Dispute = payment.DisputeOpen })}
+		}, Matched, None, NoRepair},
+		"a dispute that nobody told of": {func(b *Books) {
+			b.Charges, b.Lines = []Charge{paid("P", 1000)}, []Line{charged("P", 1000, func(l *Line) { l.Dispute = payment.DisputeLost })}
+		}, DifferentState, Repaired, AskPayment},
 		"another amount": {func(b *Books) { b.Charges, b.Lines = []Charge{paid("P", 1000)}, []Line{charged("P", 999)} }, DifferentAmount, Raised, NoRepair},
 		"another currency": {func(b *Books) {
 			b.Charges, b.Lines = []Charge{paid("P", 1000)}, []Line{charged("P", 1000, func(l *Line) { l.Currency = "USD" })}
@@ -132,6 +139,12 @@ func TestCompare_EachDifferenceHasItsEnd(t *testing.T) {
 		"a refund by its amount": {func(b *Books) {
 			b.Refunds, b.Lines = []Refund{back("R", "P", 10, anonymous)}, []Line{given("S", "P", 10)}
 		}, Matched, None, NoRepair},
+		"a refund that the file names otherwise": {func(b *Books) {
+			b.Source, b.Refunds, b.Lines = FromFile, []Refund{back("R", "P", 10)}, []Line{given("S", "P", 10, func(l *Line) { l.Source = FromFile })}
+		}, Matched, None, NoRepair},
+		"a refund that the list names otherwise is another one": {func(b *Books) {
+			b.Refunds, b.Lines = []Refund{back("R", "P", 10, func(r *Refund) { r.Status = "failed" })}, []Line{given("S", "P", 10)}
+		}, MissingHere, Repaired, AskPayment},
 		"a refund of another amount":  {func(b *Books) { b.Refunds, b.Lines = []Refund{back("R", "P", 10)}, []Line{given("R", "P", 11)} }, DifferentAmount, Raised, NoRepair},
 		"a refund that is not there":  {func(b *Books) { b.Refunds = []Refund{back("R", "P", 10)} }, MissingThere, Raised, NoRepair},
 		"a refund in the panel":       {func(b *Books) { b.Lines = []Line{given("R", "P", 10)} }, MissingHere, Repaired, AskPayment},

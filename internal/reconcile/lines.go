@@ -56,17 +56,17 @@ func StoreLines(ctx context.Context, tx pgx.Tx, tenant string, gateway payment.N
 		at[name] = len(c.key)
 		c.add(l)
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO provider_transactions (tenant, gateway, source, kind, key, payment_id, refund_id, reference, capture_ref, refund_reference, amount, fee, currency, outcome, captured, at)
+	_, err := tx.Exec(ctx, `INSERT INTO provider_transactions (tenant, gateway, source, kind, key, payment_id, refund_id, reference, capture_ref, refund_reference, amount, fee, currency, outcome, captured, dispute, at)
 	  SELECT $1, $2, l.source, l.kind, l.key,
 	         CASE WHEN l.payment_id <> '' THEN l.payment_id ELSE coalesce((SELECT p.id FROM payments p WHERE p.tenant = $1 AND p.gateway = $2
 	              AND (p.reference = l.reference AND p.reference <> '' OR p.capture_ref = l.capture_ref AND p.capture_ref <> '') LIMIT 1), '') END,
-	         l.refund_id, l.reference, l.capture_ref, l.refund_reference, l.amount, l.fee, l.currency, l.outcome, l.captured, l.at
-	    FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::boolean[], $16::timestamptz[])
-	      AS l (source, kind, key, payment_id, refund_id, reference, capture_ref, refund_reference, amount, fee, currency, outcome, captured, at)
+	         l.refund_id, l.reference, l.capture_ref, l.refund_reference, l.amount, l.fee, l.currency, l.outcome, l.captured, l.dispute, l.at
+	    FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], $15::boolean[], $16::text[], $17::timestamptz[])
+	      AS l (source, kind, key, payment_id, refund_id, reference, capture_ref, refund_reference, amount, fee, currency, outcome, captured, dispute, at)
 	  ON CONFLICT (tenant, gateway, source, kind, key) DO UPDATE SET payment_id = coalesce(nullif(excluded.payment_id, ''), provider_transactions.payment_id), refund_id = excluded.refund_id,
 	    reference = excluded.reference, capture_ref = excluded.capture_ref, refund_reference = excluded.refund_reference, amount = excluded.amount, fee = excluded.fee,
-	    currency = excluded.currency, outcome = excluded.outcome, captured = excluded.captured, at = excluded.at, seen_at = now()`,
-		tenant, gateway, c.source, c.kind, c.key, c.paymentID, c.refundID, c.reference, c.captureRef, c.refundReference, c.amount, c.fee, c.currency, c.outcome, c.captured, c.at)
+	    currency = excluded.currency, outcome = excluded.outcome, captured = excluded.captured, dispute = excluded.dispute, at = excluded.at, seen_at = now()`,
+		tenant, gateway, c.source, c.kind, c.key, c.paymentID, c.refundID, c.reference, c.captureRef, c.refundReference, c.amount, c.fee, c.currency, c.outcome, c.captured, c.dispute, c.at)
 	if err != nil {
 		return fmt.Errorf("store transactions of %s: %w", gateway, err)
 	}
@@ -77,14 +77,14 @@ func StoreLines(ctx context.Context, tx pgx.Tx, tenant string, gateway payment.N
 type columns struct {
 	source, kind, key, paymentID, refundID, reference, captureRef, refundReference []string
 	amount, fee                                                                    []int64
-	currency, outcome                                                              []string
+	currency, outcome, dispute                                                     []string
 	captured                                                                       []bool
 	at                                                                             []time.Time
 }
 
 func (c *columns) add(l Line) {
 	n := len(c.key)
-	for _, s := range []*[]string{&c.source, &c.kind, &c.key, &c.paymentID, &c.refundID, &c.reference, &c.captureRef, &c.refundReference, &c.currency, &c.outcome} {
+	for _, s := range []*[]string{&c.source, &c.kind, &c.key, &c.paymentID, &c.refundID, &c.reference, &c.captureRef, &c.refundReference, &c.currency, &c.outcome, &c.dispute} {
 		*s = append(*s, "")
 	}
 	c.amount, c.fee, c.captured, c.at = append(c.amount, 0), append(c.fee, 0), append(c.captured, false), append(c.at, time.Time{})
@@ -94,13 +94,13 @@ func (c *columns) add(l Line) {
 func (c *columns) put(n int, l Line) {
 	c.source[n], c.kind[n], c.key[n], c.paymentID[n], c.refundID[n] = string(l.Source), string(l.Kind), l.Key, l.PaymentID, l.RefundID
 	c.reference[n], c.captureRef[n], c.refundReference[n] = l.Reference, l.CaptureRef, l.RefundReference
-	c.amount[n], c.fee[n], c.currency[n], c.outcome[n], c.captured[n], c.at[n] = l.Amount, l.Fee, string(l.Currency), string(l.Outcome), l.Captured, l.At
+	c.amount[n], c.fee[n], c.currency[n], c.outcome[n], c.captured[n], c.dispute[n], c.at[n] = l.Amount, l.Fee, string(l.Currency), string(l.Outcome), l.Captured, string(l.Dispute), l.At
 }
 
-const lineColumns = `source, kind, key, payment_id, refund_id, reference, capture_ref, refund_reference, amount, fee, currency, outcome, captured, at`
+const lineColumns = `source, kind, key, payment_id, refund_id, reference, capture_ref, refund_reference, amount, fee, currency, outcome, captured, dispute, at`
 
 func scanLine(row pgx.CollectableRow) (l Line, err error) {
-	err = row.Scan(&l.Source, &l.Kind, &l.Key, &l.PaymentID, &l.RefundID, &l.Reference, &l.CaptureRef, &l.RefundReference, &l.Amount, &l.Fee, &l.Currency, &l.Outcome, &l.Captured, &l.At)
+	err = row.Scan(&l.Source, &l.Kind, &l.Key, &l.PaymentID, &l.RefundID, &l.Reference, &l.CaptureRef, &l.RefundReference, &l.Amount, &l.Fee, &l.Currency, &l.Outcome, &l.Captured, &l.Dispute, &l.At)
 	return l, err
 }
 

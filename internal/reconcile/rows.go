@@ -174,11 +174,23 @@ func Questions(ctx context.Context, tx pgx.Tx, r Row, since time.Time, after Que
 	if len(out) == limit {
 		return out, nil
 	}
-	refunds, err := collect(ctx, tx, pgx.RowToStructByPos[Question], `SELECT r.payment_id, r.id FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id
-	    WHERE r.tenant = $1 AND p.gateway = $2 AND r.method = 'original' AND r.origin = 'ours' AND r.tried_at IS NOT NULL AND p.begun_at >= $6 AND r.id > $5
-	      AND (r.settled_at >= $3 AND r.settled_at < $4 OR r.created_at >= $3 AND r.created_at < $4)
-	    ORDER BY r.id LIMIT $7`, r.Tenant, r.Gateway, from, to, after.RefundID, since, limit-len(out))
+	refunds, err := refundQuestions(ctx, tx, r, since, after, limit-len(out), `true`)
 	return append(out, refunds...), err
+}
+
+// UnlistedRefunds are the refunds of a reconciliation's day that its provider's
+// list does not name: some lists have charges only.
+func UnlistedRefunds(ctx context.Context, tx pgx.Tx, r Row, since time.Time, after Question, limit int) ([]Question, error) {
+	return refundQuestions(ctx, tx, r, since, after, limit, `NOT EXISTS (SELECT FROM provider_transactions l WHERE l.tenant = r.tenant AND l.gateway = p.gateway AND l.source = 'api' AND l.kind = 'refund'
+	      AND (l.key IN (r.id, r.reference) OR l.payment_id = r.payment_id AND (l.refund_id = r.id OR l.amount = r.amount)))`)
+}
+
+func refundQuestions(ctx context.Context, tx pgx.Tx, r Row, since time.Time, after Question, limit int, which string) ([]Question, error) {
+	from, to := r.Day.Wide()
+	return collect(ctx, tx, pgx.RowToStructByPos[Question], `SELECT r.payment_id, r.id FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id
+	    WHERE r.tenant = $1 AND p.gateway = $2 AND r.method = 'original' AND r.origin = 'ours' AND r.tried_at IS NOT NULL AND p.begun_at >= $6 AND r.id > $5
+	      AND (r.settled_at >= $3 AND r.settled_at < $4 OR r.created_at >= $3 AND r.created_at < $4) AND `+which+`
+	    ORDER BY r.id LIMIT $7`, r.Tenant, r.Gateway, from, to, after.RefundID, since, limit)
 }
 
 // Backed is what our books say went back, or may have, of a payment, in minor

@@ -69,16 +69,45 @@ type Filter struct {
 	Limit  int
 }
 
-// refunds are the requests, and the refunds that nobody asked for, each with its
-// status: that of its parts which no other part has taken the place of.
-const refunds = `
+// statement reads refunds: the requests, and the refunds that nobody asked for,
+// each with its status: that of its parts which no other part has taken the
+// place of. A condition that is not asked for is left out, so that each kind of
+// question finds its index.
+func (f Filter) statement(tenant string) (sql string, args []any) {
+	args = []any{tenant}
+	requests, strays, page, told := "", "", "", ""
+	arg := func(value any) string {
+		args = append(args, value)
+		return fmt.Sprintf("$%d", len(args))
+	}
+	if f.ID != "" {
+		n := arg(f.ID)
+		requests += " AND q.id = " + n
+		strays += " AND f.id = " + n
+	}
+	if f.OrderID != "" {
+		n := arg(f.OrderID)
+		requests += " AND q.order_id = " + n
+		strays += " AND f.payment_id IN (SELECT id FROM payments WHERE tenant = $1 AND checkout_id = " + n + " UNION ALL SELECT id FROM payments WHERE tenant = $1 AND coalesce(order_id, checkout_id) = " + n + " AND applied)"
+	}
+	if f.Before != "" {
+		n := arg(f.Before)
+		requests += " AND q.id < " + n
+		strays += " AND f.id < " + n
+	}
+	limit := " LIMIT " + arg(f.Limit)
+	if f.Status != "" {
+		told = " WHERE t.status = " + arg(f.Status)
+	} else {
+		page = " ORDER BY id DESC" + limit
+	}
+	return `
 WITH refund AS (
-  SELECT q.tenant, q.id, q.order_id, q.reason, q.amount, q.currency, q.method, q.bank_account, q.created_at, q.updated_at, q.waits, true AS asked
-    FROM refund_requests q WHERE q.tenant = $1 AND ($2 = '' OR q.id = $2) AND ($3 = '' OR q.order_id = $3) AND ($5 = '' OR q.id < $5)
+  (SELECT q.tenant, q.id, q.order_id, q.reason, q.amount, q.currency, q.method, q.bank_account, q.created_at, q.updated_at, q.waits, true AS asked
+     FROM refund_requests q WHERE q.tenant = $1` + requests + page + `)
   UNION ALL
-  SELECT f.tenant, f.id, coalesce(f.order_id, p.order_id, o.id), f.reason, f.amount, f.currency, f.method, NULL, f.created_at, f.updated_at, false, false
-    FROM refunds f JOIN payments p ON p.tenant = f.tenant AND p.id = f.payment_id LEFT JOIN orders o ON o.tenant = p.tenant AND o.id = p.checkout_id
-   WHERE f.tenant = $1 AND f.request_id IS NULL AND ($2 = '' OR f.id = $2) AND ($3 = '' OR $3 IN (f.order_id, p.order_id, p.checkout_id)) AND ($5 = '' OR f.id < $5)
+  (SELECT f.tenant, f.id, coalesce(f.order_id, p.order_id, (SELECT o.id FROM orders o WHERE o.tenant = p.tenant AND o.id = p.checkout_id)), f.reason, f.amount, f.currency, f.method, NULL, f.created_at, f.updated_at, false, false
+     FROM refunds f JOIN payments p ON p.tenant = f.tenant AND p.id = f.payment_id WHERE f.tenant = $1 AND f.request_id IS NULL` + strays + page + `)
 ), told AS (
   SELECT r.*, s.changed, CASE
            WHEN r.waits AND EXISTS (SELECT FROM parked w WHERE w.tenant = r.tenant AND w.workflow_id = 'refund:' || r.tenant || ':' || r.id AND w.resolved_at IS NULL) THEN 'needs_attention'
@@ -86,28 +115,30 @@ WITH refund AS (
            WHEN s.needs THEN 'needs_attention' WHEN s.open THEN 'pending' WHEN s.failed THEN 'failed' ELSE 'succeeded' END AS status
     FROM refund r CROSS JOIN LATERAL (
       SELECT bool_or(f.status = 'needs_attention') AS needs, bool_or(f.status IN ('pending','unknown')) AS open, bool_or(f.status = 'failed') AS failed, max(f.updated_at) AS changed
-        FROM refunds f WHERE f.tenant = r.tenant AND CASE WHEN r.asked THEN f.request_id = r.id ELSE f.id = r.id END
-         AND NOT EXISTS (SELECT FROM refunds n WHERE n.tenant = f.tenant AND n.revives = f.id AND r.asked)) s
+        FROM refunds f WHERE f.tenant = r.tenant AND (r.asked AND f.request_id = r.id OR NOT r.asked AND f.id = r.id)
+         AND NOT (r.asked AND EXISTS (SELECT FROM refunds n WHERE n.tenant = f.tenant AND n.revives = f.id))) s
 )
 SELECT t.id, t.order_id, t.status, t.reason, t.amount, t.currency, t.method, t.bank_account, t.created_at, greatest(t.updated_at, t.changed),
        coalesce((SELECT jsonb_agg(jsonb_build_object('id', f.id, 'payment_id', f.payment_id, 'gateway', p.gateway, 'amount', f.amount, 'reference', f.reference, 'method', f.method,
                    'status', CASE f.status WHEN 'unknown' THEN 'pending' ELSE f.status END, 'code', f.code, 'message', f.message) ORDER BY f.id)
-          FROM refunds f JOIN payments p ON p.tenant = f.tenant AND p.id = f.payment_id WHERE f.tenant = t.tenant AND CASE WHEN t.asked THEN f.request_id = t.id ELSE f.id = t.id END), '[]'),
+          FROM refunds f JOIN payments p ON p.tenant = f.tenant AND p.id = f.payment_id WHERE f.tenant = t.tenant AND (t.asked AND f.request_id = t.id OR NOT t.asked AND f.id = t.id)), '[]'),
        coalesce((SELECT jsonb_agg(jsonb_build_object('line_id', b.line_id, 'quantity', b.n, 'amount', b.amount) ORDER BY b.line_id)
           FROM (SELECT line_id, count(*) AS n, sum(amount) AS amount FROM refund_bookings WHERE tenant = t.tenant AND request_id = t.id AND kind = 'unit' AND NOT released GROUP BY line_id) b), '[]'),
        coalesce((SELECT sum(amount) FROM refund_bookings WHERE tenant = t.tenant AND request_id = t.id AND kind = 'freight' AND NOT released), 0)::bigint,
        coalesce((SELECT sum(amount) FROM refund_bookings WHERE tenant = t.tenant AND request_id = t.id AND kind = 'goodwill' AND NOT released), 0)::bigint
-  FROM told t WHERE $4 = '' OR t.status = $4 ORDER BY t.id DESC LIMIT $6`
+  FROM told t` + told + ` ORDER BY t.id DESC` + limit, args
+}
 
 // List reads a page of refunds, newest first, in one statement. A refund that
 // nobody asked for (a duplicate payment) is there by its own id, with its
 // reason's code.
 func List(ctx context.Context, tx pgx.Tx, tenant string, f Filter) ([]Resource, error) {
-	rows, err := tx.Query(ctx, refunds, tenant, f.ID, f.OrderID, f.Status, f.Before, f.Limit)
+	sql, args := f.statement(tenant)
+	rows, err := tx.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, fmt.Errorf("refunds: %w", err)
 	}
-	return Collect(rows)
+	return collect(rows)
 }
 
 // mostOfOrder bounds the refunds that an order shows.
@@ -116,8 +147,9 @@ const mostOfOrder = 1000
 // OfOrder are an order's refunds, the oldest first, to be read in a batch with
 // the rest of it.
 func OfOrder(b *pgx.Batch, tenant, orderID string, to *[]Resource) {
-	b.Queue(refunds, tenant, "", orderID, "", "", mostOfOrder).Query(func(rows pgx.Rows) error {
-		list, err := Collect(rows)
+	sql, args := Filter{OrderID: orderID, Limit: mostOfOrder}.statement(tenant)
+	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+		list, err := collect(rows)
 		for i := len(list) - 1; i >= 0; i-- {
 			*to = append(*to, list[i])
 		}
@@ -140,8 +172,7 @@ func Read(ctx context.Context, tx pgx.Tx, tenant, refundID string) (Resource, er
 	return list[0], nil
 }
 
-// Collect reads rows of refunds.
-func Collect(rows pgx.Rows) ([]Resource, error) {
+func collect(rows pgx.Rows) ([]Resource, error) {
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Resource, error) {
 		var r Resource
 		var parts, lines json.RawMessage

@@ -68,6 +68,8 @@ func New(t testing.TB, o Options) *Processes {
 	t.Cleanup(func() {
 		if t.Failed() {
 			p.logs.show(t, "")
+		} else if found := p.logs.leaks(); len(found) > 0 {
+			t.Errorf("personal data or secrets:\n%s", strings.Join(found, "\n"))
 		}
 		p.Stack.close()
 	})

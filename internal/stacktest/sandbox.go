@@ -152,9 +152,11 @@ func (s *Sandbox) CardToken(accessToken, cardholder string) string {
 		"card_number": TestCard, "security_code": "123", "expiration_month": 11, "expiration_year": 2035,
 		"cardholder": map[string]any{"name": cardholder, "identification": map[string]string{"type": "Otro", "number": "123456789"}},
 	})
-	return Decode[struct {
+	token := Decode[struct {
 		ID string `json:"id"`
 	}](s.t, a).ID
+	secret(token)
+	return token
 }
 
 // TestCard is the number of Mercado Pago's test card. It goes from the buyer's

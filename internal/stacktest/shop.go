@@ -76,6 +76,7 @@ func (s *Stack) Shop(t testing.TB, change ...func(*tenant.Settings)) *Shop {
 				return err
 			}
 			shop.Keys[scope] = key
+			secret(key)
 		}
 		for i, region := range []string{"RM", "BI", "AN"} {
 			if _, err := catalog.PutWarehouse(t.Context(), tx, shop.Tenant, Warehouses[i], catalog.WarehouseInput{Name: Warehouses[i], Region: region, Position: i}); err != nil {
@@ -403,7 +404,12 @@ type Order struct {
 		Quantity int    `json:"quantity"`
 		Total    int64  `json:"total"`
 	} `json:"lines"`
-	Refunds  []Refund `json:"refunds"`
+	Refunds   []Refund `json:"refunds"`
+	Shipments []struct {
+		ID     string  `json:"id"`
+		Status string  `json:"status"`
+		Frozen *string `json:"frozen"`
+	} `json:"shipments"`
 	Timeline []struct {
 		Kind string `json:"kind"`
 	} `json:"timeline"`

@@ -73,8 +73,9 @@ type Stack struct {
 }
 
 // Main runs a package's tests and stops what they share. When all have passed,
-// the database of the shared stack is audited: a violation fails the run. Use it
-// as
+// the database of the shared stack is audited, and searched for personal data and
+// secrets together with its logs and histories: whatever is found fails the run.
+// Use it as
 //
 //	func TestMain(m *testing.M) { os.Exit(stacktest.Main(m)) }
 func Main(m *testing.M) int {
@@ -131,10 +132,16 @@ func stopShared(code int) error {
 	}
 	var err error
 	if code == 0 {
-		err = auditShared(shared.stack)
+		err = errors.Join(auditShared(shared.stack), searchShared(shared.stack))
 	}
 	shared.stack.close()
 	return errors.Join(err, os.RemoveAll(shared.dir))
+}
+
+func searchShared(s *Stack) error {
+	ctx, cancel := context.WithTimeout(context.Background(), leaksIn)
+	defer cancel()
+	return s.Leaks(ctx)
 }
 
 func auditShared(s *Stack) error {

@@ -50,6 +50,8 @@ CREATE TABLE provider_transactions (
   currency         text NOT NULL,
   outcome          text NOT NULL CHECK (outcome IN ('approved','declined','pending','unknown')),
   captured         boolean NOT NULL DEFAULT false,
+  -- how a chargeback of the payment stands, where the provider tells
+  dispute          text NOT NULL DEFAULT '' CHECK (dispute IN ('','open','won','lost')),
   at               timestamptz NOT NULL,
   seen_at          timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant, gateway, source, kind, key)
