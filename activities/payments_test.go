@@ -412,12 +412,25 @@ func TestRefundPayment_CutOffHalfWayGivesBackOnce(t *testing.T) {
 	})
 }
 
-func TestRefundPayment_ThatWasNotMadeIsTriedAgainOnlyAfterAsking(t *testing.T) {
+func TestRefundPayment_ThatWasCertainlyNotMadeIsTriedAgainWithoutAQuestion(t *testing.T) {
 	t.Parallel()
 	b, ref := stray(t)
 	b.g.before = func() error { return &payment.Failure{Gateway: payment.Transbank, Class: payment.ClassUnavailable} }
 	_, err := b.payments.RefundPayment(t.Context(), ref)
 	require.Equal(t, activities.TypeUnavailable, activities.ErrorType(err))
+	answer, err := b.payments.RefundPayment(t.Context(), ref)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeApproved, answer.Outcome)
+	require.Equal(t, []string{"refund", "refund"}, b.g.called())
+	require.EqualValues(t, total, b.g.refunds[ref.RefundID])
+}
+
+func TestRefundPayment_ThatWasNotMadeIsTriedAgainOnlyAfterAsking(t *testing.T) {
+	t.Parallel()
+	b, ref := stray(t)
+	b.g.before = func() error { return errors.New("cut off before it was sent") }
+	_, err := b.payments.RefundPayment(t.Context(), ref)
+	require.Error(t, err)
 	// While nobody can tell whether it was made, it is not made.
 	b.g.before = func() error { return errSaysNothing }
 	answer, err := b.payments.RefundPayment(t.Context(), ref)

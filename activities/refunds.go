@@ -145,8 +145,8 @@ func (a *Payments) able(ctx context.Context, in RefundRef) (refund.Able, error) 
 // refund that was tried before is looked up first. It fails with TypeFrozen
 // while the payment is disputed, and with TypeChargedBack when that was lost.
 func (a *Payments) RefundPayment(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
-	intent, g, tried, err := a.refund(ctx, in)
-	forbidden := forbids(err)
+	intent, g, at, err := a.refund(ctx, in)
+	tried, forbidden := at.tried, forbids(err)
 	if err != nil && (!forbidden || !tried) {
 		return payment.RefundAnswer{}, classify(err)
 	}
@@ -163,7 +163,20 @@ func (a *Payments) RefundPayment(ctx context.Context, in RefundRef) (payment.Ref
 		return payment.RefundAnswer{}, classify(err)
 	}
 	answer, err := g.Refund(ctx, intent, before)
+	var certain *payment.Failure
+	if errors.As(err, &certain) {
+		err = errors.Join(err, a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+			return payment.RefundNotTried(ctx, tx, in.Tenant, in.RefundID, at.announced)
+		}))
+	}
 	return answer, classify(err)
+}
+
+// announced is a refund's try as it was written before the call: whether there
+// was one before, and when this one was written.
+type announced struct {
+	tried     bool
+	announced time.Time
 }
 
 // LookupRefund asks what became of a refund.
@@ -186,7 +199,7 @@ func forbids(err error) bool {
 	return errors.Is(err, payment.ErrFrozen) || errors.Is(err, payment.ErrBankGaveBack)
 }
 
-func (a *Payments) refund(ctx context.Context, in RefundRef) (intent payment.RefundIntent, g payment.Gateway, tried bool, err error) {
+func (a *Payments) refund(ctx context.Context, in RefundRef) (intent payment.RefundIntent, g payment.Gateway, at announced, err error) {
 	var p payment.Payment
 	var forbidden error
 	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
@@ -196,25 +209,25 @@ func (a *Payments) refund(ctx context.Context, in RefundRef) (intent payment.Ref
 		}
 		p = pay
 		intent = payment.RefundIntent{RefundID: r.ID, Attempt: p.At(), Amount: r.Amount, Currency: r.Currency, Reason: r.Reason, Reference: r.Reference}
-		tried, intent.RefundedBefore, err = payment.AnnounceRefund(ctx, tx, in.Tenant, in.RefundID)
+		at.tried, intent.RefundedBefore, err = payment.AnnounceRefund(ctx, tx, in.Tenant, in.RefundID)
 		if forbidden = nil; forbids(err) {
 			forbidden = err
 		} else if err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, `SELECT coalesce((SELECT email FROM checkouts WHERE tenant = $1 AND id = $2), (SELECT email FROM orders WHERE tenant = $1 AND id = $3), '')`,
-			in.Tenant, p.CheckoutID, p.OrderID).Scan(&intent.Email)
+		return tx.QueryRow(ctx, `SELECT coalesce((SELECT email FROM checkouts WHERE tenant = $1 AND id = $2), (SELECT email FROM orders WHERE tenant = $1 AND id = $3), ''),
+		     (SELECT updated_at FROM refunds WHERE tenant = $1 AND id = $4)`, in.Tenant, p.CheckoutID, p.OrderID, in.RefundID).Scan(&intent.Email, &at.announced)
 	})
 	if err != nil {
-		return intent, nil, false, err
+		return intent, nil, at, err
 	}
 	if intent.NotifyURL, err = a.notifyURL(in.Tenant, p.Gateway); err != nil {
-		return intent, nil, false, err
+		return intent, nil, at, err
 	}
 	if g, err = a.Gateways.Gateway(ctx, in.Tenant, p.Gateway); err != nil {
-		return intent, nil, tried, err
+		return intent, nil, at, err
 	}
-	return intent, g, tried, forbidden
+	return intent, g, at, forbidden
 }
 
 // CodeCaptured is the code of a VoidPayment that came after the capture: from

@@ -155,6 +155,9 @@ func (s *Server) storeNotification(ctx context.Context, tx pgx.Tx, tenantID stri
 	}
 	if ofRefund {
 		n.PaymentID, n.Reference = refund.PaymentID, ""
+		if err := payment.TraceRefund(ctx, tx, tenantID, refund.ID, n.RefundReference); err != nil {
+			return k, err
+		}
 	}
 	p, known, err := inbox.FindPayment(ctx, tx, tenantID, name, n.PaymentID, n.Reference)
 	if err != nil {

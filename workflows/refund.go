@@ -292,6 +292,12 @@ func (p *refundPart) run(ctx workflow.Context) error {
 			}
 			continue
 		}
+		if answer.Code == "" {
+			answer.Code = refused
+		}
+		if answer.Message == "" && failed != nil {
+			answer.Message = cause(failed)
+		}
 		done, decided, err := p.park(ctx, refused, tried, answer, again, heard)
 		if err != nil || done {
 			return err

@@ -73,7 +73,7 @@ type Options struct {
 	// Recheck is how long a gateway is used before its credentials' version is
 	// read again (default 3 s).
 	Recheck time.Duration
-	// FailureRate (default 0.5) of at least MinCalls (default 6) within Window
+	// FailureRate (default 0.5) of at least MinCalls (default 10) within Window
 	// (default 30 s) opens a circuit; after Delay (default 15 s) one call is
 	// let through to see.
 	FailureRate float64
@@ -128,7 +128,7 @@ func New(load Load, o Options) *Registry {
 		o.FailureRate = 0.5
 	}
 	if o.MinCalls == 0 {
-		o.MinCalls = 6
+		o.MinCalls = 10
 	}
 	if o.Window == 0 {
 		o.Window = 30 * time.Second

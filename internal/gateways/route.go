@@ -13,8 +13,8 @@ import (
 // credentials and take its amount, currency and method. ready are those where a
 // payment can begin now, down those whose circuit is open.
 //
-// A gateway that lists no methods asks the buyer on its own page. It is taken
-// for a payment by a certain method only when none of the others lists it.
+// A gateway that lists no methods asks the buyer on its own page. For a payment
+// by a certain method such gateways come after those that list it.
 func (r *Registry) Route(ctx context.Context, tenantID string, rules tenant.Settings, q tenant.RouteQuery) (ready, down []payment.Name, err error) {
 	var taking, asking []payment.Name
 	for _, named := range rules.RouteFor(q) {
@@ -34,10 +34,7 @@ func (r *Registry) Route(ctx context.Context, tenantID string, rules tenant.Sett
 			asking = append(asking, name)
 		}
 	}
-	if len(taking) == 0 {
-		taking = asking
-	}
-	for _, name := range taking {
+	for _, name := range append(taking, asking...) {
 		if r.Open(ctx, tenantID, name) {
 			down = append(down, name)
 		} else {

@@ -129,7 +129,7 @@ func AnnounceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (tr
 	// this refund, seen before its answer.
 	var doubt bool
 	err = tx.QueryRow(ctx, `SELECT coalesce(sum(amount) FILTER (WHERE (status = 'succeeded' OR status = 'pending' AND reference <> '') AND (origin = 'ours' OR created_at <= coalesce($4, now()))), 0)::bigint,
-	     coalesce(bool_or(origin = 'ours' AND tried_at IS NOT NULL AND reference = '' AND (status IN ('pending','unknown') OR status = 'needs_attention' AND code = 'refund_unanswered')), false)
+	     coalesce(bool_or(origin = 'ours' AND tried_at IS NOT NULL AND (status = 'unknown' OR status = 'pending' AND reference = '' OR status = 'needs_attention' AND code = 'refund_unanswered')), false)
 	   FROM refunds WHERE tenant = $1 AND payment_id = $2 AND id <> $3 AND method = 'original'`, tenant, paymentID, refundID, triedAt).Scan(&before, &doubt)
 	if err != nil {
 		return false, 0, fmt.Errorf("announce refund %s: %w", refundID, err)
@@ -146,6 +146,34 @@ func AnnounceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (tr
 		return false, 0, fmt.Errorf("announce refund %s: %w", refundID, err)
 	}
 	return triedAt != nil, before, nil
+}
+
+// RefundNotTried takes back that a refund was tried, after its provider has
+// certainly done nothing: the next try needs no question first, which some
+// providers can't answer. announced is the row's updated_at as of this try's
+// announcement; when somebody else has announced a try since, nothing is changed.
+func RefundNotTried(ctx context.Context, tx pgx.Tx, tenant, refundID string, announced time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE refunds SET tried_at = NULL WHERE tenant = $1 AND id = $2 AND updated_at = $3 AND status IN ('pending','unknown','needs_attention')`, tenant, refundID, announced)
+	if err != nil {
+		return fmt.Errorf("refund %s was not tried: %w", refundID, err)
+	}
+	return nil
+}
+
+// TraceRefund records the provider's name of a refund that was tried and whose
+// answer was lost, as a notification tells it. A name that is known already, of
+// this refund or another, stays where it is; what the refund's state is, the
+// provider is asked under that name.
+func TraceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID, reference string) error {
+	if reference == "" {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `UPDATE refunds r SET reference = $3 WHERE r.tenant = $1 AND r.id = $2 AND r.reference = '' AND r.tried_at IS NOT NULL AND r.status IN ('pending','unknown','needs_attention')
+	   AND NOT EXISTS (SELECT FROM refunds o WHERE o.tenant = r.tenant AND o.reference = $3)`, tenant, refundID, reference)
+	if err != nil {
+		return fmt.Errorf("name of refund %s at its provider: %w", refundID, err)
+	}
+	return nil
 }
 
 // PutRefund records a refund's status and, when money went back, moves the

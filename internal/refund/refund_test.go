@@ -489,3 +489,20 @@ func TestBook_AtOnceGivesNobodyTheSameMoney(t *testing.T) {
 	require.Equal(t, 1, won)
 	require.EqualValues(t, 2*price+freight, shoptest.Value[int64](t, s, `SELECT refunded_amount FROM payments WHERE id = $1`, paymentID))
 }
+
+func TestTraceRefund_NamesOneWhoseAnswerWasLostAndNoOther(t *testing.T) {
+	t.Parallel()
+	s, orderID, _, _ := paid(t, 1)
+	first := must(t, s, refund.Request{OrderID: orderID, Amount: minor(1_000)}).Parts[0].ID
+	second := must(t, s, refund.Request{OrderID: orderID, Amount: minor(2_000)}).Parts[0].ID
+	trace := func(partID, reference string) string {
+		s.Do(t, func(tx pgx.Tx) error { return payment.TraceRefund(t.Context(), tx, shoptest.Tenant, partID, reference) })
+		return shoptest.Value[string](t, s, `SELECT reference FROM refunds WHERE id = $1`, partID)
+	}
+	require.Empty(t, trace(first, "token-1"), "it was not sent yet")
+	s.Exec(t, `UPDATE refunds SET tried_at = now()`)
+	require.Equal(t, "token-1", trace(first, "token-1"))
+	require.Equal(t, "token-1", trace(first, "token-2"), "the first name stays")
+	require.Empty(t, trace(second, "token-1"), "that is another's")
+	require.Empty(t, trace(second, ""))
+}

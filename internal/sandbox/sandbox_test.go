@@ -285,6 +285,7 @@ func TestFaults_NextHitsItsOperationAndIsUsedUp(t *testing.T) {
 	state := b.own(http.MethodGet, "/faults/transbank", "").json
 	require.Empty(t, state["next"])
 	require.Equal(t, float64(1), state["fired"].(map[string]any)["error_503"])
+	require.Equal(t, map[string]any{"create": 1.0, "status": 3.0, "commit": 6.0}, state["calls"])
 }
 
 func TestFaults_TheEffectIsThereAlthoughTheAnswerIsNot(t *testing.T) {

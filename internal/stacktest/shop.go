@@ -376,17 +376,18 @@ func (s *Shop) Within(limit time.Duration, check func() (saw string, ok bool)) {
 	s.t.Helper()
 	end := time.NewTimer(limit)
 	defer end.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	// Soon at first, for what is quick, then seldom: many tests wait at once.
+	for wait := 20 * time.Millisecond; ; wait = min(wait*3/2, 250*time.Millisecond) {
 		saw, ok := check()
 		if ok {
 			return
 		}
+		again := time.NewTimer(wait)
 		select {
 		case <-end.C:
+			again.Stop()
 			require.FailNow(s.t, "waited too long", "%s; the last was: %s", limit, saw)
-		case <-tick.C:
+		case <-again.C:
 		}
 	}
 }
