@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/internal/checkout"
+	"justlogistics/internal/inbox"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/timeline"
@@ -72,11 +73,15 @@ type Asked struct {
 // again only when the gateway knows of no attempt.
 func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, error) {
 	var p payment.Payment
+	var at payment.Attempt
 	var intent payment.Intent
 	var out Asked
 	err := a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
 		var err error
 		if p, out.AskedAt, err = payment.Announce(ctx, tx, in.Tenant, in.PaymentID, payment.EffectBegin); err != nil {
+			return err
+		}
+		if at, err = hinted(ctx, tx, in.Tenant, p); err != nil {
 			return err
 		}
 		choice, err := payment.Chosen(ctx, tx, in.Tenant, p)
@@ -112,7 +117,7 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 	}
 	before := payment.Untried
 	if p.BeginTriedAt != nil {
-		if before, err = g.Lookup(ctx, p.At()); err != nil {
+		if before, err = g.Lookup(ctx, at); err != nil {
 			return out, classify(err)
 		}
 		if p.BegunAt != nil { // its answer was recorded; what it said was lost
@@ -242,9 +247,10 @@ func notBegunCode(class string) string {
 // twice.
 func (a *Payments) SettleReturn(ctx context.Context, in PaymentRef) (Asked, error) {
 	var p payment.Payment
+	var at payment.Attempt
 	var ret payment.Return
 	var out Asked
-	err := a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+	announce := func(tx pgx.Tx) error {
 		var detail []byte
 		err := tx.QueryRow(ctx, `SELECT detail FROM inbox WHERE tenant = $1 AND payment_id = $2 AND kind = 'return' AND ($3 = '' OR id = $3) ORDER BY received_at DESC LIMIT 1`, in.Tenant, in.PaymentID, in.InboxID).Scan(&detail)
 		if err != nil {
@@ -270,6 +276,13 @@ func (a *Payments) SettleReturn(ctx context.Context, in PaymentRef) (Asked, erro
 		}
 		p, out.AskedAt, err = payment.Announce(ctx, tx, in.Tenant, in.PaymentID, payment.EffectSettle)
 		return err
+	}
+	err := a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) (err error) {
+		if err := announce(tx); err != nil {
+			return err
+		}
+		at, err = hinted(ctx, tx, in.Tenant, p)
+		return err
 	})
 	if err != nil {
 		return out, classify(err)
@@ -281,7 +294,7 @@ func (a *Payments) SettleReturn(ctx context.Context, in PaymentRef) (Asked, erro
 	before := payment.Untried
 	commits := ret.Kind == payment.ReturnFinished && g.Capabilities().SettleMovesMoney
 	if p.SettleTriedAt != nil || p.Status != payment.StatusPending || commits && !in.MayCommit {
-		if before, err = g.Lookup(ctx, p.At()); err != nil {
+		if before, err = g.Lookup(ctx, at); err != nil {
 			return out, classify(err)
 		}
 		said, _ := before.Answer()
@@ -292,7 +305,7 @@ func (a *Payments) SettleReturn(ctx context.Context, in PaymentRef) (Asked, erro
 			return out, nil
 		}
 	}
-	if out.Answer, err = g.Settle(ctx, p.At(), ret, before); err != nil || out.Answer.Outcome != payment.OutcomePending || out.Answer.Processing {
+	if out.Answer, err = g.Settle(ctx, at, ret, before); err != nil || out.Answer.Outcome != payment.OutcomePending || out.Answer.Processing {
 		return out, classify(err)
 	}
 	// The buyer has not paid yet (the return was opened by hand): nothing was
@@ -302,11 +315,11 @@ func (a *Payments) SettleReturn(ctx context.Context, in PaymentRef) (Asked, erro
 
 // AskGateway asks the gateway what became of an attempt.
 func (a *Payments) AskGateway(ctx context.Context, in PaymentRef) (Asked, error) {
-	p, g, askedAt, err := a.attempt(ctx, in, "")
+	_, at, g, askedAt, err := a.attempt(ctx, in, "")
 	if err != nil {
 		return Asked{}, classify(err)
 	}
-	looked, err := g.Lookup(ctx, p.At())
+	looked, err := g.Lookup(ctx, at)
 	if err != nil {
 		return Asked{}, classify(err)
 	}
@@ -316,7 +329,7 @@ func (a *Payments) AskGateway(ctx context.Context, in PaymentRef) (Asked, error)
 
 // CloseAttempt makes an attempt unpayable, or finds that it was paid.
 func (a *Payments) CloseAttempt(ctx context.Context, in PaymentRef) (Asked, error) {
-	p, g, askedAt, err := a.attempt(ctx, in, payment.EffectClose)
+	p, at, g, askedAt, err := a.attempt(ctx, in, payment.EffectClose)
 	if err != nil {
 		return Asked{}, classify(err)
 	}
@@ -326,11 +339,11 @@ func (a *Payments) CloseAttempt(ctx context.Context, in PaymentRef) (Asked, erro
 	}
 	before := payment.Untried
 	if p.CloseTriedAt != nil {
-		if before, err = g.Lookup(ctx, p.At()); err != nil {
+		if before, err = g.Lookup(ctx, at); err != nil {
 			return Asked{}, classify(err)
 		}
 	}
-	answer, err := g.Close(ctx, p.At(), before)
+	answer, err := g.Close(ctx, at, before)
 	if err != nil {
 		return Asked{}, classify(err)
 	}
@@ -356,21 +369,33 @@ func lingering(a Asked, until *time.Time) Asked {
 	return a
 }
 
-func (a *Payments) attempt(ctx context.Context, in PaymentRef, e payment.Effect) (p payment.Payment, g payment.Gateway, askedAt time.Time, err error) {
+func (a *Payments) attempt(ctx context.Context, in PaymentRef, e payment.Effect) (p payment.Payment, at payment.Attempt, g payment.Gateway, askedAt time.Time, err error) {
 	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
 		var err error
 		if e != "" {
 			p, askedAt, err = payment.Announce(ctx, tx, in.Tenant, in.PaymentID, e)
+		} else {
+			p, askedAt, err = loadNow(ctx, tx, in)
+		}
+		if err != nil {
 			return err
 		}
-		p, askedAt, err = loadNow(ctx, tx, in)
+		at, err = hinted(ctx, tx, in.Tenant, p)
 		return err
 	})
 	if err != nil {
-		return p, nil, askedAt, err
+		return p, at, nil, askedAt, err
 	}
 	g, err = a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
-	return p, g, askedAt, err
+	return p, at, g, askedAt, err
+}
+
+// hinted names an attempt for its gateway, with what news that wait call it.
+func hinted(ctx context.Context, tx pgx.Tx, tenant string, p payment.Payment) (payment.Attempt, error) {
+	at := p.At()
+	hint, err := inbox.Hinted(ctx, tx, tenant, p)
+	at.Hint = hint
+	return at, err
 }
 
 func loadNow(ctx context.Context, tx pgx.Tx, in PaymentRef) (p payment.Payment, now time.Time, err error) {

@@ -70,29 +70,37 @@ func cardsInAddress(c *gin.Context) (fields []string) {
 // cardsInBody names the fields of a JSON body that carry one, in their order. A
 // body that is no JSON is looked at as one text.
 func cardsInBody(body []byte) []string {
+	w := walk{wanted: carriesCard, except: accountNumbers}
+	if err := w.through(body); err != nil && cardnumber.In(string(body)) {
+		return append(w.found, "(body)")
+	}
+	return w.found
+}
+
+// walk follows the tokens of a JSON text and finds values and names that are
+// wanted. Unlike a decoded value it sees every member, also one that a later one
+// of the same name hides.
+type walk struct {
+	wanted func(field, text string) bool // field is the nearest member's name, and empty for a name itself
+	except []string                      // paths that are let pass
+	at     []place
+	found  []string
+}
+
+// through fails where the body ceases to be JSON.
+func (w *walk) through(body []byte) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
-	var w walk
 	for {
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
-			return w.found
+			return nil
 		}
 		if err != nil {
-			if cardnumber.In(string(body)) {
-				return append(w.found, "(body)")
-			}
-			return w.found
+			return err
 		}
 		w.take(token)
 	}
-}
-
-// walk follows the tokens of a JSON text. Unlike a decoded value it sees
-// every member, also one that a later one of the same name hides.
-type walk struct {
-	at    []place
-	found []string
 }
 
 // place is an object or array that is open.
@@ -117,7 +125,7 @@ func (w *walk) take(token json.Token) {
 	case string:
 		if in := w.in(); in != nil && !in.array && !in.value {
 			in.name, in.value = token, true
-			if cardnumber.In(token) {
+			if w.wanted("", token) {
 				in.name = "(name)"
 				w.found = append(w.found, w.path())
 			}
@@ -152,8 +160,8 @@ func (w *walk) check(value string) {
 			field = p.name
 		}
 	}
-	if len(w.found) < mostNamed && carriesCard(field, value) {
-		if path := w.path(); !slices.Contains(accountNumbers, path) {
+	if len(w.found) < mostNamed && w.wanted(field, value) {
+		if path := w.path(); !slices.Contains(w.except, path) {
 			w.found = append(w.found, path)
 		}
 	}

@@ -164,7 +164,10 @@ func (s *Server) admit(c *gin.Context, scopes []tenant.Scope) (*request, error) 
 	if r.body, err = readBody(c); err != nil {
 		return nil, err
 	}
-	return r, s.refuseCards(c, cardsInBody(r.body))
+	if err := s.refuseCards(c, cardsInBody(r.body)); err != nil {
+		return nil, err
+	}
+	return r, refuseBody(r.body)
 }
 
 // authenticate is admit without the body.
@@ -193,7 +196,7 @@ func (s *Server) authenticate(c *gin.Context, scopes []tenant.Scope) (*request, 
 	if !r.key.Has(scopes...) {
 		return nil, missingScope(scopes)
 	}
-	return r, nil
+	return r, refuseAddress(c)
 }
 
 func missingScope(scopes []tenant.Scope) error {

@@ -54,3 +54,32 @@ func (s *Server) getOrder(r *request) (reply, error) {
 	}
 	return ok(o), err
 }
+
+type attentionBody struct {
+	Clear  string `json:"clear"`
+	Reason string `json:"reason"`
+	Actor  string `json:"actor"`
+}
+
+// clearAttention takes back why an order asks for a person, once one has seen to
+// it.
+func (s *Server) clearAttention(r *request) (reply, error) {
+	orderID, err := idParam(r, "id", "order")
+	if err != nil {
+		return reply{}, err
+	}
+	r.ctx = telemetry.With(r.ctx, telemetry.OrderID(orderID))
+	var in attentionBody
+	if err := decode(r.body, &in); err != nil {
+		return reply{}, err
+	}
+	var o order.Resource
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		if err := order.Clear(r.ctx, tx, order.Clearing{Tenant: r.tenant, OrderID: orderID, Attention: in.Clear, Actor: in.Actor, KeyID: r.key.ID, Reason: in.Reason}); err != nil {
+			return err
+		}
+		o, err = order.Read(r.ctx, tx, r.tenant, orderID)
+		return err
+	})
+	return ok(o), err
+}

@@ -50,7 +50,7 @@ func (s *Server) createRefund(r *request) (reply, error) {
 }
 
 func (s *Server) writeRefund(r *request, in refund.Request) (string, error) {
-	if err := in.Check(); err != nil {
+	if err := checkRefund(&in); err != nil {
 		return "", err
 	}
 	if !id.Valid(in.OrderID) {
@@ -75,6 +75,26 @@ func (s *Server) writeRefund(r *request, in refund.Request) (string, error) {
 		return r.claim.Begun(r.ctx, tx, refundID)
 	})
 	return refundID, err
+}
+
+// checkRefund adds to what a request must be by itself that it says what it is
+// about: an empty list of lines must not be taken for the whole order.
+func checkRefund(in *refund.Request) error {
+	var f problem.Fields
+	if in.OrderID == "" {
+		f.Add("order_id", "required", "name the order")
+	}
+	if in.Lines != nil && len(in.Lines) == 0 {
+		f.Add("lines", "required", "name one at least, or leave lines out")
+	}
+	if err := in.Check(); err != nil {
+		var refused *problem.Error
+		if !errors.As(err, &refused) {
+			return err
+		}
+		f = append(f, refused.Fields...)
+	}
+	return f.Err()
 }
 
 // refundable reads what the gateways of an order's payments can do, before the
@@ -165,7 +185,7 @@ func (s *Server) listRefunds(r *request) (reply, error) {
 	if filter.OrderID != "" && !id.Valid(filter.OrderID) {
 		f.Add("order_id", "invalid", "not an id")
 	}
-	if after != "" && !id.Valid(after) {
+	if len(f) == 0 && after != "" && !id.Valid(after) {
 		f.Add("cursor", "invalid", "use next_cursor as it was given")
 	}
 	if err := f.Err(); err != nil {

@@ -173,3 +173,16 @@ func TestSupport_RefundIsResolvedOnlyWithItsProof(t *testing.T) {
 	require.Equal(t, id, late["workflow_id"])
 	require.Equal(t, o["number"], late["number"])
 }
+
+func TestRefund_ThatLeavesOpenWhatItIsAboutIsRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	o := b.bought()
+	a := b.do("POST", "/v1/refunds", refundOf(o, map[string]any{"lines": []any{}}))
+	require.Equal(t, 422, a.status, a.body)
+	require.Equal(t, map[string]string{"lines": "required"}, a.fields(), "an empty list is not the whole order")
+	a = b.do("POST", "/v1/refunds", map[string]any{})
+	require.Equal(t, 422, a.status, a.body)
+	require.Equal(t, map[string]string{"order_id": "required", "reason": "required"}, a.fields(), "all is told at once")
+	require.Empty(t, b.do("GET", "/v1/refunds", nil).json()["data"])
+}

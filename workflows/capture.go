@@ -181,5 +181,10 @@ func startBooked(ctx workflow.Context, tenant string, ruling checkout.Ruling) er
 			return err
 		}
 	}
+	for _, paymentID := range ruling.VoidIDs {
+		if err := startCapture(ctx, tenant, paymentID); err != nil {
+			return err
+		}
+	}
 	return nil
 }

@@ -168,7 +168,7 @@ func TestRefund_OneRefusedPartDoesNotHoldUpTheOther(t *testing.T) {
 func TestRefund_AnAuthorizationIsGivenUp(t *testing.T) {
 	t.Parallel()
 	for _, as := range []failure{"", unknownActed, unknown, timesOut} {
-		s := play(t, bought(schedule{Steps: []step{asksFor(time.Minute, askVoid)}, Faults: []fault{{Call: "VoidPayment", Nth: 1, When: after, As: as}}}))
+		s := play(t, bought(schedule{Defers: true, Steps: []step{asksFor(time.Minute, askWhole)}, Faults: []fault{{Call: "VoidPayment", Nth: 1, When: after, As: as}}}))
 		require.Equal(t, []string{"void succeeded"}, parts(s))
 		require.Equal(t, payment.StatusCancelled, s.db.payments[0].Status)
 		require.Empty(t, s.bank.sessions[0].refunds)
@@ -179,7 +179,7 @@ func TestRefund_AnAuthorizationIsGivenUp(t *testing.T) {
 func TestRefund_WaitsForTheEndOfADisputeAndTellsAPerson(t *testing.T) {
 	t.Parallel()
 	plan := func(hours int) schedule {
-		return bought(schedule{Steps: []step{asksFor(time.Minute, askWhole), {In: "LoadRefund", Nth: 1, When: after, Do: dispute, N: hours}}})
+		return bought(schedule{Steps: []step{asksFor(time.Minute, askWhole), {At: 61 * time.Second, Do: dispute, N: hours}}, Faults: []fault{{Call: "RefundPayment", Nth: 1, Times: 6, When: before, As: unavailable}}})
 	}
 	s := play(t, plan(4), at(90*time.Minute, func(s *simulation) {
 		if len(s.db.parkedEver) != 1 || s.db.parkedEver[0].Reason != "payment_disputed" {

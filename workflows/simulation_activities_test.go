@@ -19,7 +19,7 @@ import (
 func (s *simulation) register(env *testsuite.TestWorkflowEnvironment) {
 	for name, fn := range map[string]any{
 		workflows.CheckoutName: workflows.Checkout, workflows.LatePaymentName: workflows.LatePayment, workflows.ReservationName: workflows.Reservation,
-		workflows.RefundName: workflows.Refund, workflows.ShortageName: workflows.Shortage, rootName: s.root,
+		workflows.RefundName: workflows.Refund, workflows.ShortageName: workflows.Shortage, workflows.CaptureName: workflows.Capture, rootName: s.root,
 	} {
 		if other := s.workflows[name]; other != nil {
 			fn = other
@@ -38,6 +38,7 @@ func (s *simulation) activities() map[string]any {
 		"BeginPayment": s.begin, "NotBegun": s.notBegun, "SettleReturn": s.settle, "AskGateway": s.lookup, "CloseAttempt": s.close,
 		"LoadRefund": s.loadRefund, "RefundPayment": s.refund, "LookupRefund": s.lookupRefund, "PutRefund": s.putRefund, "SettleRefund": s.settleRefund, "VoidPayment": s.voidPayment,
 		"Reserve": s.reserve, "LoadReservation": s.loadReservation, "EndReservation": s.endReservation, "ExtendReservation": s.extendReservation, "ConfirmReservation": s.confirmReservation,
+		"LoadCapture": s.loadCapture, "CapturePayment": s.capturePayment, "VoidAuthorization": s.voidAuthorization, "WithdrawCapture": s.withdrawCapture, "PutCaptureOff": s.putCaptureOff,
 		"ParkStep": s.park, "UnparkStep": s.unpark,
 	}
 }
@@ -163,7 +164,7 @@ func (s *simulation) settled(ctx context.Context, _ activities.CheckoutRef) erro
 }
 
 func (s *simulation) record(ctx context.Context, _ activities.CheckoutRef, n checkout.News) (checkout.Ruling, error) {
-	return call(ctx, s, "RecordAnswer", func() (checkout.Ruling, error) { return s.db.record(n), nil })
+	return call(ctx, s, "RecordAnswer", func() (checkout.Ruling, error) { return s.db.record(n) })
 }
 
 func (s *simulation) holdAgain(ctx context.Context, _ activities.CheckoutRef) (activities.HeldAgain, error) {
@@ -184,7 +185,7 @@ func (s *simulation) notCommitted(ctx context.Context, _ activities.CheckoutRef,
 func (s *simulation) refundStray(ctx context.Context, _ activities.CheckoutRef, paymentID string) (string, error) {
 	return call(ctx, s, "RefundStray", func() (string, error) {
 		p := s.db.payment(paymentID)
-		return s.db.intendRefund(p, p.Captured-p.Refunded, payment.ReasonMismatch), nil
+		return s.db.refundStray(p)
 	})
 }
 
@@ -233,7 +234,7 @@ func asking[T any](ctx context.Context, s *simulation, name, paymentID string, a
 			return unknown()
 		}
 		if f, ok := s.outlives(name, n); ok {
-			s.orphans++
+			s.orphans[name]++
 			s.later(f.For, func() {
 				_, err := ask(as, at)
 				s.note("the second half of %s #%d has run: %v", name, n, err)
@@ -328,6 +329,9 @@ func (s *simulation) refund(ctx context.Context, in activities.RefundRef) (payme
 		if a.Outcome == payment.OutcomePending {
 			back := s.bank.find(intent.Attempt.Reference).refunds[intent.RefundID]
 			s.later(s.plan.RefundTakes, func() { back.pending = false })
+		}
+		if !tried && a.Outcome != payment.OutcomeDeclined {
+			s.notify(s.db.payment(intent.Attempt.PaymentID), payment.OutcomeUnknown, false)
 		}
 		return a
 	})

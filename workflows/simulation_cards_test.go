@@ -86,6 +86,10 @@ func (d *database) begun(p *payment.Payment, a payment.Answer) bool {
 	now := d.now()
 	until := now.Add(capabilities(p.Gateway).PayableFor)
 	p.Reference, p.BegunAt, p.PayableUntil = a.Reference, &now, &until
+	if d.defers && p.Gateway != payment.Flow {
+		lapses := now.Add(captureFor)
+		p.CaptureUntil = &lapses
+	}
 	if p.ByToken {
 		d.token = ""
 	}
@@ -139,7 +143,7 @@ func (s *simulation) charge(x *session, token string) {
 	x.paidAt = s.env.Now()
 	switch token {
 	case tokenApproves:
-		x.state = charged
+		s.bank.take(x)
 		s.notify(p, payment.OutcomeApproved, s.plan.TokenTardy)
 	case tokenDeclines:
 		x.state = failed
@@ -148,8 +152,10 @@ func (s *simulation) charge(x *session, token string) {
 		x.state = processing
 		s.notify(p, payment.OutcomeUnknown, s.plan.TokenTardy)
 		s.later(7*time.Minute, func() {
-			if x.state, x.paidAt = charged, s.env.Now(); token == tokenFails {
+			if x.paidAt = s.env.Now(); token == tokenFails {
 				x.state = failed
+			} else {
+				s.bank.take(x)
 			}
 			s.notify(p, payment.OutcomeUnknown, s.plan.TokenTardy)
 		})
@@ -159,8 +165,5 @@ func (s *simulation) charge(x *session, token string) {
 // outlives has the second half of a call happen after its worker was given up:
 // the gateway is reached, and its answer recorded, when others have gone on.
 func (s *simulation) outlives(name string, n int) (fault, bool) {
-	if name != "BeginPayment" {
-		return fault{}, false
-	}
 	return s.as(name, n, outlived)
 }

@@ -3,7 +3,6 @@ package workflows_test
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"justlogistics/activities"
@@ -43,6 +42,11 @@ type database struct {
 	requests    map[string]*confirmRequest // of reservations
 	route       []payment.Name
 	token       string // of the storefront, for the first attempt; good for one use
+	defers      bool
+	order       order
+	disputes    map[string][]*payment.Dispute // by payment
+	elsewhere   map[string]bool               // refunds that were made without us
+	due         map[string]time.Time          // of captures and voids
 }
 
 type checkoutRow struct {
@@ -112,14 +116,22 @@ func (d *database) setRefund(r *payment.RefundRecord, to string) {
 		r.Status = to
 		return
 	}
+	was := p.Refunded
 	if r.Status != "failed" {
 		p.Refunded -= r.Amount
 	}
 	if r.Status = to; to != "failed" {
 		p.Refunded += r.Amount
 	}
-	if p.Refunded > p.Captured {
-		d.broken("payment %s: %d to be given back of %d taken", p.ID, p.Refunded, p.Captured)
+	if p.Refunded > was {
+		d.backWithin(p)
+	}
+}
+
+// backWithin is the constraint no_more_back_than_taken, on what we decide.
+func (d *database) backWithin(p *payment.Payment) {
+	if p.Refunded+p.RefundedElsewhere > p.Captured {
+		d.broken("payment %s: %d to be given back, and %d elsewhere, of %d taken", p.ID, p.Refunded, p.RefundedElsewhere, p.Captured)
 	}
 }
 
@@ -293,138 +305,6 @@ func (d *database) settled() {
 	}
 }
 
-// record is checkout.Record.
-func (d *database) record(n checkout.News) checkout.Ruling {
-	var out checkout.Ruling
-	p := d.payment(n.PaymentID)
-	a, lapse := n.Answer, n.Lapse
-	if lapse == "" {
-		lapse = payment.StatusExpired
-	}
-	before := *p
-	to := payment.After(p.Status, a, lapse)
-	if to == payment.StatusPending && p.Closed {
-		to = lapse
-	}
-	closed := a.Closed || a.Outcome == payment.OutcomeApproved
-	out.Changed = to != p.Status || closed && !p.Closed
-	if out.Changed || a.Code != p.Code {
-		d.put(p, a, to, closed)
-	}
-	if to.Approved() && !p.Applied {
-		d.rule(before, p, n, &out)
-	}
-	if a.Outcome != payment.OutcomeUnknown {
-		for _, e := range d.inbox {
-			stays := a.Outcome == payment.OutcomePending && (e.claim == payment.OutcomeApproved || e.kind == inbox.Return && e.ret.Kind == payment.ReturnFinished)
-			if e.paymentID == p.ID && e.status == "pending" && !e.receivedAt.After(n.AskedAt) && !stays {
-				e.status = "ignored"
-				if out.Changed {
-					e.status = "applied"
-				}
-			}
-		}
-	}
-	out.View = d.view()
-	out.Paid = out.View.Status == checkout.Paid
-	return out
-}
-
-// put is payment.Put.
-func (d *database) put(p *payment.Payment, a payment.Answer, to payment.Status, closed bool) {
-	if a.Outcome == payment.OutcomeApproved && a.Captured && !p.Status.Approved() || p.Status == payment.StatusAuthorized && to == payment.StatusCaptured {
-		p.Captured += a.Amount
-		if a.Amount <= 0 {
-			p.Captured += p.Amount
-		}
-	}
-	d.setPayment(p, to)
-	p.Closed = p.Closed || closed
-	p.Code = a.Code
-	if a.Reference != "" {
-		p.Reference = a.Reference
-		if p.ByToken && p.BegunAt == nil {
-			p.BegunAt = p.BeginTriedAt
-		}
-	}
-}
-
-func (d *database) rule(before payment.Payment, p *payment.Payment, n checkout.News, out *checkout.Ruling) {
-	if before.Status.Approved() && before.NotAppliedReason != "" && !n.Person {
-		if out.RefundID = d.bookedRefund(p.ID); out.RefundID == "" && strings.HasPrefix(before.NotAppliedReason, "mismatch_") {
-			out.Mismatch = before.NotAppliedReason
-		}
-		return
-	}
-	if wrong := payment.Mismatch(before, n.Answer); wrong != "" && !n.Person {
-		out.Mismatch, out.Changed = "mismatch_"+wrong, true
-		p.NotAppliedReason = out.Mismatch
-		return
-	}
-	refund := func(reason string) {
-		p.NotAppliedReason = reason
-		if back := p.Captured - p.Refunded; back > 0 {
-			out.RefundID, out.Changed = d.intendRefund(p, back, reason), true
-		} else {
-			out.RefundID = d.bookedRefund(p.ID)
-		}
-	}
-	c := d.checkout
-	switch c.Status {
-	case checkout.Paid:
-		refund(payment.ReasonDuplicate)
-		return
-	case checkout.Cancelled:
-		refund(payment.ReasonCancelled)
-		return
-	}
-	if !d.confirm(c.HoldID, c.ID) {
-		id := d.id("HOLD")
-		if d.place(id, c.ID, c.wants, againFor) != nil {
-			refund(payment.ReasonLate)
-			return
-		}
-		d.confirm(id, c.ID)
-		c.HoldID = id
-	}
-	out.Changed = true
-	for _, o := range d.payments {
-		if o.Applied {
-			d.broken("payments %s and %s would both be applied", o.ID, p.ID)
-		}
-	}
-	p.Applied, p.NotAppliedReason, p.OrderID = true, "", c.ID
-	d.setCheckout(checkout.Paid)
-	c.FailureCode = ""
-}
-
-func (d *database) bookedRefund(paymentID string) string {
-	for _, r := range d.refunds {
-		if r.PaymentID == paymentID && r.Status != "failed" {
-			return r.ID
-		}
-	}
-	return ""
-}
-
-func (d *database) intendRefund(p *payment.Payment, amount int64, reason string) string {
-	for _, r := range d.refunds {
-		if r.PaymentID == p.ID && r.Status != "failed" && (r.Reason == reason || r.Reason != payment.ReasonMismatch && reason != payment.ReasonMismatch) {
-			if r.Reason != reason {
-				d.broken("a second refund of payment %s: %s after %s (refunds_once_per_stray)", p.ID, reason, r.Reason)
-			}
-			return r.ID
-		}
-	}
-	r := &payment.RefundRecord{ID: d.id("REFUND"), PaymentID: p.ID, CheckoutID: p.CheckoutID, Amount: amount, Currency: p.Currency, Reason: reason, Status: "pending", RefundedBefore: p.Refunded, CreatedAt: d.now()}
-	p.Refunded += amount
-	if p.Refunded > p.Captured {
-		d.broken("payment %s: %d to be given back of %d taken", p.ID, p.Refunded, p.Captured)
-	}
-	d.refunds = append(d.refunds, r)
-	return r.ID
-}
-
 // holdAgain is checkout.HoldAgain.
 func (d *database) holdAgain() (ok bool) {
 	c := d.checkout
@@ -534,54 +414,6 @@ func (d *database) sweep() {
 			d.endUnpaid(to)
 		} else {
 			d.expire(h.id)
-		}
-	}
-}
-
-// putRefund is payment.PutRefund.
-func (d *database) putRefund(id, status string, a payment.RefundAnswer) {
-	r := d.refund(id)
-	if r.Status == status && status != "pending" && status != "unknown" {
-		return
-	}
-	d.setRefund(r, status)
-	if a.Reference != "" {
-		r.Reference = a.Reference
-	}
-	if r.Code = a.Code; status == "succeeded" && a.Code == payment.CodeBankTransfer && r.Method != payment.MethodVoid {
-		r.Method = payment.MethodBankTransfer
-	}
-	if q := d.request(r.RequestID); q != nil && status == "failed" {
-		q.booked -= r.Amount
-	}
-	p := d.payment(r.PaymentID)
-	if r.Method == payment.MethodVoid && status == "succeeded" {
-		d.setPayment(p, payment.StatusCancelled)
-		p.Closed, p.Applied, p.NotAppliedReason = true, false, payment.NotAppliedVoided
-		return
-	}
-	if status == "succeeded" || status == "failed" {
-		d.restate(p)
-	}
-}
-
-// restate sets a captured payment's status to what its refunds tell.
-func (d *database) restate(p *payment.Payment) {
-	back := int64(0)
-	for _, o := range d.refunds {
-		if o.PaymentID == p.ID && o.Status == "succeeded" {
-			back += o.Amount
-		}
-	}
-	switch p.Status {
-	case payment.StatusCaptured, payment.StatusPartiallyRefunded, payment.StatusRefunded:
-		switch {
-		case back >= p.Captured:
-			d.setPayment(p, payment.StatusRefunded)
-		case back > 0:
-			d.setPayment(p, payment.StatusPartiallyRefunded)
-		default:
-			d.setPayment(p, payment.StatusCaptured)
 		}
 	}
 }

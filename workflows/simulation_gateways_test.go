@@ -19,6 +19,10 @@ type ledger struct {
 	committing func(s *session)
 	// charge does what a storefront's token asks for.
 	charge func(s *session, token string)
+	// defers: approvals are only authorized, with all of them but Flow.
+	defers bool
+	// lapses has an authorization end in its time.
+	lapses func(s *session)
 }
 
 // session is one attempt as its provider sees it.
@@ -32,6 +36,12 @@ type session struct {
 	wrong                int64
 	paidAt               time.Time
 	refunds              map[string]*moneyBack
+	// taken is what was captured, captures and voids how often that was done.
+	taken           int64
+	captures, voids int
+	// elsewhere went back without us, by the panel.
+	elsewhere []*moneyBack
+	disputes  []*payment.Dispute
 }
 
 type sessionState string
@@ -44,6 +54,8 @@ const (
 	processing sessionState = "processing"
 	authorized sessionState = "authorized"
 	charged    sessionState = "charged"
+	voided     sessionState = "voided"
+	lapsed     sessionState = "lapsed" // authorized, and not captured in time
 	failed     sessionState = "failed"
 	expired    sessionState = "expired"
 )
@@ -60,6 +72,7 @@ const (
 	webpayCommit = 5 * time.Minute // after the form; later Webpay gives the money up
 	stripeLife   = 35 * time.Minute
 	flowLife     = 15 * time.Minute
+	captureFor   = 5 * time.Hour
 )
 
 func capabilities(g payment.Name) payment.Capabilities {
@@ -148,9 +161,14 @@ func (l *ledger) lookup(p payment.Payment) payment.Answer {
 	a := payment.Answer{Outcome: payment.OutcomePending, Reference: s.reference, CaptureRef: s.reference, PaymentID: s.paymentID, Amount: s.amount, Currency: money.CLP}
 	switch s.state {
 	case charged:
-		a.Outcome, a.Captured, a.Amount, a.ApprovedAt = payment.OutcomeApproved, true, s.amount+s.wrong, s.paidAt
+		a.Outcome, a.Captured, a.Amount, a.ApprovedAt = payment.OutcomeApproved, true, s.taken, s.paidAt
+		s.tell(&a)
 	case authorized:
-		a.Outcome, a.ApprovedAt = payment.OutcomeApproved, s.paidAt
+		a.Outcome, a.Amount, a.ApprovedAt = payment.OutcomeApproved, s.amount+s.wrong, s.paidAt
+	case voided:
+		a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, true, payment.CodeClosed
+	case lapsed:
+		a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, true, payment.CodeExpired
 	case processing:
 		a.Processing = true
 	case failed:
@@ -188,7 +206,7 @@ func (l *ledger) settle(p payment.Payment, ret payment.Return, before payment.Lo
 		return payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Reference: s.reference, PaymentID: s.paymentID, Code: "aborted"}
 	case authorized:
 		return l.lookup(p)
-	case charged, failed: // "already locked by another process"
+	case charged, voided, lapsed, failed: // "already locked by another process"
 		return payment.Answer{Outcome: payment.OutcomeUnknown, Reference: s.reference, PaymentID: s.paymentID, Code: "locked"}
 	case refused:
 		s.state = failed
@@ -198,7 +216,7 @@ func (l *ledger) settle(p payment.Payment, ret payment.Return, before payment.Lo
 			break
 		}
 		l.committing(s)
-		s.state = charged
+		l.take(s)
 	}
 	return l.lookup(p)
 }
@@ -249,7 +267,7 @@ func (l *ledger) refund(in payment.RefundIntent, pending bool) payment.RefundAns
 		return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: "nothing_charged"}
 	}
 	if s.refunds[in.RefundID] == nil {
-		if s.back()+in.Amount > s.amount+s.wrong {
+		if s.back()+in.Amount > s.taken {
 			return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: "more_than_charged"}
 		}
 		s.refunds[in.RefundID] = &moneyBack{amount: in.Amount, reference: "back-" + in.RefundID, pending: pending}
@@ -272,7 +290,18 @@ func (l *ledger) lookupRefund(in payment.RefundIntent) payment.RefundAnswer {
 	return payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: r.reference, Amount: r.amount}
 }
 
+// back is what went back of it, whoever asked for that.
 func (s *session) back() (sum int64) {
+	for _, r := range s.elsewhere {
+		if !r.failed {
+			sum += r.amount
+		}
+	}
+	return sum + s.byUs()
+}
+
+// byUs is what went back of it because we asked.
+func (s *session) byUs() (sum int64) {
 	for _, r := range s.refunds {
 		if !r.failed {
 			sum += r.amount

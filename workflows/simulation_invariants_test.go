@@ -20,6 +20,7 @@ func (s *simulation) verdict() {
 	s.db.check()
 	s.verdictOnCheckout()
 	s.verdictOnMoney()
+	s.verdictOnAuthorizations()
 	s.verdictOnRequests()
 	s.verdictOnReservation()
 	for _, a := range s.asked {
@@ -41,7 +42,7 @@ func (s *simulation) verdict() {
 // was asked may be answered by the cancellation.
 func (s *simulation) cancels() bool {
 	for _, st := range s.plan.Steps {
-		if st.Do == operator {
+		if st.Do == operator || st.Do == loseCapture {
 			return true
 		}
 	}
@@ -66,7 +67,7 @@ func (s *simulation) verdictOnCheckout() {
 	}
 	applied := 0
 	for _, p := range s.db.payments {
-		applied += btoi(p.Applied || p.NotAppliedReason == payment.NotAppliedVoided)
+		applied += btoi(p.Applied || p.OrderID != "")
 		switch p.Status {
 		case payment.StatusPending, payment.StatusProcessing, payment.StatusUnknown:
 			s.broken("payment %s is left %s", p.ID, p.Status)
@@ -85,14 +86,18 @@ func (s *simulation) verdictOnCheckout() {
 func (s *simulation) verdictOnMoney() {
 	for _, x := range s.bank.sessions {
 		p := s.db.payment(x.paymentID)
-		back, given := int64(0), int64(0)
+		back, given, panel := int64(0), int64(0), int64(0)
 		stated := false
 		for _, r := range s.db.refunds {
 			if r.PaymentID != p.ID {
 				continue
 			}
 			switch {
-			case r.Method == payment.MethodVoid, r.Status == "failed" && (s.db.successor(r.ID) != nil || r.Code == "payment_charged_back"), r.RequestID != "" && r.TriedAt == nil && r.Status == "failed":
+			case s.db.elsewhere[r.ID]:
+				if r.Status == "succeeded" {
+					panel += r.Amount
+				}
+			case r.Method == payment.MethodVoid, r.Status == "failed" && (s.db.successor(r.ID) != nil || r.Code == "payment_charged_back" || r.Code == "failed_later"), r.RequestID != "" && r.TriedAt == nil && r.Status == "failed":
 			case r.Code == payment.CodeBankTransfer || r.Code == payment.CodeGivenUp:
 				stated = true
 			case r.Status == "succeeded":
@@ -105,29 +110,33 @@ func (s *simulation) verdictOnMoney() {
 			}
 		}
 		if x.state != charged {
-			if p.Status.Approved() && p.Reference == x.reference && (x.state != authorized || p.Status != payment.StatusAuthorized) {
+			if p.Status.Approved() && p.Reference == x.reference && p.Status != payment.StatusAuthorized {
 				s.broken("payment %s is %s and nothing was charged (%s)", p.ID, p.Status, x.state)
 			}
 			continue
 		}
-		money := x.amount + x.wrong
+		lost := p.Status == payment.StatusChargedBack
 		switch {
-		case !p.Status.Approved():
+		case !p.Status.Approved() || p.Captured == 0:
 			s.broken("payment %s was charged and is %s in our books", p.ID, p.Status)
+		case x.taken != p.Captured && !s.db.decided["mismatch:"+p.ID]:
+			s.broken("payment %s: %d charged, %d in our books", p.ID, x.taken, p.Captured)
+		case panel != x.back()-x.byUs() || panel != p.RefundedElsewhere:
+			s.broken("payment %s: %d went back by the panel, %d are in our books (%d on the payment)", p.ID, x.back()-x.byUs(), panel, p.RefundedElsewhere)
 		case stated:
-		case p.Applied && x.back() != back:
-			s.broken("payment %s is applied, %d of it were given back, and %d are in our books", p.ID, x.back(), back)
-		case p.Applied:
-		case x.wrong != 0 && back == 0 && strings.HasPrefix(p.NotAppliedReason, "mismatch_"):
+		case p.Applied && x.byUs() != back:
+			s.broken("payment %s is applied, %d of it were given back, and %d are in our books", p.ID, x.byUs(), back)
+		case p.Applied, lost:
+		case back+panel == 0 && strings.HasPrefix(p.NotAppliedReason, "mismatch_"):
 			// recorded, pays nothing; the case was parked and a person skipped it
 			if !s.db.decided["mismatch:"+p.ID] {
 				s.broken("payment %s does not fit its intent and nobody was told", p.ID)
 			}
-		case back != money:
-			s.broken("payment %s: %d charged, not applied (%s), %d given back", p.ID, money, p.NotAppliedReason, back)
+		case back+panel < x.taken:
+			s.broken("payment %s: %d charged, not applied (%s), %d given back, and %d by the panel", p.ID, x.taken, p.NotAppliedReason, back, panel)
 		}
-		if x.back() != given || given > money {
-			s.broken("payment %s: the provider gave back %d of %d, we booked %d", p.ID, x.back(), money, given)
+		if x.byUs() != given || given > x.taken {
+			s.broken("payment %s: the provider gave back %d of %d, we booked %d", p.ID, x.byUs(), x.taken, given)
 		}
 	}
 	for _, p := range s.db.payments {

@@ -105,9 +105,23 @@ func (s *simulation) do(st step) {
 	case giveBack:
 		s.askRefund(st.N)
 	case refundLost:
-		s.refundFails()
+		s.refundFails(st.N)
 	case dispute:
-		s.disputeIt(st.N)
+		s.disputeIt(st.On, st.N)
+	case captureIt:
+		s.askCapture(st.On, st.N)
+	case voidIt:
+		s.askVoid(st.On)
+	case panelCapture:
+		s.panelCapture(st.On, st.N)
+	case panelVoid:
+		s.panelVoid(st.On, st.N)
+	case panelRefund:
+		s.panelRefund(st.On, st.N)
+	case panelLost:
+		s.panelRefundFails(st.On)
+	case loseCapture:
+		s.loseCapture()
 	case refundTold:
 		s.refundNews()
 	case support:
@@ -156,9 +170,10 @@ func (s *simulation) buyer(st step) bool {
 			x.wrong = 100
 		}
 		x.paidAt = s.env.Now()
-		if x.state = charged; webpay {
+		if webpay {
 			x.state = filled
 		} else {
+			s.bank.take(x)
 			s.notify(p, payment.OutcomeApproved, tardy)
 		}
 		back(payment.ReturnFinished)
@@ -189,9 +204,10 @@ func (s *simulation) buyer(st step) bool {
 			x.state = processing
 			s.notify(p, payment.OutcomeUnknown, tardy)
 			s.later(time.Duration(st.N)*time.Minute+time.Second, func() {
-				x.state, x.paidAt = charged, s.env.Now()
-				if st.N%2 == 1 {
+				if x.paidAt = s.env.Now(); st.N%2 == 1 {
 					x.state = failed
+				} else {
+					s.bank.take(x)
 				}
 				s.notify(p, payment.OutcomeUnknown, tardy)
 			})
@@ -261,7 +277,7 @@ func (s *simulation) decide(n int, earnest bool) {
 	if _, id, _ := cutStep(c.Step); verb == workflows.VerbResolve && c.Reason != "payment_mismatch" && id != "" && !ofRefund {
 		// Whoever states an approval states the amount that was asked for; with
 		// another one the gateway has to be asked again.
-		if x := s.bank.find(s.db.payment(id).Reference); x != nil && x.state == charged && x.wrong != 0 {
+		if x := s.bank.find(s.db.payment(id).Reference); x != nil && (x.state == charged || x.state == authorized) && x.wrong != 0 {
 			verb = workflows.VerbRetry
 		}
 	}
@@ -290,8 +306,11 @@ func (s *simulation) truth(c *parkedRow, n int) (outcome, reference string) {
 	if x == nil {
 		return "declined", ""
 	}
-	if x.state == charged {
+	switch x.state {
+	case charged, authorized:
 		return "approved", x.reference
+	case voided, lapsed:
+		return "declined", ""
 	}
 	x.state = failed
 	return "declined", ""

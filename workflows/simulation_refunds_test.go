@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/activities"
+	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/refund"
 	"justlogistics/workflows"
@@ -30,7 +32,7 @@ const (
 	askTwoParts
 	askPartByTransfer
 	askTransfer
-	askVoid
+	askWholeAgain
 	askUnsettled
 	askKinds
 )
@@ -43,21 +45,22 @@ func (s *simulation) askRefund(kind int) {
 	}
 	p := s.db.payments[i]
 	q := &request{id: s.db.id("REQUEST"), paymentID: p.ID}
-	left := p.Captured - p.Refunded
-	switch kind % askKinds {
-	case askUnsettled:
-		j := slices.IndexFunc(s.db.payments, func(p *payment.Payment) bool { return p.Status == payment.StatusPending || p.Status.InDoubt() })
+	left := s.db.left(p)
+	switch kind %= askKinds; {
+	case kind == askUnsettled:
+		j := slices.IndexFunc(s.db.payments, s.db.unsettled)
 		if j < 0 {
 			return
 		}
 		q.paymentID, q.amount, q.waits = s.db.payments[j].ID, s.db.payments[j].Amount, true
-	case askVoid:
-		// As if its capture had been put off.
-		if x := s.bank.find(p.Reference); p.Refunded == 0 && p.Status == payment.StatusCaptured && x.wrong == 0 {
-			x.state, p.Status, p.Captured = authorized, payment.StatusAuthorized, 0
-			q.amount = p.Amount
-			s.db.addPart(q, p, p.Amount, refund.Void)
+	case s.db.unsettled(p):
+		q.amount, q.waits = p.Amount, true
+	case p.Status == payment.StatusAuthorized:
+		if left != p.Amount {
+			return // being given up already
 		}
+		q.amount = p.Amount
+		s.db.addPart(q, p, p.Amount, refund.Void)
 	default:
 		if p.Status != payment.StatusCaptured && p.Status != payment.StatusPartiallyRefunded || left < 2 {
 			return
@@ -65,7 +68,7 @@ func (s *simulation) askRefund(kind int) {
 		q.amount = left
 		first, second := left, int64(0)
 		methods := [2]string{refund.Original, refund.Original}
-		switch kind % askKinds {
+		switch kind {
 		case askTwoParts:
 			first, second = left/2, left-left/2
 		case askPartByTransfer:
@@ -78,12 +81,29 @@ func (s *simulation) askRefund(kind int) {
 			s.db.addPart(q, p, second, methods[1])
 		}
 	}
-	if q.amount == 0 {
-		return
-	}
 	q.booked = q.amount
 	s.db.asked = append(s.db.asked, q)
 	s.runRefund(q.id)
+}
+
+// left is what may still go back of a payment, or be given up of an
+// authorization.
+func (d *database) left(p *payment.Payment) int64 {
+	if p.Status != payment.StatusAuthorized {
+		return max(p.Captured-p.Refunded-p.RefundedElsewhere, 0)
+	}
+	left := p.Amount
+	for _, r := range d.refunds {
+		if r.PaymentID == p.ID && r.Method == refund.Void && r.Status != "failed" {
+			left -= r.Amount
+		}
+	}
+	return left
+}
+
+// unsettled: nobody knows yet what will have been taken.
+func (d *database) unsettled(p *payment.Payment) bool {
+	return p.Status == payment.StatusPending || p.Status.InDoubt() || p.Status == payment.StatusAuthorized && p.CaptureAmount > 0
 }
 
 func (s *simulation) runRefund(id string) {
@@ -94,9 +114,7 @@ func (d *database) addPart(q *request, p *payment.Payment, amount int64, method 
 	r := &payment.RefundRecord{ID: d.id("PART"), RequestID: q.id, Method: method, PaymentID: p.ID, CheckoutID: p.CheckoutID, Amount: amount, Currency: p.Currency, Reason: refund.Requested, Status: "pending", CreatedAt: d.now()}
 	if method != refund.Void {
 		p.Refunded += amount
-	}
-	if p.Refunded > p.Captured && method != refund.Void {
-		d.broken("payment %s: %d to be given back of %d taken", p.ID, p.Refunded, p.Captured)
+		d.backWithin(p)
 	}
 	d.refunds = append(d.refunds, r)
 	return r
@@ -142,25 +160,45 @@ func (d *database) loadRefund(id string) activities.RefundView {
 	return v
 }
 
-// settleRefund is refund.Settle and refund.GiveUp: the attempt that is waited
-// for is never the one that pays the order.
+// settleRefund is refund.Settle and refund.GiveUp.
 func (s *simulation) settleRefund(ctx context.Context, in activities.RefundRef, _ int, giveUp bool) (activities.RefundView, error) {
 	return call(ctx, s, "SettleRefund", func() (activities.RefundView, error) {
 		q := s.db.request(in.RefundID)
-		p := s.db.payment(q.paymentID)
-		if q.waits && (giveUp || p.Status != payment.StatusPending && !p.Status.InDoubt()) {
-			q.waits, q.booked = false, 0
-			code := refund.CodeNotCaptured
-			switch {
-			case giveUp:
-				code = payment.CodeGivenUp
-			case p.Status.Approved():
-				code = refund.CodeNotApplied
-			}
-			s.db.refunds = append(s.db.refunds, &payment.RefundRecord{ID: s.db.id("PART"), RequestID: q.id, Method: refund.Original, PaymentID: p.ID, CheckoutID: p.CheckoutID, Amount: q.amount, Currency: p.Currency, Reason: refund.Requested, Status: "failed", Code: code})
+		if p := s.db.payment(q.paymentID); q.waits && (giveUp || !s.db.unsettled(p)) {
+			q.waits = false
+			s.db.settle(q, p, giveUp)
 		}
 		return s.db.loadRefund(in.RefundID), nil
 	})
+}
+
+// settle gives a request its part, or a part that was never made and says why.
+func (d *database) settle(q *request, p *payment.Payment, giveUp bool) {
+	code, method := "", refund.Original
+	switch left := d.left(p); {
+	case giveUp:
+		code = payment.CodeGivenUp
+	case !p.Status.Approved():
+		code = refund.CodeNotCaptured
+	case p.Status == payment.StatusChargedBack:
+		code = refund.CodeChargedBack
+	case p.Status == payment.StatusDisputed:
+		code = refund.CodeDisputed
+	case !p.Applied:
+		code = refund.CodeNotApplied
+	case p.Status == payment.StatusAuthorized && q.amount < p.Amount:
+		code = refund.CodeNotCaptured
+	case q.amount > left:
+		code = refund.CodeNothingLeft
+	case p.Status == payment.StatusAuthorized:
+		method = refund.Void
+	}
+	if code == "" {
+		d.addPart(q, p, q.amount, method)
+		return
+	}
+	q.booked = 0
+	d.refunds = append(d.refunds, &payment.RefundRecord{ID: d.id("PART"), RequestID: q.id, Method: refund.Original, PaymentID: p.ID, CheckoutID: p.CheckoutID, Amount: q.amount, Currency: p.Currency, Reason: refund.Requested, Status: "failed", Code: code})
 }
 
 // mayGiveBack is what payment.AnnounceRefund forbids.
@@ -185,89 +223,119 @@ func (s *simulation) voidPayment(ctx context.Context, in activities.RefundRef) (
 	s.mu.Lock()
 	r := s.db.refund(in.RefundID)
 	s.mu.Unlock()
-	return asking(ctx, s, "VoidPayment", r.PaymentID, func(*payment.Payment) {
-		if now := s.db.now(); r.TriedAt == nil {
-			r.TriedAt = &now
-		}
+	captured, refused := false, error(nil)
+	var tried bool
+	return asking(ctx, s, "VoidPayment", r.PaymentID, func(p *payment.Payment) {
+		tried = r.TriedAt != nil || p.VoidTriedAt != nil || p.CaptureTriedAt != nil
+		captured, refused = s.db.announceVoid(r, p)
 	}, func(p payment.Payment, _ time.Time) (payment.RefundAnswer, error) {
-		if s.plan.RefundRefused {
+		switch {
+		case refused != nil:
+			return payment.RefundAnswer{}, refused
+		case captured:
+			return payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: activities.CodeCaptured}, nil
+		case s.plan.RefundRefused:
 			return payment.RefundAnswer{}, temporal.NewNonRetryableApplicationError("simulated: it can't be voided", activities.TypeInvalid, nil)
 		}
-		x := s.bank.find(p.Reference)
-		if x.state == authorized {
-			x.state = failed
+		before := payment.Untried
+		if tried {
+			before = s.looked(p)
+			if said, _ := before.Answer(); said.Outcome != payment.OutcomeApproved || said.Captured {
+				return voidAnswer(said), nil
+			}
 		}
-		return payment.RefundAnswer{Outcome: payment.OutcomeApproved, Code: payment.CodeClosed}, nil
+		a, err := s.bank.cancel(p, before)
+		return voidAnswer(a), err
 	}, func() (payment.RefundAnswer, error) {
 		return payment.RefundAnswer{Outcome: payment.OutcomeUnknown}, nil
 	})
 }
 
-// refundFails is the provider's news, days later, that a refund has failed after
-// all: payment.ReviveRefund, and the run that it asks for.
-func (s *simulation) refundFails() {
+func voidAnswer(a payment.Answer) payment.RefundAnswer {
+	switch {
+	case a.Outcome == payment.OutcomeDeclined && a.Closed:
+		return payment.RefundAnswer{Outcome: payment.OutcomeApproved, Code: a.Code}
+	case a.Outcome == payment.OutcomeApproved && a.Captured:
+		return payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: "capture_not_recorded"}
+	}
+	return payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: a.Code}
+}
+
+// announceVoid is payment.AnnounceVoid.
+func (d *database) announceVoid(r *payment.RefundRecord, p *payment.Payment) (captured bool, err error) {
+	switch {
+	case p.Status.Approved() && p.Status != payment.StatusAuthorized:
+		if r.Method == refund.Void {
+			if p.Refunded+p.RefundedElsewhere+r.Amount > p.Captured {
+				return false, temporal.NewNonRetryableApplicationError("no_more_back_than_taken", activities.TypeBug, nil)
+			}
+			p.Refunded += r.Amount
+		}
+		r.Method, r.TriedAt = refund.Original, nil
+		return true, nil
+	case p.Status == payment.StatusAuthorized && p.CaptureAmount > 0:
+		return false, temporal.NewNonRetryableApplicationError("a capture is under way", activities.TypeInvalid, nil)
+	}
+	now := d.now()
+	if r.TriedAt == nil {
+		r.TriedAt = &now
+	}
+	if p.VoidTriedAt == nil {
+		p.VoidTriedAt = &now
+	}
+	return false, nil
+}
+
+// refundFails is that the provider says, days later, that a refund of ours has
+// failed after all.
+func (s *simulation) refundFails(n int) {
 	for _, r := range s.db.refunds {
 		x := s.bank.find(s.db.payment(r.PaymentID).Reference)
-		if r.Status != "succeeded" || r.Method == refund.BankTransfer || r.Method == refund.Void || x == nil || x.refunds[r.ID] == nil || x.refunds[r.ID].failed || s.db.successor(r.ID) != nil {
+		if r.Status != "succeeded" || x == nil || x.refunds[r.ID] == nil || x.refunds[r.ID].failed || x.gateway == payment.Transbank || x.gateway == payment.Flow {
 			continue
 		}
 		x.refunds[r.ID].failed = true
-		again := r.Revived
-		s.db.setRefund(r, "failed")
-		r.Code = "failed_later"
-		s.db.restate(s.db.payment(r.PaymentID))
-		n := *r
-		n.ID, n.Status, n.TriedAt, n.Reference, n.Revived = s.db.id("PART"), "pending", nil, "", true
-		if again {
-			n.Status = "needs_attention"
-		}
-		s.db.revives[n.ID] = r.ID
-		s.db.payment(r.PaymentID).Refunded += n.Amount
-		s.db.refunds = append(s.db.refunds, &n)
-		id := n.ID
-		if n.RequestID != "" {
-			id = n.RequestID
-		}
-		s.runAgain(id)
+		s.tellOf(x, n)
 		return
 	}
 }
 
-// runAgain begins a run, now or, if one is just about to end without having
-// seen what there is to do, with the sweeper.
-func (s *simulation) runAgain(refundID string) {
-	s.runRefund(refundID)
-	s.later(5*time.Minute, func() {
-		v := s.db.loadRefund(refundID)
-		open := !v.Request && v.Status != "succeeded" && v.Status != "failed"
-		for _, p := range v.Parts {
-			open = open || p.Status != "succeeded" && p.Status != "failed"
+// revived is the sweeper's look at refunds that were taken up again while their
+// run was about to end.
+func (s *simulation) revived() {
+	for _, r := range s.db.refunds {
+		if id := s.db.runOf(r); s.db.toTakeUp(r) && r.CreatedAt.Add(10*time.Minute).Before(s.db.now()) {
+			s.runRefund(id)
 		}
-		if open && !s.running[workflows.ID(workflows.KindRefund, demo, refundID)] {
-			s.runAgain(refundID)
+	}
+}
+
+func (d *database) toTakeUp(r *payment.RefundRecord) bool {
+	return d.revives[r.ID] != "" && r.Status != "succeeded" && r.Status != "failed"
+}
+
+// disputeIt has a bank dispute a charge for n hours; it wins when n is odd.
+func (s *simulation) disputeIt(on, n int) {
+	x := s.approved(on, charged)
+	if x == nil || len(x.disputes) > 0 && x.disputes[len(x.disputes)-1].Status != payment.DisputeWon {
+		return
+	}
+	d := &payment.Dispute{Reference: fmt.Sprintf("dispute-%d", len(x.disputes)+1), Status: payment.DisputeOpen, Amount: x.taken, Currency: money.CLP}
+	x.disputes = append(x.disputes, d)
+	s.tellDispute(x)
+	s.later(time.Duration(n)*time.Hour+time.Minute, func() {
+		if d.Status = payment.DisputeWon; n%2 == 1 {
+			d.Status = payment.DisputeLost
 		}
+		s.tellDispute(x)
 	})
 }
 
-// disputeIt has the bank dispute the payment of the order for n hours; it wins
-// when n is odd.
-func (s *simulation) disputeIt(n int) {
-	for _, p := range s.db.payments {
-		if !p.Applied || p.Status != payment.StatusCaptured && p.Status != payment.StatusPartiallyRefunded && p.Status != payment.StatusRefunded {
-			continue
-		}
-		s.db.setPayment(p, payment.StatusDisputed)
-		s.later(time.Duration(n)*time.Hour+time.Minute, func() {
-			s.db.setPayment(p, payment.StatusCaptured)
-			s.db.restate(p)
-			if n%2 == 1 {
-				s.db.setPayment(p, payment.StatusDisputed)
-				s.db.setPayment(p, payment.StatusChargedBack)
-			}
-			s.refundNews()
-		})
-		return
-	}
+// tellDispute: of a gateway that tells nothing, a person enters what the bank
+// wrote.
+func (s *simulation) tellDispute(x *session) {
+	s.notify(s.db.payment(x.paymentID), payment.OutcomeUnknown, false)
+	s.later(time.Minute, s.refundNews)
 }
 
 // refundNews tells every refund that is at work to ask now.

@@ -63,10 +63,13 @@ type simulation struct {
 	buys      []string          // holds of other buyers
 	tries     []string
 	doubted   map[string]bool // payments by token of which nobody knew
-	orphans   int             // second halves of calls that were given up
-	offered   int             // what other events are still to come
-	failed    []string
-	trace     []string
+	orphans   map[string]int  // second halves of calls that were given up
+	refusals  map[string]int  // of captures and voids that were asked for
+	// reconciled are payments that the days' books made us ask about.
+	reconciled map[string]bool
+	offered    int // what other events are still to come
+	failed     []string
+	trace      []string
 	// spoil makes the world wrong on purpose at a call, to prove that it is
 	// noticed; workflows are used in place of the real ones.
 	spoil     func(s *simulation, name string)
@@ -91,7 +94,7 @@ type asked struct {
 
 // simulate runs a schedule to the end of everything and returns what it found.
 func simulate(plan schedule, options ...func(*simulation)) *simulation {
-	s := &simulation{plan: plan, calls: map[string]int{}, lately: map[string][]time.Time{}, running: map[string]bool{}, up: map[string]bool{}, greetings: map[string]*asked{}, doubted: map[string]bool{}}
+	s := &simulation{plan: plan, calls: map[string]int{}, lately: map[string][]time.Time{}, running: map[string]bool{}, up: map[string]bool{}, greetings: map[string]*asked{}, doubted: map[string]bool{}, orphans: map[string]int{}, refusals: map[string]int{}, reconciled: map[string]bool{}}
 	suite := testsuite.WorkflowTestSuite{}
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	s.env = suite.NewTestWorkflowEnvironment()
@@ -99,18 +102,19 @@ func simulate(plan schedule, options ...func(*simulation)) *simulation {
 	s.env.SetTestTimeout(20 * time.Second)
 	s.env.SetDetachedChildWait(false)
 	now := func() time.Time { return s.env.Now().Add(plan.Skew) }
-	s.db = &database{shelves: &shelves{now: now, levels: map[shelf]*level{}, broken: s.broken}, requests: map[string]*confirmRequest{}, revives: map[string]string{}, decided: map[string]bool{}, route: []payment.Name{payment.Transbank, payment.Stripe}}
+	s.db = &database{shelves: &shelves{now: now, levels: map[shelf]*level{}, broken: s.broken}, requests: map[string]*confirmRequest{}, revives: map[string]string{}, disputes: map[string][]*payment.Dispute{}, elsewhere: map[string]bool{}, due: map[string]time.Time{}, decided: map[string]bool{}, route: []payment.Name{payment.Transbank, payment.Stripe}}
 	s.db.level(sku, "SCL-1").onHand, s.db.level(sku, "CCP-1").onHand = plan.SCL, plan.CCP
 	s.db.checkout = &checkoutRow{ID: checkoutID, wants: []stock.Want{{SKU: sku, Quantity: plan.Units}}, seconds: plan.Hold,
 		View: checkout.View{Status: checkout.Reserving, Number: "DEMO-000001", Channel: "web", Currency: "CLP", Total: total, Requested: plan.Gateway}}
 	s.db.reservation = &reservationRow{id: reservationID, wants: []stock.Want{{SKU: sku, Quantity: plan.Reservation}}, seconds: plan.Hold}
-	s.bank = &ledger{now: s.env.Now, committing: s.committing, charge: s.charge}
-	s.db.token = plan.Token
+	s.bank = &ledger{now: s.env.Now, committing: s.committing, charge: s.charge, defers: plan.Defers}
+	s.bank.lapses = s.lapses
+	s.db.token, s.db.defers = plan.Token, plan.Defers
 	for _, o := range options {
 		o(s)
 	}
 	s.register(s.env)
-	s.env.OnRequestCancelExternalWorkflow(mock.Anything, theCheckout, mock.Anything).Return(nil) // a run that has just ended
+	s.env.OnRequestCancelExternalWorkflow(mock.Anything, mock.Anything, mock.Anything).Return(nil) // a run that has just ended
 	s.env.SetOnChildWorkflowStartedListener(func(info *workflow.Info, _ workflow.Context, _ converter.EncodedValues) {
 		s.started(info.WorkflowExecution.ID)
 	})
@@ -233,7 +237,7 @@ func (s *simulation) ended(id string, err error) {
 	defer s.mu.Unlock()
 	s.note("%s has ended: %v", id, err)
 	s.running[id], s.up[id] = false, false
-	lost := s.plan.Lossy && temporal.IsCanceledError(err)
+	lost := (s.plan.Lossy || strings.HasPrefix(id, workflows.KindCapture+":")) && temporal.IsCanceledError(err)
 	if err != nil && !lost {
 		s.broken("run %s failed: %v", id, err)
 	}
@@ -303,7 +307,7 @@ func (s *simulation) minute(last time.Duration) {
 	if age%(30*time.Minute) == 0 {
 		s.visit(age > patience)
 	}
-	if age > last && s.quiet() {
+	if age > last && s.quiet() && !s.reconcile() {
 		s.env.SignalWorkflow("quiet", nil)
 		return
 	}
@@ -327,6 +331,8 @@ func (s *simulation) overdue() {
 		s.db.inheritDesk(theCheckout)
 		s.want(run{theCheckout, workflows.CheckoutName, workflows.CheckoutInput{Tenant: demo, CheckoutID: checkoutID}})
 	}
+	s.lateCaptures()
+	s.revived()
 	h := s.db.hold(reservationID)
 	if s.plan.Reservation > 0 && !s.running[theReservation] && (!s.db.reservation.decided || h != nil && h.live() && !h.confirmed) {
 		s.want(run{theReservation, workflows.ReservationName, workflows.ReservationInput{Tenant: demo, ReservationID: reservationID}})
@@ -355,6 +361,16 @@ func (s *simulation) waiting() (out []string) {
 	for _, h := range s.db.holds {
 		if h.checkoutID != "" && h.live() && !h.confirmed {
 			out = append(out, "hold "+h.id+" is "+h.status+" until the sweeper finds it")
+		}
+	}
+	for _, r := range s.db.refunds {
+		if s.db.toTakeUp(r) {
+			out = append(out, "refund "+r.ID+" has failed later and is "+r.Status)
+		}
+	}
+	for _, p := range s.db.payments {
+		if p.Status == payment.StatusAuthorized && wanted(p) {
+			out = append(out, "payment "+p.ID+" is to be captured or voided")
 		}
 	}
 	if s.db.checkout.ClosedAt.IsZero() {

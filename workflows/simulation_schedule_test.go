@@ -14,8 +14,10 @@ type schedule struct {
 	Gateway string // transbank, stripe or auto
 	// Token is what the storefront's token for the first attempt leads to, ""
 	// for none; TokenTardy: the notification of it comes late.
-	Token       string
-	TokenTardy  bool
+	Token      string
+	TokenTardy bool
+	// Defers: the tenant only authorizes, and captures later.
+	Defers      bool
 	Units       int // of one SKU, that the buyer wants
 	SCL, CCP    int // on the shelves
 	Hold        int // seconds
@@ -83,7 +85,14 @@ const (
 	giveBack     act = "give back"   // N: the kind of refund that support asks for
 	refundLost   act = "refund lost" // the provider says that a refund which succeeded has failed
 	refundTold   act = "refund told" // news of refunds
-	dispute      act = "dispute"     // for N hours; lost when N is odd
+	captureIt    act = "capture"     // N: the whole, a half, a little
+	voidIt       act = "void"
+	panelCapture act = "panel capture" // at the provider, like the next ones; N: how much; N&2: told late
+	panelVoid    act = "panel void"
+	panelRefund  act = "panel refund"
+	panelLost    act = "panel lost"   // the panel's refund fails
+	loseCapture  act = "lose capture" // somebody cancels its run in Temporal
+	dispute      act = "dispute"      // for N hours; lost when N is odd
 	reserveMore  act = "extend"
 	confirmIt    act = "confirm"
 	releaseIt    act = "release"
@@ -91,7 +100,11 @@ const (
 
 var buyersActs = []act{approve, approve, approve, approve, decline, decline, abort, formTimeout, process, returnAgain, notifyAgain, approveWrong, cancel, try, try, tryAgain, beginAgain}
 
-var othersActs = []act{othersBuy, othersReturn, count, restock, replace, operator, support, support, wrongVerb, giveBack, giveBack, refundLost, dispute, refundTold}
+var othersActs = []act{othersBuy, othersReturn, count, restock, replace, operator, support, support, wrongVerb, giveBack, giveBack, refundLost, dispute, refundTold, panelRefund}
+
+var authorizationActs = []act{captureIt, captureIt, captureIt, voidIt, voidIt, giveBack, giveBack, panelCapture, panelVoid, loseCapture, support, dispute}
+
+var aftermathActs = []act{giveBack, giveBack, panelRefund, panelRefund, panelLost, refundLost, dispute, refundTold, support}
 
 var reservationActs = []act{reserveMore, confirmIt, releaseIt}
 
@@ -119,6 +132,7 @@ const (
 	slow         failure = "slow"          // the answer takes For
 	late         failure = "late"          // the effect takes For
 	outlived     failure = "outlived"      // the worker is given up, and does the rest For later
+	refusesIt    failure = "refuses"       // of a capture or void: the provider does not do it
 )
 
 // outage is a time in which something is not there.
@@ -128,9 +142,9 @@ type outage struct {
 }
 
 var databaseCalls = []string{"HoldStock", "NextGateway", "AddAttempt", "ReadCheckout", "GiveUp", "Grace", "EndUnpaid", "EndRun", "RecordAnswer", "HoldAgain", "LetGo", "NotCommitted", "RefundStray", "CureShort", "Shorted", "NotBegun",
-	"LoadRefund", "PutRefund", "SettleRefund", "ParkStep", "UnparkStep", "Reserve", "LoadReservation", "EndReservation", "ExtendReservation", "ConfirmReservation"}
+	"LoadRefund", "PutRefund", "SettleRefund", "LoadCapture", "WithdrawCapture", "PutCaptureOff", "ParkStep", "UnparkStep", "Reserve", "LoadReservation", "EndReservation", "ExtendReservation", "ConfirmReservation"}
 
-var gatewayCalls = []string{"BeginPayment", "SettleReturn", "AskGateway", "CloseAttempt", "RefundPayment", "VoidPayment"}
+var gatewayCalls = []string{"BeginPayment", "SettleReturn", "AskGateway", "CloseAttempt", "RefundPayment", "VoidPayment", "CapturePayment", "VoidAuthorization"}
 
 // outagesLast bounds how long a database is away: a regular activity of the
 // test environment is tried ten times, where Temporal tries for ever.
@@ -153,6 +167,9 @@ func schedules() *rapid.Generator[schedule] {
 		s.Lossy = rapid.IntRange(0, 2).Draw(t, "lossy") == 2
 		s.Ruling = rapid.IntRange(0, 1).Draw(t, "ruling")
 		acts := append(append([]act{}, buyersActs...), othersActs...)
+		if s.Defers = rapid.IntRange(0, 4).Draw(t, "defers") == 4; s.Defers {
+			acts = append(acts, authorizationActs...)
+		}
 		if rapid.IntRange(0, 4).Draw(t, "reservation") == 4 {
 			s.Reservation = rapid.IntRange(1, 3).Draw(t, "reserved units")
 			acts = append(acts, reservationActs...)
@@ -263,6 +280,53 @@ var themes = []func(t *rapid.T, s *schedule){
 		}
 		s.Steps = append(s.Steps, step{At: time.Duration(rapid.IntRange(2, 90).Draw(t, "then at")) * time.Second, Do: rapid.SampledFrom([]act{try, cancel, replace, operator, returnAgain, support, giveBack}).Draw(t, "then"), N: rapid.IntRange(0, 2).Draw(t, "n")})
 	},
+	func(t *rapid.T, s *schedule) { // it is authorized, and the money is wanted, or not
+		s.Defers = true
+		s.Gateway = rapid.SampledFrom([]string{"stripe", "mercadopago", "transbank"}).Draw(t, "with")
+		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve})
+		at := 40 * time.Second
+		for range rapid.IntRange(1, 4).Draw(t, "then") {
+			s.Steps = append(s.Steps, step{At: at, Do: rapid.SampledFrom(authorizationActs).Draw(t, "asked"), N: rapid.IntRange(0, 5).Draw(t, "n")})
+			at += time.Duration(rapid.SampledFrom([]int{0, 1, 5, 30, 900, 9000, 17960}).Draw(t, "apart")) * time.Second
+		}
+		f := fault{Call: rapid.SampledFrom([]string{"CapturePayment", "CapturePayment", "VoidAuthorization", "VoidPayment", "RecordAnswer"}).Draw(t, "fails"), Nth: rapid.IntRange(1, 3).Draw(t, "nth"), Times: rapid.SampledFrom([]int{1, 1, 3, 300}).Draw(t, "often"),
+			When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"), As: rapid.SampledFrom([]failure{timesOut, unavailable, unknown, unknownActed, refusesIt, credentials, outlived, outlived}).Draw(t, "as")}
+		if f.Call == "RecordAnswer" {
+			f.As, f.Times = timesOut, min(f.Times, 3)
+		}
+		if f.As == outlived {
+			f.For = time.Duration(rapid.SampledFrom([]int{1, 5, 20, 400, 9000}).Draw(t, "for")) * time.Second
+		}
+		s.Faults = append(s.Faults, f)
+		if rapid.Bool().Draw(t, "in the middle") {
+			s.Steps = append(s.Steps, step{In: f.Call, Nth: rapid.IntRange(1, 2).Draw(t, "of"), When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "at"), Do: rapid.SampledFrom(authorizationActs).Draw(t, "meanwhile"), N: rapid.IntRange(0, 5).Draw(t, "how")})
+		}
+	},
+	func(t *rapid.T, s *schedule) { // it is authorized for an order that does not want it
+		s.Defers, s.Gateway = true, rapid.SampledFrom([]string{"stripe", "mercadopago"}).Draw(t, "with")
+		s.Steps = append(s.Steps, step{At: 20 * time.Second, Do: rapid.SampledFrom([]act{cancel, replace, try}).Draw(t, "ended by"), N: 1},
+			step{In: "CloseAttempt", Nth: 1, When: rapid.SampledFrom([]phase{before, announced}).Draw(t, "when"), Do: rapid.SampledFrom([]act{approve, approve, approveWrong}).Draw(t, "paid"), On: 1},
+			step{At: 50 * time.Second, Do: rapid.SampledFrom([]act{approve, voidIt, captureIt, panelCapture}).Draw(t, "then"), N: rapid.IntRange(0, 3).Draw(t, "n")},
+			step{In: "VoidAuthorization", Nth: 1, When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "voided"), Do: rapid.SampledFrom([]act{panelCapture, panelCapture, captureIt, loseCapture, giveBack}).Draw(t, "meanwhile"), N: rapid.IntRange(0, 3).Draw(t, "how")})
+		s.Faults = append(s.Faults, fault{Call: "VoidAuthorization", Nth: 1, Times: rapid.SampledFrom([]int{1, 2, 300}).Draw(t, "often"), When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"),
+			As: rapid.SampledFrom([]failure{unavailable, timesOut, unknown, refusesIt}).Draw(t, "as")})
+	},
+	func(t *rapid.T, s *schedule) { // it is paid, and much happens to the money without us
+		s.Gateway = rapid.SampledFrom([]string{"stripe", "mercadopago", "mercadopago", "transbank"}).Draw(t, "with")
+		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve})
+		at := 40 * time.Second
+		for range rapid.IntRange(2, 5).Draw(t, "then") {
+			s.Steps = append(s.Steps, step{At: at, Do: rapid.SampledFrom(aftermathActs).Draw(t, "comes"), N: rapid.IntRange(0, 5).Draw(t, "n")})
+			at += time.Duration(rapid.SampledFrom([]int{0, 1, 20, 600, 4000, 9000}).Draw(t, "apart")) * time.Second
+		}
+		f := fault{Call: rapid.SampledFrom([]string{"RefundPayment", "RefundPayment", "PutRefund", "RecordAnswer"}).Draw(t, "fails"), Nth: rapid.IntRange(1, 3).Draw(t, "nth"), Times: rapid.SampledFrom([]int{1, 1, 3}).Draw(t, "often"),
+			When: rapid.SampledFrom([]phase{before, after}).Draw(t, "when"), As: rapid.SampledFrom([]failure{timesOut, databaseAway}).Draw(t, "as")}
+		if f.Call == "RefundPayment" {
+			f.As = rapid.SampledFrom([]failure{timesOut, unknown, unknownActed, outlived, outlived}).Draw(t, "refunded as")
+			f.For = time.Duration(rapid.SampledFrom([]int{1, 5, 20, 400, 9000}).Draw(t, "for")) * time.Second
+		}
+		s.Faults = append(s.Faults, f)
+	},
 	func(t *rapid.T, s *schedule) { // the run is lost in the middle
 		s.Lossy = true
 		s.Steps = append(s.Steps, step{At: 9 * time.Second, Do: approve, N: rapid.IntRange(0, 7).Draw(t, "how")},
@@ -329,8 +393,8 @@ func outages(hold int) *rapid.Generator[outage] {
 // String is the schedule as Go.
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "schedule{Gateway: %q, Token: %q, TokenTardy: %t, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Lossy: %t, Ruling: %d",
-		s.Gateway, s.Token, s.TokenTardy, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Lossy, s.Ruling)
+	fmt.Fprintf(&b, "schedule{Gateway: %q, Token: %q, TokenTardy: %t, Defers: %t, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Lossy: %t, Ruling: %d",
+		s.Gateway, s.Token, s.TokenTardy, s.Defers, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Lossy, s.Ruling)
 	b.WriteString(", Steps: []step{")
 	for _, st := range s.Steps {
 		if st.In == "" {

@@ -113,7 +113,10 @@ func (c *sightings) add(s *simulation) {
 			}
 		}
 	}
-	c.count["second halves"] += s.orphans
+	for name, n := range s.orphans {
+		c.count["second half of "+name] += n
+	}
+	c.aftermath(s)
 	for _, x := range s.bank.sessions {
 		if p := s.db.payment(x.paymentID); x.state == charged {
 			c.count["charged "+string(x.gateway)]++
@@ -152,7 +155,7 @@ func (c *sightings) require(t *testing.T) {
 func TestSimulation_KnowsEveryActivity(t *testing.T) {
 	t.Parallel()
 	simulated := new(simulation).activities()
-	for _, real := range []any{&activities.Checkouts{}, &activities.Payments{}, &activities.Reservations{}, &activities.Support{}} {
+	for _, real := range []any{&activities.Checkouts{}, &activities.Payments{}, &activities.Reservations{}, &activities.Captures{}, &activities.Support{}} {
 		for i := range reflect.TypeOf(real).NumMethod() {
 			method := reflect.TypeOf(real).Method(i)
 			require.Contains(t, simulated, method.Name)

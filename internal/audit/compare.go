@@ -54,14 +54,59 @@ func (l look) compare() []Check {
 	return []Check{l.chargesAreKnown(), l.capturesAreCharged(), l.amountsAgree(), l.ourRefundsWentBack(), l.refundsAreKnown()}
 }
 
+// owners finds whose a charge is.
+type owners struct {
+	byID map[string]booked
+	// byName are the further approvals under a payment's reference, which share
+	// its id at the provider.
+	byName map[named]booked
+}
+
+// named is how a provider tells charges under one reference apart.
+type named struct{ gateway, root, name string }
+
+func (l look) owners() owners {
+	o := owners{map[string]booked{}, map[named]booked{}}
+	for _, p := range l.payments {
+		o.byID[p.ID] = p
+		if p.Under != "" {
+			o.byName[named{p.Gateway, p.Under, p.CaptureRef}] = p
+		}
+	}
+	return o
+}
+
+func (o owners) of(charge entry) (booked, bool) {
+	if p, ok := o.byName[named{charge.Gateway, charge.PaymentID, charge.Reference}]; ok {
+		return p, true
+	}
+	p, ok := o.byID[charge.PaymentID]
+	return p, ok
+}
+
+// rootIDs are the ids by which providers know further approvals.
+type rootIDs map[string]string
+
+func (l look) roots() rootIDs {
+	roots := rootIDs{}
+	for _, p := range l.payments {
+		roots[p.ID] = p.root()
+	}
+	return roots
+}
+
+func (m rootIDs) of(r bookedRefund) string {
+	if root := m[r.PaymentID]; root != "" {
+		return root
+	}
+	return r.PaymentID
+}
+
 // chargesAreKnown is invariant 3 seen from outside: every approved payment at a
 // provider has paid an order, or goes back with its reason.
 func (l look) chargesAreKnown() Check {
 	c := Check{Invariant: 3, Name: "ledger.charges_are_known", Rule: "every charge at a provider paid an order, goes back with its reason, is in motion, or waits for a person"}
-	ours := map[string]booked{}
-	for _, p := range l.payments {
-		ours[p.ID] = p
-	}
+	ours := l.owners()
 	backed := map[string]bool{}
 	for _, r := range l.refunds {
 		backed[r.PaymentID] = backed[r.PaymentID] || r.Reason != "" && (r.Status != "failed" || r.Code == "given_up_by_support")
@@ -71,7 +116,7 @@ func (l look) chargesAreKnown() Check {
 			continue
 		}
 		c.Rows++
-		p, known := ours[charge.PaymentID]
+		p, known := ours.of(charge)
 		words := ""
 		switch {
 		case !known:
@@ -96,9 +141,10 @@ func (l look) chargesAreKnown() Check {
 func (l look) capturesAreCharged() Check {
 	c := Check{Invariant: 2, Name: "ledger.captures_are_charged", Rule: "every capture in our books is a charge at its provider, once"}
 	charged := map[string]int{}
+	ours := l.owners()
 	for _, charge := range l.after.Charges {
-		if charge.taken() {
-			charged[charge.Gateway+"/"+charge.PaymentID]++
+		if p, known := ours.of(charge); known && charge.taken() {
+			charged[charge.Gateway+"/"+p.ID]++
 		}
 	}
 	for _, p := range l.payments {
@@ -117,15 +163,10 @@ func (l look) capturesAreCharged() Check {
 // amountsAgree: the same sum on both sides.
 func (l look) amountsAgree() Check {
 	c := Check{Invariant: 2, Name: "ledger.amounts_agree", Rule: "a charge and our capture of it are the same amount and currency"}
-	ours := map[string]booked{}
-	for _, p := range l.payments {
-		if p.Captured > 0 {
-			ours[p.Gateway+"/"+p.ID] = p
-		}
-	}
+	ours := l.owners()
 	for _, charge := range l.before.Charges {
-		p, known := ours[charge.Gateway+"/"+charge.PaymentID]
-		if !known || !charge.taken() {
+		p, known := ours.of(charge)
+		if !known || p.Captured == 0 || p.Gateway != charge.Gateway || !charge.taken() {
 			continue
 		}
 		c.Rows++
@@ -141,12 +182,13 @@ func (l look) amountsAgree() Check {
 func (l look) ourRefundsWentBack() Check {
 	c := Check{Invariant: 2, Name: "ledger.our_refunds_went_back", Rule: "every refund that succeeded in our books was given back by its provider, once"}
 	there := tally(l.after.Refunds)
+	roots := l.roots()
 	for _, r := range l.refunds {
 		if r.Status != "succeeded" || r.Elsewhere {
 			continue
 		}
 		c.Rows++
-		key := tallied{r.PaymentID, r.Amount, r.Currency}
+		key := tallied{roots.of(r), r.Amount, r.Currency}
 		if there[key] == 0 {
 			c.Violations = append(c.Violations, Violation{Tenant: r.Tenant, Subject: r.ID, Data: map[string]any{"payment": r.PaymentID, "amount": r.Amount, "reason": r.Reason},
 				Words: fmt.Sprintf("we say that %d %s of payment %s went back, the provider has no such refund", r.Amount, r.Currency, r.PaymentID), Repair: "ask the provider; if the money is still there, book the refund again"})
@@ -165,9 +207,10 @@ func (l look) refundsAreKnown() Check {
 	for _, p := range l.payments {
 		tenants[p.ID] = p.Tenant
 	}
+	roots := l.roots()
 	for _, r := range l.refunds {
 		if r.Status == "succeeded" && !r.Elsewhere || r.InMotion {
-			ours[tallied{r.PaymentID, r.Amount, r.Currency}]++
+			ours[tallied{roots.of(r), r.Amount, r.Currency}]++
 		}
 	}
 	there := tally(l.before.Refunds)

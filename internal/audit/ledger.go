@@ -92,6 +92,17 @@ type booked struct {
 	Parked bool
 	// Disputed: its payer has taken it back, or is taking it back.
 	Disputed bool
+	// CaptureRef is the provider's name for the money. Under is set on a further
+	// approval under the reference of that payment.
+	CaptureRef, Under string
+}
+
+// root is the payment by whose id the provider knows it.
+func (p booked) root() string {
+	if p.Under != "" {
+		return p.Under
+	}
+	return p.ID
 }
 
 // bookedRefund is a refund of ours, or one that the provider told us of.
@@ -141,7 +152,7 @@ func (l *look) readBooks(ctx context.Context, tx pgx.Tx) error {
 	    (p.status IN ('pending','processing','unknown') OR p.status = 'authorized' AND p.capture_amount IS NOT NULL) AND coalesce(p.due_at >= now(), false)
 	      OR EXISTS (SELECT FROM inbox i WHERE i.tenant = p.tenant AND i.payment_id = p.id AND i.status = 'pending' AND i.due_at >= now()),
 	    EXISTS (SELECT FROM parked w WHERE w.tenant = p.tenant AND w.subject IN (p.id, p.checkout_id) AND w.step LIKE '%:' || p.id AND (w.resolved_at IS NULL OR w.resolution = 'skipped')),
-	    p.status IN ('disputed','charged_back')
+	    p.status IN ('disputed','charged_back'), p.capture_ref, coalesce(p.under_payment, '')
 	  FROM payments p WHERE p.gateway <> 'external' AND (p.captured_amount > 0 OR p.id = ANY($1))`, ids)
 	if err != nil {
 		return fmt.Errorf("audit: payments: %w", err)

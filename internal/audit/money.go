@@ -29,6 +29,7 @@ var moneyRules = []rule{
 		    FROM orders o LEFT JOIN paid p ON p.tenant = o.tenant AND p.order_id = o.id
 		   WHERE (coalesce(p.sum, 0) <> o.total OR p.n > 0 AND p.currencies <> ARRAY[o.currency])
 		     AND NOT coalesce(p.accepted, false) AND o.attention IS DISTINCT FROM 'captured_less_than_total'
+		     AND NOT EXISTS (SELECT FROM support_actions a WHERE a.tenant = o.tenant AND a.verb = 'clear' AND a.detail->>'order_id' = o.id AND a.detail->>'attention' = 'captured_less_than_total')
 		     AND NOT (p.n IS NULL AND EXISTS (SELECT FROM payments g WHERE g.tenant = o.tenant AND g.order_id = o.id AND g.not_applied_reason IN ('voided','authorization_lapsed')))
 		   ORDER BY 1, 2`,
 		repair: "find the payment in the order's timeline; a person decides whether the order stands",

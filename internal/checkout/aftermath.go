@@ -115,7 +115,8 @@ func wentBack(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p pay
 	if err != nil {
 		return false, err
 	}
-	out.RefundIDs, err = revived(ctx, tx, tenantID, p.ID)
+	again, err := revived(ctx, tx, tenantID, p.ID)
+	out.RefundIDs = append(out.RefundIDs, again...)
 	return found.Found(), err
 }
 

@@ -503,7 +503,7 @@ func AddAttempt(ctx context.Context, db *postgres.DB, tenantID, checkoutID, paym
 		}
 		known := false
 		for _, a := range attempts {
-			known = known || a.ID == paymentID || paymentID == "" && a.Attempt == number
+			known = known || a.ID == paymentID || paymentID == "" && a.Attempt >= number && a.UnderPayment == ""
 		}
 		ok = known
 		if !known && r.Status.Open() && !r.Cancelling {

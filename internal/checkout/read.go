@@ -91,6 +91,8 @@ type Attempt struct {
 	Failure   *Failure          `json:"failure"`
 	CreatedAt time.Time         `json:"created_at"`
 	UpdatedAt time.Time         `json:"updated_at"`
+	// begun is false for a further approval under the reference of another.
+	begun bool
 }
 
 // Failure says why something did not come about.
@@ -169,14 +171,12 @@ func Read(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string) (Resource
 			c.Payments[i].Redirect = nil
 		}
 	}
-	if n := len(c.Payments); n > 0 {
-		c.Payment = &c.Payments[n-1]
-	}
+	c.Payment = c.newest()
 	return c, nil
 }
 
 // AttemptColumns are the columns of payments that ScanAttempt reads.
-const AttemptColumns = `id, gateway, status, amount, currency, method, card_last4, captured_amount, refunded_amount, applied, fee_amount, risk, expires_at, redirect, code, message, created_at, updated_at`
+const AttemptColumns = `id, gateway, status, amount, currency, method, card_last4, captured_amount, refunded_amount, applied, fee_amount, risk, expires_at, redirect, code, message, created_at, updated_at, under_payment IS NULL`
 
 // ScanAttempt reads a payment for the API. What the gateway said is shown as a
 // failure only when the attempt came to nothing.
@@ -184,7 +184,7 @@ func ScanAttempt(row pgx.CollectableRow) (Attempt, error) {
 	var a Attempt
 	var redirect []byte
 	var code, message string
-	if err := row.Scan(&a.ID, &a.Gateway, &a.Status, &a.Amount, &a.Currency, &a.Method, &a.CardLast4, &a.Captured, &a.Refunded, &a.Applied, &a.Fee, &a.Risk, &a.ExpiresAt, &redirect, &code, &message, &a.CreatedAt, &a.UpdatedAt); err != nil {
+	if err := row.Scan(&a.ID, &a.Gateway, &a.Status, &a.Amount, &a.Currency, &a.Method, &a.CardLast4, &a.Captured, &a.Refunded, &a.Applied, &a.Fee, &a.Risk, &a.ExpiresAt, &redirect, &code, &message, &a.CreatedAt, &a.UpdatedAt, &a.begun); err != nil {
 		return a, err
 	}
 	if redirect != nil && a.Status == payment.StatusPending {
@@ -208,10 +208,19 @@ func (c Resource) ForBuyers() Resource {
 	for i := range c.Payments {
 		c.Payments[i].Fee, c.Payments[i].Risk = 0, ""
 	}
-	if n := len(c.Payments); n > 0 {
-		c.Payment = &c.Payments[n-1]
-	}
+	c.Payment = c.newest()
 	return c
+}
+
+// newest is the buyer's newest attempt. A second approval under the reference of
+// one is no attempt of anybody's.
+func (c Resource) newest() *Attempt {
+	for i := len(c.Payments) - 1; i >= 0; i-- {
+		if c.Payments[i].begun {
+			return &c.Payments[i]
+		}
+	}
+	return nil
 }
 
 // Refused reports whether a checkout ended without having been offered to its

@@ -40,9 +40,13 @@ type Ruling struct {
 	Paid bool `json:"paid,omitempty"`
 	// RefundID is a refund that was booked because the money may not be kept.
 	RefundID string `json:"refund_id,omitempty"`
-	// RefundIDs are refunds to be taken up again: the provider says that they
-	// have failed after they had succeeded.
+	// RefundIDs are more refunds whose runs are needed: those to be taken up
+	// again, because the provider says that they have failed after they had
+	// succeeded, and those of further approvals under the same reference.
 	RefundIDs []string `json:"refund_ids,omitempty"`
+	// VoidIDs are further approvals under the same reference that are only
+	// authorized, and are to be given back.
+	VoidIDs []string `json:"void_ids,omitempty"`
 	// Void: the payment is an authorization that may not be kept, and is to be
 	// given back.
 	Void bool `json:"void,omitempty"`
@@ -67,8 +71,9 @@ const holdAgainSeconds = 120
 // Record stores what a gateway says, whatever it is, and decides what follows:
 // an approval that counts makes the order, one that may not be kept gets a
 // refund booked, the rest moves the attempt along its table or changes
-// nothing. Inbox rows that the answer settles are marked in the same
-// transaction. Recording the same news again decides the same.
+// nothing. Every further approval under the attempt's reference is a payment of
+// its own and goes back. Inbox rows that the answer settles are marked in the
+// same transaction. Recording the same news again decides the same.
 func Record(ctx context.Context, db *postgres.DB, tenantID, checkoutID string, n News) (out Ruling, err error) {
 	err = db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
 		out = Ruling{}
@@ -87,8 +92,18 @@ func Record(ctx context.Context, db *postgres.DB, tenantID, checkoutID string, n
 		if p.CheckoutID != checkoutID {
 			return fmt.Errorf("payment %s is not of checkout %s", p.ID, checkoutID)
 		}
-		if err := move(ctx, tx, t, checkoutID, &r, &p, n, &out); err != nil {
-			return err
+		own, others := apart(p, n.Answer)
+		if own.Outcome != "" {
+			told := n
+			told.Answer = own
+			if err := move(ctx, tx, t, checkoutID, &r, &p, told, &out); err != nil {
+				return err
+			}
+		}
+		for _, a := range others {
+			if err := another(ctx, tx, tenantID, checkoutID, p, a, &out); err != nil {
+				return err
+			}
 		}
 		if err := settleInbox(ctx, tx, tenantID, p, n, out); err != nil {
 			return err

@@ -152,7 +152,7 @@ func TestDispute_AReversalOfKhipusIsFoundByTheReconciliation(t *testing.T) {
 	s := stacktest.Shared(t).Shop(t)
 	c := paid(t, s, "khipu")
 	s.Sandbox.Dispute(c.Payment.ID, "lost")
-	reconcileToday(t, s, "khipu")
+	reconcile(t, s, "khipu")
 	s.Await(c.ID, func(c stacktest.Checkout) bool { return c.Payment.Status == "charged_back" })
 	require.Equal(t, "charged_back", chargesOf(s, c)[0].Status)
 	require.NotNil(t, s.Order(c.ID).Attention)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"justlogistics/internal/payment"
+	"justlogistics/internal/telemetry"
 )
 
 // guarded is a gateway of the registry. What has to do with money that may
@@ -50,7 +51,59 @@ func run[T any](ctx context.Context, g *guarded, used payment.Gateway, outcome f
 		v = judge(ctx, outcome(out), err)
 	}
 	g.registry.count(g.entry, v)
-	return out, v, err
+	return out, v, quiet(err)
+}
+
+// quiet takes what a provider quotes of the buyer out of a failure's text:
+// failures end up in logs and histories.
+func quiet(err error) error {
+	var f *payment.Failure
+	if !errors.As(err, &f) {
+		return err
+	}
+	clean := *f
+	clean.Code, clean.Message = telemetry.Scrub(f.Code), telemetry.Scrub(f.Message)
+	if f.Err != nil {
+		clean.Err = quietError{f.Err}
+	}
+	return &clean
+}
+
+// quietError is an error whose text is scrubbed.
+type quietError struct{ error }
+
+func (e quietError) Error() string { return telemetry.Scrub(e.error.Error()) }
+func (e quietError) Unwrap() error { return e.error }
+
+// quietAnswer is quiet for an answer: it is kept with the payment and in the
+// history.
+func quietAnswer(a payment.Answer) payment.Answer {
+	a.Code, a.Message = telemetry.Scrub(a.Code), telemetry.Scrub(a.Message)
+	return a
+}
+
+// quieted applies quiet to what a call answered.
+func quieted[T any](quiet func(T) T) func(T, error) (T, error) {
+	return func(out T, err error) (T, error) { return quiet(out), err }
+}
+
+func quietLooked(l payment.Looked) payment.Looked {
+	if a, asked := l.Answer(); asked {
+		return payment.Asked(quietAnswer(a))
+	}
+	return l
+}
+
+func quietLookedRefund(l payment.LookedRefund) payment.LookedRefund {
+	if a, asked := l.Answer(); asked {
+		return payment.AskedRefund(quietRefund(a))
+	}
+	return l
+}
+
+func quietRefund(a payment.RefundAnswer) payment.RefundAnswer {
+	a.Code, a.Message = telemetry.Scrub(a.Code), telemetry.Scrub(a.Message)
+	return a
 }
 
 func ofAnswer(a payment.Answer) payment.Outcome       { return a.Outcome }
@@ -90,43 +143,43 @@ func (g *guarded) Begin(ctx context.Context, in payment.Intent, before payment.L
 		return a.Begin(ctx, in, before)
 	})
 	g.registry.leave(g.entry, leave, v)
-	return a, err
+	return quietAnswer(a), err
 }
 
 func (g *guarded) Settle(ctx context.Context, at payment.Attempt, ret payment.Return, before payment.Looked) (payment.Answer, error) {
-	return call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) {
+	return quieted(quietAnswer)(call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) {
 		return a.Settle(ctx, at, ret, before)
-	})
+	}))
 }
 
 func (g *guarded) Lookup(ctx context.Context, at payment.Attempt) (payment.Looked, error) {
-	return call(ctx, g, ofLooked, func(ctx context.Context, a payment.Gateway) (payment.Looked, error) { return a.Lookup(ctx, at) })
+	return quieted(quietLooked)(call(ctx, g, ofLooked, func(ctx context.Context, a payment.Gateway) (payment.Looked, error) { return a.Lookup(ctx, at) }))
 }
 
 func (g *guarded) Close(ctx context.Context, at payment.Attempt, before payment.Looked) (payment.Answer, error) {
-	return call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) { return a.Close(ctx, at, before) })
+	return quieted(quietAnswer)(call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) { return a.Close(ctx, at, before) }))
 }
 
 func (g *guarded) Capture(ctx context.Context, at payment.Attempt, amount int64, before payment.Looked) (payment.Answer, error) {
-	return call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) {
+	return quieted(quietAnswer)(call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) {
 		return a.Capture(ctx, at, amount, before)
-	})
+	}))
 }
 
 func (g *guarded) Cancel(ctx context.Context, at payment.Attempt, before payment.Looked) (payment.Answer, error) {
-	return call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) { return a.Cancel(ctx, at, before) })
+	return quieted(quietAnswer)(call(ctx, g, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) { return a.Cancel(ctx, at, before) }))
 }
 
 func (g *guarded) Refund(ctx context.Context, in payment.RefundIntent, before payment.LookedRefund) (payment.RefundAnswer, error) {
-	return call(ctx, g, ofRefund, func(ctx context.Context, a payment.Gateway) (payment.RefundAnswer, error) {
+	return quieted(quietRefund)(call(ctx, g, ofRefund, func(ctx context.Context, a payment.Gateway) (payment.RefundAnswer, error) {
 		return a.Refund(ctx, in, before)
-	})
+	}))
 }
 
 func (g *guarded) LookupRefund(ctx context.Context, in payment.RefundIntent) (payment.LookedRefund, error) {
-	return call(ctx, g, ofLookedRefund, func(ctx context.Context, a payment.Gateway) (payment.LookedRefund, error) {
+	return quieted(quietLookedRefund)(call(ctx, g, ofLookedRefund, func(ctx context.Context, a payment.Gateway) (payment.LookedRefund, error) {
 		return a.LookupRefund(ctx, in)
-	})
+	}))
 }
 
 func (g *guarded) ParseReturn(at payment.Attempt, params url.Values) (payment.Return, error) {

@@ -232,6 +232,18 @@ func FindPayment(ctx context.Context, tx pgx.Tx, tenant string, gateway payment.
 	return p, true, nil
 }
 
+// Hinted is the provider's name for a payment as the newest notification has it
+// that waits and names one which our row does not know; "" when none does. Who
+// sent it may have made it up.
+func Hinted(ctx context.Context, tx pgx.Tx, tenant string, p payment.Payment) (reference string, err error) {
+	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT reference FROM inbox WHERE tenant = $1 AND payment_id = $2 AND status = 'pending' AND kind = 'webhook' AND reference NOT IN ('', $3, $4)
+	    ORDER BY received_at DESC, id DESC LIMIT 1), '')`, tenant, p.ID, p.Reference, p.CaptureRef).Scan(&reference)
+	if err != nil {
+		return "", fmt.Errorf("what news call payment %s: %w", p.ID, err)
+	}
+	return reference, nil
+}
+
 // MarkApplied says that the change which the news asked for is made by tx.
 func MarkApplied(ctx context.Context, tx pgx.Tx, tenant, inboxID string) error {
 	return mark(ctx, tx, tenant, inboxID, "applied", "")

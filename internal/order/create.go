@@ -121,35 +121,6 @@ func orEmpty(raw json.RawMessage) json.RawMessage {
 	return raw
 }
 
-// RaiseAttention says why a person is needed; an order that waits for one
-// already keeps its first reason.
-func RaiseAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {
-	_, err := tx.Exec(ctx, `UPDATE orders SET attention = coalesce(attention, $3), updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, orderID, reason)
-	if err != nil {
-		return fmt.Errorf("attention for order %s: %w", orderID, err)
-	}
-	return nil
-}
-
-// SetAttention says why a person is needed, in the place of any other reason:
-// for what matters most, its money. What else waits is parked, and listed so.
-func SetAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {
-	_, err := tx.Exec(ctx, `UPDATE orders SET attention = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, orderID, reason)
-	if err != nil {
-		return fmt.Errorf("attention for order %s: %w", orderID, err)
-	}
-	return nil
-}
-
-// LowerAttention takes a reason for a person back that is over.
-func LowerAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {
-	_, err := tx.Exec(ctx, `UPDATE orders SET attention = NULL, updated_at = now() WHERE tenant = $1 AND id = $2 AND attention = $3`, tenant, orderID, reason)
-	if err != nil {
-		return fmt.Errorf("attention of order %s: %w", orderID, err)
-	}
-	return nil
-}
-
 // Freeze keeps the parcels of an order that have not left. One that is frozen
 // already keeps its first reason.
 func Freeze(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {

@@ -118,12 +118,13 @@ func (s *Summary) fields() []any {
 }
 
 // ForBuyers leaves out what is meant for staff: what a payment costs the shop,
-// and how its provider rates the buyer.
+// how its provider rates the buyer, and what people wrote about the order.
 func (r Resource) ForBuyers() Resource {
 	r.Payments = slices.Clone(r.Payments)
 	for i := range r.Payments {
 		r.Payments[i].Fee, r.Payments[i].Risk = 0, ""
 	}
+	r.Timeline = unsigned(r.Timeline)
 	return r
 }
 

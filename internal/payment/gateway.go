@@ -223,6 +223,8 @@ type Intent struct {
 
 // Attempt names a payment that was begun.
 type Attempt struct {
+	// PaymentID is our reference at the provider. Several approvals under one
+	// reference share it and differ by CaptureRef.
 	PaymentID string
 	// Reference is the provider's name for it (Webpay's token, Stripe's
 	// session id); empty when Begin's answer never arrived.
@@ -239,6 +241,11 @@ type Attempt struct {
 	// in minor units; zero: nothing. A provider whose status does not tell (Webpay)
 	// is read with it.
 	CaptureAmount int64
+	// Hint is the provider's name for the payment as a notification has it that
+	// may be anybody's: a lead, not proof. Lookup may follow it where the provider
+	// does not find the payment by our reference yet, and believes what it finds
+	// only if that bears our reference.
+	Hint string
 }
 
 // Outcome is what is known of an effect.
@@ -303,6 +310,11 @@ type Answer struct {
 	// the link dies by the provider's rule.
 	Redirect  *Redirect `json:"redirect,omitempty"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
+
+	// Others are further approvals that the provider has under the same reference
+	// (a page that was paid twice), beside the one that this answer is about:
+	// each is money of its own, told apart by its CaptureRef, and has no Others.
+	Others []Answer `json:"others,omitempty"`
 }
 
 // Redirect is where a storefront sends the buyer.

@@ -88,13 +88,19 @@ type Payment struct {
 	VoidTriedAt      *time.Time
 	Applied          bool
 	NotAppliedReason string
-	CreatedAt        time.Time
-	UpdatedAt        time.Time
+	// UnderPayment is set on an approval that nobody began: the provider has it
+	// under the reference of that payment, which it has approved as well.
+	UnderPayment string
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
 }
 
 // At names the attempt for its gateway.
 func (p Payment) At() Attempt {
 	a := Attempt{PaymentID: p.ID, Reference: p.Reference, CaptureRef: p.CaptureRef, Amount: p.Amount, Currency: p.Currency, BegunAt: p.CreatedAt, ByToken: p.ByToken}
+	if p.UnderPayment != "" {
+		a.PaymentID = p.UnderPayment
+	}
 	if p.BegunAt != nil {
 		a.BegunAt = *p.BegunAt
 	}
@@ -107,7 +113,7 @@ func (p Payment) At() Attempt {
 const columns = `id, coalesce(checkout_id,''), coalesce(order_id,''), attempt, gateway, method, amount, currency, status, return_url, account, live_mode,
   reference, capture_ref, redirect, expires_at, payable_until, closed, begin_tried_at, settle_tried_at, close_tried_at, begun_at, code, message, review,
   captured_amount, refunded_amount, refunded_elsewhere, by_token, fee_amount, risk, capture_until,
-  coalesce(capture_amount, 0), coalesce(void_reason, ''), capture_tried_at, void_tried_at, applied, coalesce(not_applied_reason,''), created_at, updated_at`
+  coalesce(capture_amount, 0), coalesce(void_reason, ''), capture_tried_at, void_tried_at, applied, coalesce(not_applied_reason,''), coalesce(under_payment,''), created_at, updated_at`
 
 func scan(row pgx.CollectableRow) (Payment, error) {
 	var p Payment
@@ -115,7 +121,7 @@ func scan(row pgx.CollectableRow) (Payment, error) {
 	err := row.Scan(&p.ID, &p.CheckoutID, &p.OrderID, &p.Attempt, &p.Gateway, &p.Method, &p.Amount, &p.Currency, &p.Status, &p.ReturnURL, &p.Account, &p.LiveMode,
 		&p.Reference, &p.CaptureRef, &redirect, &p.ExpiresAt, &p.PayableUntil, &p.Closed, &p.BeginTriedAt, &p.SettleTriedAt, &p.CloseTriedAt, &p.BegunAt, &p.Code, &p.Message, &p.Review,
 		&p.Captured, &p.Refunded, &p.RefundedElsewhere, &p.ByToken, &p.Fee, &p.Risk, &p.CaptureUntil,
-		&p.CaptureAmount, &p.VoidReason, &p.CaptureTriedAt, &p.VoidTriedAt, &p.Applied, &p.NotAppliedReason, &p.CreatedAt, &p.UpdatedAt)
+		&p.CaptureAmount, &p.VoidReason, &p.CaptureTriedAt, &p.VoidTriedAt, &p.Applied, &p.NotAppliedReason, &p.UnderPayment, &p.CreatedAt, &p.UpdatedAt)
 	if err == nil && redirect != nil {
 		err = json.Unmarshal(redirect, &p.Redirect)
 	}
@@ -415,7 +421,7 @@ func clip(s string, n int) string {
 // nothing. Money that arrives elsewhere, or another sum, does not pay an order.
 func Mismatch(p Payment, a Answer) string {
 	switch {
-	case a.PaymentID != "" && a.PaymentID != p.ID:
+	case a.PaymentID != "" && a.PaymentID != p.At().PaymentID:
 		return "reference"
 	case a.Amount != p.Amount:
 		return "amount"

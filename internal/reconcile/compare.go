@@ -333,11 +333,22 @@ func (m *matcher) charges() []Item {
 		}
 		for _, l := range further {
 			if l.moved() {
-				items = append(items, Item{Kind: l.Kind, Line: l, PaymentID: c.PaymentID, Result: MissingHere, Resolution: Raised, Note: "a second charge for a payment that has one"})
+				items = append(items, second(c, l))
 			}
 		}
 	}
 	return items
+}
+
+// second is a further charge of a payment that has one. Where the provider tells
+// the two apart by name, an answer to a question names both: the second is then
+// recorded as a payment of its own, and given back.
+func second(c *Charge, l *Line) Item {
+	i := Item{Kind: l.Kind, Line: l, PaymentID: c.PaymentID, Result: MissingHere, Resolution: Raised, Note: "a second charge for a payment that has one"}
+	if c.Captured && c.CaptureRef != "" && l.CaptureRef != "" && l.CaptureRef != c.CaptureRef {
+		i.Resolution, i.Repair, i.Note = Repaired, AskPayment, "a second approval under the same reference; the provider is asked, and it is recorded and given back"
+	}
+	return i
 }
 
 // pick finds the line that is our payment's own among those that name it.
@@ -347,10 +358,12 @@ func pick(lines []*Line, c Charge) (first *Line, further []*Line) {
 	}
 	lines = slices.Clone(lines)
 	slices.SortStableFunc(lines, func(a, b *Line) int {
-		return cmp.Or(byTruth(!a.moved(), !b.moved()), byTruth(!sameMoney(a, c), !sameMoney(b, c)), a.At.Compare(b.At), strings.Compare(a.Key, b.Key))
+		return cmp.Or(byTruth(!a.moved(), !b.moved()), byTruth(!sameName(a, c), !sameName(b, c)), byTruth(!sameMoney(a, c), !sameMoney(b, c)), a.At.Compare(b.At), strings.Compare(a.Key, b.Key))
 	})
 	return lines[0], lines[1:]
 }
+
+func sameName(l *Line, c Charge) bool { return c.CaptureRef != "" && l.CaptureRef == c.CaptureRef }
 
 func sameMoney(l *Line, c Charge) bool { return l.Amount == c.Amount && l.Currency == c.Currency }
 

@@ -199,17 +199,49 @@ func TestCompare_WhatNeverWasMoneyHasNoItem(t *testing.T) {
 	})))
 }
 
-func TestCompare_SecondChargeOfAPaymentIsRaised(t *testing.T) {
+func TestCompare_SecondChargeOfAPaymentIsAskedForByNameElseRaised(t *testing.T) {
 	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(l *Line)
+		to     Resolution
+		repair Repair
+	}{
+		"it has a name of its own": {func(l *Line) { l.CaptureRef = "another" }, Repaired, AskPayment},
+		"it has none":              {func(l *Line) { l.CaptureRef = "" }, Raised, NoRepair},
+		"it has the same name":     {func(*Line) {}, Raised, NoRepair},
+	} {
+		items := Compare(books(func(b *Books) {
+			b.Charges = []Charge{paid("P", 1000)}
+			b.Lines = []Line{charged("P", 1000), charged("P", 1000, func(l *Line) { l.Key, l.At = "zz", noon.Add(time.Minute); c.change(l) }), charged("P", 1000, func(l *Line) { l.Key, l.Outcome = "tried", payment.OutcomeDeclined })}
+		}))
+		require.Len(t, items, 2, name)
+		require.Equal(t, Matched, items[0].Result, name)
+		require.Equal(t, "cap-P", items[0].Line.Key, name)
+		require.Equal(t, MissingHere, items[1].Result, name)
+		require.Equal(t, c.to, items[1].Resolution, name)
+		require.Equal(t, c.repair, items[1].Repair, name)
+		require.Equal(t, "P", items[1].PaymentID, name)
+	}
+}
+
+func TestCompare_ChargesUnderOneReferenceAreToldApartByTheirNames(t *testing.T) {
+	t.Parallel()
+	under := func(l *Line) { l.PaymentID = "P" } // the provider knows no other id of ours
 	items := Compare(books(func(b *Books) {
-		b.Charges = []Charge{paid("P", 1000)}
-		b.Lines = []Line{charged("P", 1000), charged("P", 1000, func(l *Line) { l.Key, l.CaptureRef = "another", "another" }), charged("P", 1000, func(l *Line) { l.Key, l.Outcome = "tried", payment.OutcomeDeclined })}
+		b.Charges = []Charge{paid("P", 1000), paid("Q", 1000, func(c *Charge) { c.Reference, c.Status = c.CaptureRef, payment.StatusRefunded })}
+		b.Refunds = []Refund{back("R", "Q", 1000)}
+		b.Lines = []Line{charged("Q", 1000, under, func(l *Line) { l.At = noon.Add(-time.Second) }), charged("P", 1000), given("R", "P", 1000, func(l *Line) { l.CaptureRef = "cap-Q" })}
 	}))
-	require.Len(t, items, 2)
-	require.Equal(t, Matched, items[0].Result)
-	require.Equal(t, MissingHere, items[1].Result)
-	require.Equal(t, Raised, items[1].Resolution)
-	require.Equal(t, "P", items[1].PaymentID)
+	require.Len(t, items, 3)
+	for _, i := range items {
+		require.Equal(t, Matched, i.Result)
+		if i.Charge != nil {
+			require.Equal(t, i.Charge.CaptureRef, i.Line.CaptureRef)
+		} else {
+			require.Equal(t, "Q", i.PaymentID)
+		}
+	}
+	require.Equal(t, int64(0), Totals(items)[0].Difference)
 }
 
 func TestCompare_DayOfThePairIsTheProviders(t *testing.T) {

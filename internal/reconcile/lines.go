@@ -120,7 +120,7 @@ func loadBooks(ctx context.Context, tx pgx.Tx, r Row) (b Books, err error) {
 	  SELECT array_agg(DISTINCT id) FROM (
 	    SELECT payment_id AS id FROM line WHERE payment_id <> ''
 	    UNION ALL SELECT p.id FROM line l JOIN payments p ON p.tenant = $1 AND p.gateway = $2 AND p.reference = l.reference AND p.reference <> '' WHERE l.payment_id = ''
-	    UNION ALL SELECT p.id FROM line l JOIN payments p ON p.tenant = $1 AND p.gateway = $2 AND p.capture_ref = l.capture_ref AND p.capture_ref <> '' WHERE l.payment_id = ''
+	    UNION ALL SELECT p.id FROM line l JOIN payments p ON p.tenant = $1 AND p.gateway = $2 AND p.capture_ref = l.capture_ref AND p.capture_ref <> ''
 	    UNION ALL SELECT c.payment_id FROM captures c WHERE c.tenant = $1 AND c.captured_at >= $3 AND c.captured_at < $4
 	    UNION ALL SELECT p.id FROM payments p WHERE p.tenant = $1 AND p.gateway = $2 AND p.begun_at >= $3 AND p.begun_at < $4
 	    UNION ALL SELECT payment_id FROM refunds WHERE tenant = $1 AND settled_at >= $3 AND settled_at < $4

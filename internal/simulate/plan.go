@@ -42,6 +42,10 @@ const tokenGateway = "mercadopago"
 
 var disputable = []string{"stripe", tokenGateway}
 
+// tellsOfPanels are gateways that can be asked what was given back in their
+// panel; Flow's API says nothing of it.
+var tellsOfPanels = []string{"transbank", "stripe", tokenGateway, "khipu"}
+
 // trait is what is fixed of a kind: how many of a hundred buyers are like that,
 // and for how long their stock is held. Those who do not pay get little time,
 // so that a run ends soon; those who pay get enough for a stack that is killed
@@ -78,7 +82,7 @@ var traits = []trait{
 	{GetsAllBack, 5, 90, nil},
 	{GetsAUnitBack, 5, 90, nil},
 	{AsksTwice, 4, 90, nil},
-	{RefundedByPanel, 4, 90, nil},
+	{RefundedByPanel, 4, 90, tellsOfPanels},
 	{Disputes, 4, 90, disputable},
 }
 

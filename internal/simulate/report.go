@@ -34,7 +34,9 @@ type Report struct {
 	// Never lists kinds that never occurred.
 	Never Never `json:"never_occurred"`
 	// PaidTwice counts buyers of whom providers took money twice.
-	PaidTwice   int          `json:"charged_twice_and_refunded"`
+	PaidTwice int `json:"charged_twice_and_refunded"`
+	// InDoubt counts refunds whose provider cannot be asked what became of them.
+	InDoubt     int          `json:"refunds_in_doubt"`
 	Differences []Difference `json:"differences"`
 	// Books is how ours compared with the providers' at the end.
 	Books []Books `json:"books"`
@@ -91,6 +93,11 @@ func (r *run) report(e evidence, faults map[string]int) Report {
 		o.Buyers++
 		o.Ends[rec.end()]++
 		occurred[rec.Buyer.Kind] = occurred[rec.Buyer.Kind] || rec.Occurred
+		for _, asked := range rec.Refunds {
+			if asked.InDoubt {
+				out.InDoubt++
+			}
+		}
 		if e.chargedTwice(rec) {
 			out.PaidTwice++
 		}
@@ -163,6 +170,9 @@ func (r Report) WriteText(w io.Writer) error {
 	}
 	fmt.Fprintf(&b, "\nPOST /v1/checkouts: p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, max %.0f ms (%d answers; %s)\n", r.Latency.P50, r.Latency.P95, r.Latency.P99, r.Latency.Max, r.Latency.Count, counts(r.Answers))
 	fmt.Fprintf(&b, "Charged twice by providers: %d\n", r.PaidTwice)
+	if r.InDoubt > 0 {
+		fmt.Fprintf(&b, "Refunds that wait for a look at the provider's panel: %d\n", r.InDoubt)
+	}
 	if r.Faults != NoFaults {
 		fmt.Fprintf(&b, "Faults that occurred: %s\n", counts(r.FaultsSeen))
 	}

@@ -134,6 +134,17 @@ func TestDifferences_EachIsNamed(t *testing.T) {
 	}
 }
 
+func TestDifferences_ARefundInDoubtMayHaveBeenMadeOrNot(t *testing.T) {
+	t.Parallel()
+	e, r := bought()
+	r.Refunds = []AskedRefund{{ID: "r1", Amount: 100, Status: "pending", InDoubt: true}}
+	require.Empty(t, e.differences())
+	e.ledger.refunds["p1"] = []entry{{Amount: 100}}
+	require.Empty(t, e.differences())
+	e.ledger.refunds["p1"] = []entry{{Amount: 100}, {Amount: 100}}
+	require.NotEmpty(t, e.differences(), "twice is once too often")
+}
+
 func TestDifferences_WhoeverCancelsOrPaysLateHasNoRightToTheOrder(t *testing.T) {
 	t.Parallel()
 	e, r := bought()

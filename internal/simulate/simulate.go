@@ -288,9 +288,6 @@ func (r *run) look(ctx context.Context, rec *Record) (done bool, err error) {
 	if !c.ended() {
 		return false, nil
 	}
-	if final, err := r.refunds(ctx, rec); err != nil || !final {
-		return false, err
-	}
 	if c.Status != "paid" {
 		return true, nil
 	}
@@ -305,5 +302,5 @@ func (r *run) look(ctx context.Context, rec *Record) (done bool, err error) {
 		}
 		rec.order = &o
 	}
-	return true, nil
+	return r.refunds(ctx, rec)
 }

@@ -112,7 +112,7 @@ SELECT k.kind, k.of, k.workflow_id, k.subject,
           (SELECT number FROM holds h JOIN checkouts c ON c.tenant = h.tenant AND c.id = h.checkout_id WHERE h.tenant = $1 AND h.id = k.subject))),
        k.reason, k.why, k.since, k.tried,
        ARRAY(SELECT DISTINCT v FROM parked p, unnest(p.verbs) v WHERE p.tenant = $1 AND p.workflow_id = k.workflow_id AND p.resolved_at IS NULL AND (k.kind <> 'parked' OR p.step = k.of) ORDER BY v)
-         || CASE WHEN EXISTS (SELECT FROM run_problems r WHERE r.tenant = $1 AND r.workflow_id = k.workflow_id) THEN ARRAY['restart'] ELSE '{}' END || CASE WHEN k.kind = 'difference' THEN ARRAY['resolve'] ELSE '{}' END,
+         || CASE WHEN EXISTS (SELECT FROM run_problems r WHERE r.tenant = $1 AND r.workflow_id = k.workflow_id) THEN ARRAY['restart'] ELSE '{}' END || CASE WHEN k.kind = 'difference' THEN ARRAY['resolve'] ELSE '{}' END || CASE WHEN k.kind = 'attention' AND k.reason NOT IN ('disputed','short_stock') THEN ARRAY['clear'] ELSE '{}' END,
        k.due_at, k.key
   FROM keyed k WHERE ($2::timestamptz IS NULL OR (k.since, k.key) < ($2, $3))
  ORDER BY k.since DESC, k.key DESC LIMIT $4`

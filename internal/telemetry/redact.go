@@ -150,9 +150,16 @@ var scrubbers = []struct {
 	{"@", regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+`), redacted},
 	{"earer", regexp.MustCompile(`(?i)\bbearer\s+\S+`), "Bearer " + redacted},
 	{"_", regexp.MustCompile(`\b(?:(?:sk|rk|pk)_(?:live|test)|whsec)_[A-Za-z0-9_-]+`), redacted},
+	// A RUT, and a phone number in its international form.
+	{"-", regexp.MustCompile(`\b\d{1,2}\.?\d{3}\.?\d{3}-[\dkK]\b`), redacted},
+	{"+", regexp.MustCompile(`\+\d[\d ()-]{7,}\d`), redacted},
 	// Mercado Pago's access tokens.
 	{"-", regexp.MustCompile(`\b(?:APP_USR|TEST)-\d{6,}[A-Za-z0-9_-]*`), redacted},
 }
+
+// Scrub takes out of a text of others what must not be kept: addresses, RUTs
+// and phone numbers of people, credentials.
+func Scrub(s string) string { return scrub(s) }
 
 func scrub(s string) string {
 	for _, sc := range scrubbers {

@@ -6,8 +6,8 @@
 // A page is a "preference". Every card that the buyer tries on it is a payment
 // of its own, found by external_reference, which is our payment's id; so one
 // attempt of ours can have several payments there, and in the worst case two
-// that are approved: Lookup then answers the first and says
-// CodeDuplicateApproval, and Transactions lists both.
+// that are approved: Lookup then answers the one that is known, else the first,
+// with the rest in Answer.Others, and Transactions lists them all.
 //
 // The SDK builds the requests; what it hides (host, idempotency key, retries,
 // capture:false) is decided by the requester in transport.go.
@@ -39,10 +39,6 @@ import (
 const (
 	CodeUnreadable = "unreadable_answer"
 	CodeNoAnswer   = "no_answer"
-	// CodeDuplicateApproval stands in the answer of an approved attempt when
-	// another payment under the same reference is approved as well. The message
-	// names its id. That money is in no answer: it has to be given back.
-	CodeDuplicateApproval = "duplicate_approval"
 	// CodeNeedsToken: with capture "manual" only card tokens can be charged,
 	// because Checkout Pro always captures.
 	CodeNeedsToken = "manual_capture_needs_token"
@@ -337,13 +333,15 @@ func (g *Gateway) Settle(ctx context.Context, at payment.Attempt, ret payment.Re
 	if a, asked := before.Answer(); asked && a.Outcome == payment.OutcomeApproved {
 		return a, nil
 	}
-	return g.ask(ctx, at, ret.Token)
+	return g.ask(ctx, at, ret.Token, at.Hint)
 }
 
 // Lookup asks for the payments of an attempt: the one that is known by its id
 // (GET /v1/payments/{id}), and of a page all with our reference (GET
 // /v1/payments/search, which reaches back twelve months). An approval outweighs
-// everything else; of two the one that the attempt knows, else the first.
+// everything else; of two the one that the attempt knows, else the first, and the
+// others beside it. What the search's index does not have yet is found by the
+// attempt's hint, which counts only if its external_reference is ours.
 //
 // Without a preference's id (Begin's answer was lost) it says CodeNoSuchAttempt
 // and Closed: the page's address was in that answer, so nobody can pay there.
@@ -353,19 +351,20 @@ func (g *Gateway) Settle(ctx context.Context, at payment.Attempt, ret payment.Re
 // A payment that was given back in full is OutcomeApproved with Refunded equal
 // to Amount: it must not count as paid.
 func (g *Gateway) Lookup(ctx context.Context, at payment.Attempt) (payment.Looked, error) {
-	a, err := g.ask(ctx, at, "")
+	a, err := g.ask(ctx, at, at.Hint)
 	if err != nil {
 		return payment.Untried, err
 	}
 	return payment.Asked(a), nil
 }
 
-// ask is Lookup with a payment's id that somebody unproven has named.
-func (g *Gateway) ask(ctx context.Context, at payment.Attempt, hint string) (payment.Answer, error) {
-	if neverOpened(at) {
+// ask is Lookup with payments' ids that somebody unproven has named.
+func (g *Gateway) ask(ctx context.Context, at payment.Attempt, hints ...string) (payment.Answer, error) {
+	hints = leads(hints...)
+	if neverOpened(at) && len(hints) == 0 {
 		return nothing(at, "the page's address was never received, so nobody can pay there"), nil
 	}
-	found, err := g.find(ctx, at, hint)
+	found, err := g.find(ctx, at, hints)
 	if err != nil {
 		return payment.Answer{}, err
 	}
@@ -379,8 +378,8 @@ func (g *Gateway) ask(ctx context.Context, at payment.Attempt, hint string) (pay
 		switch {
 		case a.Outcome == payment.OutcomeApproved:
 			g.detailDispute(ctx, best, &a)
-			duplicates(&a, found)
-			return a, nil
+			a.Others, err = g.others(ctx, found[1:])
+			return a, err
 		case !isPage(at) || a.Outcome != payment.OutcomeDeclined:
 			return a, nil
 		}
@@ -389,7 +388,7 @@ func (g *Gateway) ask(ctx context.Context, at payment.Attempt, hint string) (pay
 }
 
 // find lists the payments of an attempt, the one that counts first.
-func (g *Gateway) find(ctx context.Context, at payment.Attempt, hint string) ([]charge, error) {
+func (g *Gateway) find(ctx context.Context, at payment.Attempt, hints []string) ([]charge, error) {
 	var found []charge
 	known := firstOf(at.CaptureRef, at.Reference)
 	if isCharge(known) {
@@ -411,66 +410,93 @@ func (g *Gateway) find(ctx context.Context, at payment.Attempt, hint string) ([]
 			found = append(found, row)
 		}
 	}
+	for _, hint := range hints {
+		if found, err = g.follow(ctx, at, found, known, hint); err != nil {
+			return nil, err
+		}
+	}
+	inOrder(found, known)
+	// A search answers from an index: what counts is read by its id.
+	if len(found) > 0 && found[0].paid() && string(found[0].ID) != known {
+		c, v := g.get(ctx, string(found[0].ID))
+		if !v.answered {
+			return nil, v.failure()
+		}
+		found[0] = c
+	}
+	return found, nil
+}
+
+// inOrder sorts the payments of an attempt, the one that counts first: once one
+// is known as the attempt's money it stays that, whatever became of it since.
+func inOrder(found []charge, known string) {
+	rank := func(c charge) int {
+		if string(c.ID) == known && c.paid() {
+			return 5
+		}
+		return c.rank()
+	}
 	slices.SortStableFunc(found, func(x, y charge) int {
 		switch {
-		case x.rank() != y.rank():
-			return y.rank() - x.rank()
-		case string(x.ID) == known || string(y.ID) == known:
-			if string(x.ID) == known {
-				return -1
-			}
-			return 1
+		case rank(x) != rank(y):
+			return rank(y) - rank(x)
 		case x.paid():
 			return x.Approved.Compare(y.Approved.Time) // the first approval
 		default:
 			return y.Created.Compare(x.Created.Time) // the last try
 		}
 	})
-	return g.refreshed(ctx, at, found, known, hint)
 }
 
-// refreshed reads the payment that counts by its id, because a search answers
-// from an index; and the one that the buyer's return names, when the search
-// knows of no approval.
-func (g *Gateway) refreshed(ctx context.Context, at payment.Attempt, found []charge, known, hint string) ([]charge, error) {
-	if len(found) > 0 && found[0].paid() {
-		if string(found[0].ID) == known {
-			return found, nil
+// leads are those of some hints that can be the id of a payment, each once.
+func leads(hints ...string) []string {
+	var out []string
+	for _, h := range hints {
+		if isCharge(h) && !slices.Contains(out, h) {
+			out = append(out, h)
 		}
-		c, v := g.get(ctx, string(found[0].ID))
-		if !v.answered {
-			return nil, v.failure()
-		}
-		found[0] = c
-		return found, nil
 	}
-	if !isCharge(hint) || hint == known {
+	return out
+}
+
+// follow adds the payment that a hint names, if it is one of the attempt's. A
+// hint that names nothing, or what is not ours, is nobody's: it is left alone.
+func (g *Gateway) follow(ctx context.Context, at payment.Attempt, found []charge, known, hint string) ([]charge, error) {
+	same := func(x charge) bool { return string(x.ID) == hint }
+	if hint == known || slices.ContainsFunc(found, func(x charge) bool { return same(x) && x.paid() }) {
 		return found, nil
 	}
 	c, v := g.get(ctx, hint)
 	switch {
-	case v.status == http.StatusNotFound:
-		return found, nil // the browser brought a number that is nobody's
+	case v.status == http.StatusNotFound, v.status == http.StatusBadRequest, v.status == http.StatusForbidden:
+		return found, nil
 	case !v.answered:
 		return nil, v.failure()
-	case c.ExternalReference != at.PaymentID:
+	case string(c.ID) != hint || c.ExternalReference != at.PaymentID:
 		return found, nil
 	}
-	found = slices.DeleteFunc(found, func(x charge) bool { return x.ID == c.ID })
-	return slices.Insert(found, 0, c), nil
+	return append(slices.DeleteFunc(found, same), c), nil
 }
 
-// duplicates flags an approval that is not the only one.
-func duplicates(a *payment.Answer, found []charge) {
-	var others []string
-	for _, c := range found[1:] {
-		if c.paid() && c.Status != refunded && string(c.ID) != a.CaptureRef {
-			others = append(others, string(c.ID))
+// others are the further approvals of an attempt, each read by its id.
+func (g *Gateway) others(ctx context.Context, found []charge) ([]payment.Answer, error) {
+	var others []payment.Answer
+	for _, indexed := range found {
+		if !indexed.paid() {
+			continue
 		}
+		c, v := g.get(ctx, string(indexed.ID))
+		if !v.answered {
+			return nil, v.failure()
+		}
+		a := c.answer(payment.Attempt{})
+		if a.Outcome != payment.OutcomeApproved {
+			continue
+		}
+		g.detailDispute(ctx, c, &a)
+		others = append(others, a)
 	}
-	if len(others) > 0 {
-		a.Code, a.Message = CodeDuplicateApproval, "approved under the same reference: "+strings.Join(others, ", ")
-	}
+	return others, nil
 }
 
 // pageState answers for a page on which nothing is approved or under way.
@@ -567,7 +593,7 @@ func (g *Gateway) Close(ctx context.Context, at payment.Attempt, before payment.
 		return a, nil
 	}
 	if neverOpened(at) {
-		return g.ask(ctx, at, "")
+		return g.ask(ctx, at, at.Hint)
 	}
 	done := false // something has been changed: from here on no error says that nothing was
 	if isPage(at) {
@@ -582,7 +608,7 @@ func (g *Gateway) Close(ctx context.Context, at payment.Attempt, before payment.
 			return v.unknown(named(at)), nil
 		}
 	}
-	found, err := g.find(ctx, at, "")
+	found, err := g.find(ctx, at, leads(at.Hint))
 	if err != nil {
 		return doubt(at, done, err)
 	}
@@ -600,7 +626,7 @@ func (g *Gateway) Close(ctx context.Context, at payment.Attempt, before payment.
 			return v.unknown(named(at)), nil
 		}
 	}
-	a, err = g.ask(ctx, at, "")
+	a, err = g.ask(ctx, at, at.Hint)
 	switch {
 	case err != nil:
 		return doubt(at, done, err)
@@ -722,7 +748,7 @@ func (g *Gateway) held(ctx context.Context, at payment.Attempt, before payment.L
 	a, asked := before.Answer()
 	if !asked {
 		var err error
-		if a, err = g.ask(ctx, at, ""); err != nil {
+		if a, err = g.ask(ctx, at, at.Hint); err != nil {
 			return payment.Answer{}, false, err
 		}
 	}

@@ -411,43 +411,171 @@ func (w *world) lookup(at payment.Attempt) payment.Answer {
 	return a
 }
 
-func TestLookup_ASecondApprovalUnderOneReferenceIsFlaggedAndListed(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, mercadopago.Config{})
+// paidTwice begins an attempt whose page takes two payments.
+func (w *world) paidTwice() (in payment.Intent, at payment.Attempt, first, second string) {
+	w.t.Helper()
 	w.must(http.MethodPut, "/config/mercadopago", `{"payable_again":true}`)
-	in := w.intent()
-	at := w.begin(in)
+	in = w.intent()
+	at = w.begin(in)
 	w.must(http.MethodPost, "/buyer/"+at.PaymentID+"/decline", "")
 	w.must(http.MethodPost, "/buyer/"+at.PaymentID+"/approve", "")
-	first := w.lookup(at)
-	require.Equal(t, payment.OutcomeApproved, first.Outcome, "an approval outweighs a rejection")
-	require.Empty(t, first.Code)
+	a := w.lookup(at)
+	require.Equal(w.t, payment.OutcomeApproved, a.Outcome, "an approval outweighs a rejection")
+	require.Empty(w.t, a.Others)
 	w.must(http.MethodPost, "/buyer/"+at.PaymentID+"/approve", "")
+	page, err := w.g.Transactions(w.t.Context(), payment.StatementQuery{From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Hour)})
+	require.NoError(w.t, err)
+	require.Len(w.t, page.Transactions, 2)
+	require.Equal(w.t, a.CaptureRef, page.Transactions[0].CaptureRef)
+	return in, at, a.CaptureRef, page.Transactions[1].CaptureRef
+}
 
-	for _, known := range []string{"", first.CaptureRef} {
+func TestLookup_EveryFurtherApprovalUnderOneReferenceIsAnAnswerBesideTheOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mercadopago.Config{})
+	in, at, first, second := w.paidTwice()
+	for known, one := range map[string]string{"": first, first: first, second: second} {
 		at.CaptureRef = known
 		a := w.lookup(at)
 		require.Equal(t, payment.OutcomeApproved, a.Outcome)
-		require.Equal(t, first.CaptureRef, a.CaptureRef, "the first stays the one")
-		require.Equal(t, in.Amount, a.Amount)
-		require.Equal(t, mercadopago.CodeDuplicateApproval, a.Code)
-		require.NotEmpty(t, a.Message)
+		require.Equal(t, one, a.CaptureRef, "the known one, else the first")
+		require.Empty(t, a.Code)
+		require.Len(t, a.Others, 1)
+		other := a.Others[0]
+		require.Equal(t, map[string]string{first: second, second: first}[one], other.CaptureRef)
+		require.Equal(t, payment.OutcomeApproved, other.Outcome)
+		require.True(t, other.Captured)
+		require.Equal(t, in.Amount, other.Amount)
+		require.Equal(t, in.PaymentID, other.PaymentID)
+		require.Equal(t, other.CaptureRef, other.Reference)
+		require.NotZero(t, other.Fee)
+		require.Empty(t, other.Others)
 	}
-	page, err := w.g.Transactions(t.Context(), payment.StatementQuery{From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Hour)})
-	require.NoError(t, err)
-	require.Len(t, page.Transactions, 2)
-	other := page.Transactions[1].CaptureRef
-	require.NotEqual(t, page.Transactions[0].CaptureRef, other)
+}
 
-	// The duplicate can be given back by its own id.
-	refund := payment.RefundIntent{RefundID: id.New(), Attempt: payment.Attempt{PaymentID: at.PaymentID, CaptureRef: other}, Amount: in.Amount, Currency: money.CLP}
-	back, err := w.g.Refund(t.Context(), refund, payment.UntriedRefund)
+func TestLookup_AFurtherApprovalIsFoundAndGivenBackUnderItsOwnName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mercadopago.Config{})
+	in, at, first, second := w.paidTwice()
+	further := payment.Attempt{PaymentID: at.PaymentID, Reference: second, CaptureRef: second, Amount: in.Amount, Currency: money.CLP}
+	a := w.lookup(further)
+	require.Equal(t, second, a.CaptureRef)
+	require.Equal(t, in.PaymentID, a.PaymentID)
+	require.Empty(t, a.Others, "it is asked for by its own name")
+
+	refund := payment.RefundIntent{RefundID: id.New(), Attempt: further, Amount: in.Amount, Currency: money.CLP}
+	looked, err := w.g.LookupRefund(t.Context(), refund)
+	require.NoError(t, err)
+	none, _ := looked.Answer()
+	require.Equal(t, payment.CodeNoSuchRefund, none.Code)
+	back, err := w.g.Refund(t.Context(), refund, looked)
 	require.NoError(t, err)
 	require.Equal(t, payment.OutcomeApproved, back.Outcome)
-	at.CaptureRef = first.CaptureRef
-	a := w.lookup(at)
-	require.Empty(t, a.Code, "what was given back is no duplicate any more")
+	looked, err = w.g.LookupRefund(t.Context(), refund)
+	require.NoError(t, err)
+	made, _ := looked.Answer()
+	require.Equal(t, back.Reference, made.Reference)
+
+	at.CaptureRef = first
+	a = w.lookup(at)
+	require.Equal(t, first, a.CaptureRef)
 	require.Zero(t, a.Refunded)
+	require.Len(t, a.Others, 1)
+	require.Equal(t, in.Amount, a.Others[0].Refunded, "it stays told, with what became of it")
+	at.CaptureRef = second
+	require.Equal(t, second, w.lookup(at).CaptureRef, "what is known as the attempt's money stays it, also when it has gone back")
+}
+
+// listed is a provider whose search knows what it is told, and whose payments
+// are found by their ids.
+func listed(t *testing.T, in payment.Intent, search string, charges map[string]string) (*provider, *mercadopago.Gateway, payment.Attempt) {
+	t.Helper()
+	p := newProvider(t)
+	p.on("GET /v1/payments/search", 200, search)
+	p.on("GET /checkout/preferences/335829814-aa", 200, preferenceAnswer)
+	for name, body := range charges {
+		p.on("GET /v1/payments/"+name, 200, body)
+	}
+	return p, gateway(t, mercadopago.Config{BaseURL: p.url}), payment.Attempt{PaymentID: in.PaymentID, Reference: "335829814-aa", Amount: in.Amount, Currency: in.Currency}
+}
+
+const nothingFound = `{"paging":{"total":0,"limit":50,"offset":0},"results":[]}`
+
+func TestLookup_AHintFindsWhatTheSearchDoesNotHaveYet(t *testing.T) {
+	t.Parallel()
+	in := intent()
+	_, g, at := listed(t, in, nothingFound, map[string]string{"7": fmt.Sprintf(approvedAnswer, in.PaymentID)})
+	lookup := func(at payment.Attempt) payment.Answer {
+		looked, err := g.Lookup(t.Context(), at)
+		require.NoError(t, err)
+		a, _ := looked.Answer()
+		return a
+	}
+	require.Equal(t, payment.OutcomePending, lookup(at).Outcome)
+	at.Hint = "7"
+	a := lookup(at)
+	require.Equal(t, payment.OutcomeApproved, a.Outcome)
+	require.Equal(t, "7", a.CaptureRef)
+	require.Equal(t, at.Reference, a.Reference)
+
+	at.Reference = "" // Begin's answer was lost, and somebody has paid all the same
+	require.Equal(t, "7", lookup(at).CaptureRef)
+}
+
+func TestLookup_AHintThatNamesAnothersPaymentChangesNothing(t *testing.T) {
+	t.Parallel()
+	for name, hint := range map[string]struct {
+		id     string
+		status int
+		body   string
+	}{
+		"another order of the shop":     {"7", 200, fmt.Sprintf(approvedAnswer, id.New())},
+		"another shop's":                {"7", 404, `{"message":"Payment not found","error":"not_found","status":404,"cause":[]}`},
+		"another shop's, forbidden":     {"7", 403, `{"message":"forbidden","error":"forbidden","status":403,"cause":[]}`},
+		"not what was asked for":        {"8", 200, fmt.Sprintf(approvedAnswer, "")},
+		"a path":                        {"../checkout/preferences", 200, `{}`},
+		"without any reference at all":  {"7", 200, fmt.Sprintf(approvedAnswer, "")},
+		"a number that is not readable": {"99999999999999999999", 200, `{}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := intent()
+			p, g, at := listed(t, in, nothingFound, nil)
+			p.on("GET /v1/payments/"+hint.id, hint.status, hint.body)
+			at.Hint = hint.id
+			looked, err := g.Lookup(t.Context(), at)
+			require.NoError(t, err)
+			a, _ := looked.Answer()
+			require.Equal(t, payment.OutcomePending, a.Outcome)
+			require.Empty(t, a.CaptureRef)
+			require.Empty(t, a.Others)
+		})
+	}
+}
+
+func TestLookup_AHintBringsTheSecondApprovalBeforeTheSearchDoes(t *testing.T) {
+	t.Parallel()
+	in := intent()
+	one := fmt.Sprintf(approvedAnswer, in.PaymentID)
+	two := strings.Replace(one, `"id":7`, `"id":8,"date_approved":"2030-01-01T00:00:00.000Z"`, 1)
+	_, g, at := listed(t, in, `{"paging":{"total":1,"limit":50,"offset":0},"results":[`+one+`]}`, map[string]string{"7": one, "8": two})
+	at.CaptureRef, at.Hint = "7", "8"
+	looked, err := g.Lookup(t.Context(), at)
+	require.NoError(t, err)
+	a, _ := looked.Answer()
+	require.Equal(t, "7", a.CaptureRef)
+	require.Len(t, a.Others, 1)
+	require.Equal(t, "8", a.Others[0].CaptureRef)
+}
+
+func TestLookup_WithoutAnAnswerAboutAHintNothingIsSaid(t *testing.T) {
+	t.Parallel()
+	in := intent()
+	p, g, at := listed(t, in, nothingFound, nil)
+	p.on("GET /v1/payments/7", 503, `{}`)
+	at.Hint = "7"
+	_, err := g.Lookup(t.Context(), at)
+	requireFailure(t, err, payment.ClassUnavailable, "http_503")
 }
 
 func TestToken_EachCardholderHasItsOutcome(t *testing.T) {

@@ -143,7 +143,7 @@ func (g *Gateway) numberOf(ctx context.Context, at payment.Attempt) (int, error)
 		charged = at.Reference
 	}
 	if charged == "" {
-		a, err := g.ask(ctx, at, "")
+		a, err := g.ask(ctx, at, at.Hint)
 		if err != nil {
 			return 0, err
 		}

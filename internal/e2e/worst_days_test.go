@@ -16,6 +16,9 @@ import (
 	"justlogistics/internal/tenant"
 )
 
+// These take longest, a stack each. Go begins with the parallel tests that it
+// has met last, so the file has the last name of the package.
+
 // badDay is a part of the stack that is killed with -9 at the worst moment.
 type badDay struct {
 	name string

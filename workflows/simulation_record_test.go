@@ -1,0 +1,526 @@
+package workflows_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"justlogistics/internal/checkout"
+	"justlogistics/internal/inbox"
+	"justlogistics/internal/payment"
+)
+
+// order is what people see of a paid order.
+type order struct{ attention, frozen string }
+
+func (o *order) raise(reason string) {
+	if o.attention == "" {
+		o.attention = reason
+	}
+}
+
+func (o *order) freeze(reason string) {
+	if o.frozen == "" {
+		o.frozen = reason
+	}
+}
+
+// over takes a reason back that has ended.
+func (o *order) over(reason string) {
+	if o.frozen == reason {
+		o.frozen = ""
+	}
+	if o.attention == reason {
+		o.attention = ""
+	}
+}
+
+// record is checkout.Record.
+func (d *database) record(n checkout.News) (out checkout.Ruling, err error) {
+	p := d.payment(n.PaymentID)
+	if err := d.move(*p, p, n, &out); err != nil {
+		return checkout.Ruling{}, err
+	}
+	a := n.Answer
+	if a.Outcome != payment.OutcomeUnknown {
+		for _, e := range d.inbox {
+			stays := a.Outcome == payment.OutcomePending && (e.claim == payment.OutcomeApproved || e.kind == inbox.Return && e.ret.Kind == payment.ReturnFinished)
+			if e.paymentID == p.ID && e.status == "pending" && !e.receivedAt.After(n.AskedAt) && !stays {
+				e.status = "ignored"
+				if out.Changed {
+					e.status = "applied"
+				}
+			}
+		}
+	}
+	out.View = d.view()
+	out.Paid = out.View.Status == checkout.Paid
+	return out, nil
+}
+
+// move is what Record does with a payment; before is as it was.
+func (d *database) move(before payment.Payment, p *payment.Payment, n checkout.News, out *checkout.Ruling) error {
+	a, lapse := n.Answer, n.Lapse
+	if lapse == "" {
+		lapse = payment.StatusExpired
+	}
+	if before.Status == payment.StatusAuthorized {
+		a, lapse = onAuthorization(before, n)
+	}
+	to := payment.After(p.Status, a, lapse)
+	if to == payment.StatusPending && p.Closed {
+		to = lapse
+	}
+	closed, money := a.Closed || a.Outcome == payment.OutcomeApproved, payment.NewMoney(before, a)
+	out.Changed = to != p.Status || closed && !p.Closed || money
+	if out.Changed || a.Code != p.Code {
+		d.put(p, a, to, closed)
+	}
+	switch {
+	case !to.Approved():
+		if before.Status == payment.StatusAuthorized && before.Applied && !d.voidedByRefund(p.ID) {
+			reason := payment.ReasonLapsed
+			if before.VoidTriedAt != nil {
+				reason = payment.ReasonVoided
+			}
+			d.order.freeze(reason)
+			d.order.attention = reason
+		}
+		return nil
+	case !before.Applied:
+		if err := d.rule(before, p, n, out); err != nil {
+			return err
+		}
+	case money && a.Amount > 0 && a.Amount < p.Amount:
+		d.order.raise(payment.ReasonCapturedLess)
+	}
+	d.aftermath(p, a, out)
+	return nil
+}
+
+func onAuthorization(p payment.Payment, n checkout.News) (a payment.Answer, lapse payment.Status) {
+	a, lapse = n.Answer, payment.StatusExpired
+	if p.VoidTriedAt != nil {
+		lapse = payment.StatusCancelled
+		if a.Outcome == payment.OutcomeApproved && p.Captured == 0 && a.Amount > 0 && a.Refunded >= a.Amount {
+			a = payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: payment.CodeClosed, Reference: a.Reference, CaptureRef: a.CaptureRef}
+		}
+	}
+	if n.Person {
+		a.Captured = false
+	}
+	return a, lapse
+}
+
+// put is payment.Put.
+func (d *database) put(p *payment.Payment, a payment.Answer, to payment.Status, closed bool) {
+	if payment.NewMoney(*p, a) {
+		p.Captured += a.Amount
+		if a.Amount <= 0 {
+			p.Captured += p.Amount
+		}
+	}
+	if p.Applied && !to.Approved() {
+		p.Applied, p.NotAppliedReason = false, payment.LostReason(*p)
+	}
+	d.setPayment(p, to)
+	p.Closed = p.Closed || closed
+	if !p.Applied || a.Code != "" {
+		p.Code = a.Code
+	}
+	if a.Reference != "" {
+		p.Reference = a.Reference
+		if p.ByToken && p.BegunAt == nil {
+			p.BegunAt = p.BeginTriedAt
+		}
+	}
+}
+
+func (d *database) rule(before payment.Payment, p *payment.Payment, n checkout.News, out *checkout.Ruling) error {
+	captured := before.Status == payment.StatusAuthorized && n.Answer.Captured && n.Answer.Outcome == payment.OutcomeApproved
+	if before.Status.Approved() && before.NotAppliedReason != "" && !n.Person && !captured {
+		out.RefundID = d.bookedRefund(p.ID)
+		out.Void = before.Status == payment.StatusAuthorized && before.VoidReason != ""
+		allBack := before.Captured > 0 && before.Refunded+before.RefundedElsewhere >= before.Captured
+		if out.RefundID == "" && !allBack && strings.HasPrefix(before.NotAppliedReason, "mismatch_") {
+			out.Mismatch = before.NotAppliedReason
+		}
+		return nil
+	}
+	if wrong := payment.Mismatch(before, n.Answer); wrong != "" && !n.Person {
+		out.Mismatch, out.Changed = "mismatch_"+wrong, true
+		p.NotAppliedReason = out.Mismatch
+		return nil
+	}
+	refund := func(reason string) error {
+		p.NotAppliedReason = reason
+		if p.Status == payment.StatusAuthorized {
+			out.Void = true
+			_, err := d.askVoid(p, reason)
+			return err
+		}
+		back := p.Captured - p.Refunded - p.RefundedElsewhere
+		if n.Answer.Dispute != nil && n.Answer.Dispute.Status == payment.DisputeLost {
+			back = 0
+		}
+		if back > 0 {
+			out.RefundID, out.Changed = d.intendRefund(p, back, reason), true
+		} else {
+			out.RefundID = d.bookedRefund(p.ID)
+		}
+		return nil
+	}
+	c := d.checkout
+	switch c.Status {
+	case checkout.Paid:
+		if d.paysAgain(before, p) {
+			out.Changed = true
+			return nil
+		}
+		return refund(payment.ReasonDuplicate)
+	case checkout.Cancelled:
+		return refund(payment.ReasonCancelled)
+	}
+	if !d.confirm(c.HoldID, c.ID) {
+		id := d.id("HOLD")
+		if d.place(id, c.ID, c.wants, againFor) != nil {
+			return refund(payment.ReasonLate)
+		}
+		d.confirm(id, c.ID)
+		c.HoldID = id
+	}
+	out.Changed = true
+	for _, o := range d.payments {
+		if o.Applied {
+			d.broken("payments %s and %s would both be applied", o.ID, p.ID)
+		}
+	}
+	p.Applied, p.NotAppliedReason, p.OrderID = true, "", c.ID
+	d.setCheckout(checkout.Paid)
+	c.FailureCode = ""
+	return nil
+}
+
+// paysAgain is money that was taken for gone and has come after all.
+func (d *database) paysAgain(before payment.Payment, p *payment.Payment) bool {
+	if before.OrderID != checkoutID || before.NotAppliedReason != payment.ReasonLapsed && before.NotAppliedReason != payment.NotAppliedVoided {
+		return false
+	}
+	if slices.ContainsFunc(d.payments, func(o *payment.Payment) bool { return o.Applied }) {
+		return false
+	}
+	p.Applied, p.NotAppliedReason = true, ""
+	d.order.over(payment.ReasonLapsed)
+	d.order.over(payment.ReasonVoided)
+	return true
+}
+
+func (d *database) runOf(r *payment.RefundRecord) string {
+	if r.RequestID != "" {
+		return r.RequestID
+	}
+	return r.ID
+}
+
+func (d *database) bookedRefund(paymentID string) string {
+	for _, r := range d.refunds {
+		if r.PaymentID == paymentID && r.Status != "failed" && !d.elsewhere[r.ID] {
+			return d.runOf(r)
+		}
+	}
+	return ""
+}
+
+// strays are reasons of which a payment has one refund at most.
+var strays = []string{payment.ReasonDuplicate, payment.ReasonLate, payment.ReasonCancelled}
+
+func (d *database) intendRefund(p *payment.Payment, amount int64, reason string) string {
+	for _, r := range d.refunds {
+		if r.PaymentID != p.ID || r.Status == "failed" || d.elsewhere[r.ID] {
+			continue
+		}
+		if r.Reason == reason {
+			return r.ID
+		}
+		if slices.Contains(strays, reason) && slices.Contains(strays, r.Reason) {
+			d.broken("a second refund of payment %s: %s after %s (refunds_once_per_stray)", p.ID, reason, r.Reason)
+		}
+	}
+	r := &payment.RefundRecord{ID: d.id("REFUND"), Method: payment.MethodOriginal, PaymentID: p.ID, CheckoutID: p.CheckoutID, Amount: amount, Currency: p.Currency, Reason: reason, Status: "pending", RefundedBefore: p.Refunded, CreatedAt: d.now()}
+	p.Refunded += amount
+	d.backWithin(p)
+	d.refunds = append(d.refunds, r)
+	return r.ID
+}
+
+// refundStray is checkout.RefundStray.
+func (d *database) refundStray(p *payment.Payment) (string, error) {
+	if p.Status == payment.StatusAuthorized {
+		_, err := d.askVoid(p, payment.ReasonMismatch)
+		return "", err
+	}
+	if back := p.Captured - p.Refunded - p.RefundedElsewhere; back > 0 {
+		return d.intendRefund(p, back, payment.ReasonMismatch), nil
+	}
+	return d.bookedRefund(p.ID), nil
+}
+
+// aftermath is what checkout.Record keeps beside the approval.
+func (d *database) aftermath(p *payment.Payment, a payment.Answer, out *checkout.Ruling) {
+	if !a.TellsMore() && a.Outcome != payment.OutcomeApproved || !p.Status.Approved() {
+		return
+	}
+	back := d.wentBack(p, a, out)
+	if disputed := d.putDispute(p, a.Dispute); !back && !disputed {
+		return
+	}
+	out.Changed = true
+	was := p.Status
+	if d.restateAll(p); p.Status == was || !p.Applied {
+		return
+	}
+	switch {
+	case p.Status == payment.StatusChargedBack:
+		d.order.freeze(checkout.ReasonDisputed)
+		d.order.attention = checkout.ReasonChargedBack
+	case p.Status == payment.StatusDisputed:
+		d.order.freeze(checkout.ReasonDisputed)
+		d.order.attention = checkout.ReasonDisputed
+	case was == payment.StatusDisputed:
+		d.order.over(checkout.ReasonDisputed)
+	}
+}
+
+func (d *database) putDispute(p *payment.Payment, told *payment.Dispute) (changed bool) {
+	if told == nil {
+		return false
+	}
+	for _, known := range d.disputes[p.ID] {
+		if known.Reference == told.Reference {
+			if known.Status != payment.DisputeOpen || known.Status == told.Status {
+				return false
+			}
+			known.Status = told.Status
+			return true
+		}
+	}
+	row := *told
+	d.disputes[p.ID] = append(d.disputes[p.ID], &row)
+	return true
+}
+
+// restateAll is payment.Restate.
+func (d *database) restateAll(p *payment.Payment) {
+	switch p.Status {
+	case payment.StatusAuthorized, payment.StatusCaptured, payment.StatusPartiallyRefunded, payment.StatusRefunded, payment.StatusDisputed:
+	default:
+		return
+	}
+	open, lost := false, false
+	for _, x := range d.disputes[p.ID] {
+		open, lost = open || x.Status == payment.DisputeOpen, lost || x.Status == payment.DisputeLost
+	}
+	back, to := d.givenBack(p), payment.StatusCaptured
+	switch {
+	case lost:
+		to = payment.StatusChargedBack
+		if p.Status != payment.StatusDisputed {
+			d.setPayment(p, payment.StatusDisputed)
+		}
+	case open:
+		to = payment.StatusDisputed
+	case p.Captured == 0:
+		to = payment.StatusAuthorized
+	case back >= p.Captured:
+		to = payment.StatusRefunded
+	case back > 0:
+		to = payment.StatusPartiallyRefunded
+	}
+	d.setPayment(p, to)
+}
+
+func (d *database) givenBack(p *payment.Payment) (sum int64) {
+	for _, o := range d.refunds {
+		if o.PaymentID == p.ID && o.Status == "succeeded" && o.Method != payment.MethodVoid {
+			sum += o.Amount
+		}
+	}
+	return sum
+}
+
+// restate sets a captured payment's status to what its refunds tell.
+func (d *database) restate(p *payment.Payment) {
+	switch p.Status {
+	case payment.StatusCaptured, payment.StatusPartiallyRefunded, payment.StatusRefunded:
+		switch back := d.givenBack(p); {
+		case p.Captured == 0:
+		case back >= p.Captured:
+			d.setPayment(p, payment.StatusRefunded)
+		case back > 0:
+			d.setPayment(p, payment.StatusPartiallyRefunded)
+		default:
+			d.setPayment(p, payment.StatusCaptured)
+		}
+	}
+}
+
+// wentBack is what became of refunds that are not ours, and of ours that have
+// failed after all: payment.RecordRefunds and payment.ReviveRefund.
+func (d *database) wentBack(p *payment.Payment, a payment.Answer, out *checkout.Ruling) (found bool) {
+	added := false
+	var failed []payment.RefundSeen
+	if a.Refunded != 0 || len(a.Refunds) > 0 {
+		if len(a.Refunds) == 0 {
+			added = d.bySum(p, a.Refunded)
+		} else {
+			added, failed, found = d.byName(p, a.Refunds)
+		}
+	}
+	for _, r := range failed {
+		d.revive(d.refund(r.RefundID), "failed_later")
+	}
+	if added && p.Applied {
+		d.order.raise(checkout.ReasonRefundedElsewhere)
+	}
+	for _, r := range d.refunds {
+		if id := d.runOf(r); r.PaymentID == p.ID && d.revives[r.ID] != "" && r.Status != "succeeded" && r.Status != "failed" && !slices.Contains(out.RefundIDs, id) {
+			out.RefundIDs = append(out.RefundIDs, id)
+		}
+	}
+	return found || added || len(failed) > 0
+}
+
+// outside reports whether a refund of ours was made by other means than its
+// provider.
+func outside(r *payment.RefundRecord) bool {
+	return r.Method != "" && r.Method != payment.MethodOriginal || r.Code == "resolved_by_support"
+}
+
+func (d *database) byName(p *payment.Payment, told []payment.RefundSeen) (added bool, failed []payment.RefundSeen, withdrawn bool) {
+	seen := map[string]bool{}
+	find := func(is func(r *payment.RefundRecord) bool) *payment.RefundRecord {
+		for _, r := range d.refunds {
+			if r.PaymentID == p.ID && !seen[r.ID] && is(r) {
+				seen[r.ID] = true
+				return r
+			}
+		}
+		return nil
+	}
+	var strange []payment.RefundSeen
+	for _, x := range told {
+		r := find(func(r *payment.RefundRecord) bool {
+			return !d.elsewhere[r.ID] && x.RefundID != "" && r.ID == x.RefundID
+		})
+		if r == nil {
+			r = find(func(r *payment.RefundRecord) bool {
+				return x.Reference != "" && r.Reference == x.Reference && !outside(r)
+			})
+		}
+		switch {
+		case r == nil:
+			strange = append(strange, x)
+		case !d.elsewhere[r.ID] && r.Status == "failed" && x.Outcome == payment.OutcomeApproved:
+			added = d.addElsewhere(p, x.Reference, x.Amount) || added
+		case x.Outcome != payment.OutcomeDeclined || r.Status != "succeeded" || outside(r):
+		case !d.elsewhere[r.ID]:
+			x.RefundID = r.ID
+			failed = append(failed, x)
+		default:
+			r.Status = "failed"
+			p.RefundedElsewhere -= r.Amount
+			withdrawn = true
+		}
+	}
+	for _, x := range strange {
+		if x.Outcome == payment.OutcomeDeclined {
+			continue
+		}
+		lost := find(func(r *payment.RefundRecord) bool {
+			return !d.elsewhere[r.ID] && r.TriedAt != nil && !outside(r) && r.Reference == "" && r.Amount == x.Amount && (r.Status == "pending" || r.Status == "unknown" || r.Status == "needs_attention")
+		})
+		if lost == nil {
+			added = d.addElsewhere(p, x.Reference, x.Amount) || added
+		}
+	}
+	return added, failed, withdrawn
+}
+
+func (d *database) bySum(p *payment.Payment, sum int64) bool {
+	more := sum
+	for _, r := range d.refunds {
+		if r.PaymentID == p.ID && r.Status != "failed" && !outside(r) && (r.TriedAt != nil || d.elsewhere[r.ID] || r.Status == "succeeded") {
+			more -= r.Amount
+		}
+	}
+	return more > 0 && d.addElsewhere(p, fmt.Sprintf("sum:%d", sum), more)
+}
+
+func (d *database) addElsewhere(p *payment.Payment, reference string, amount int64) bool {
+	for _, r := range d.refunds {
+		if d.elsewhere[r.ID] && r.PaymentID == p.ID && r.Reference == reference {
+			return false
+		}
+	}
+	r := &payment.RefundRecord{ID: d.id("PANEL"), Method: payment.MethodOriginal, PaymentID: p.ID, CheckoutID: p.CheckoutID, Amount: amount, Currency: p.Currency, Reason: payment.ReasonPanel, Status: "succeeded", Reference: reference, CreatedAt: d.now()}
+	d.elsewhere[r.ID] = true
+	p.RefundedElsewhere += amount
+	d.refunds = append(d.refunds, r)
+	return true
+}
+
+// revive is payment.ReviveRefund. The run that it asks for is started by who
+// records the news.
+func (d *database) revive(r *payment.RefundRecord, code string) {
+	if r.Status != "succeeded" || r.Method != payment.MethodOriginal || d.successor(r.ID) != nil {
+		return
+	}
+	p := d.payment(r.PaymentID)
+	d.setRefund(r, "failed")
+	r.Code = code
+	d.restate(p)
+	if p.Captured-p.Refunded-p.RefundedElsewhere < r.Amount {
+		if q := d.request(r.RequestID); q != nil {
+			q.booked -= r.Amount
+		}
+		return
+	}
+	n := *r
+	n.ID, n.Status, n.TriedAt, n.Reference, n.Revived, n.CreatedAt = d.id("PART"), "pending", nil, "", true, d.now()
+	if r.Revived {
+		n.Status = "needs_attention"
+	}
+	d.revives[n.ID] = r.ID
+	p.Refunded += n.Amount
+	d.backWithin(p)
+	d.refunds = append(d.refunds, &n)
+}
+
+// putRefund is activities.Payments.PutRefund and payment.PutRefund.
+func (d *database) putRefund(id, status string, a payment.RefundAnswer) {
+	r := d.refund(id)
+	if r.Status == status && status != "pending" && status != "unknown" || r.Status == "failed" {
+		return
+	}
+	d.setRefund(r, status)
+	if a.Reference != "" {
+		r.Reference = a.Reference
+	}
+	if r.Code = a.Code; status == "succeeded" && a.Code == payment.CodeBankTransfer && r.Method != payment.MethodVoid {
+		r.Method = payment.MethodBankTransfer
+	}
+	if q := d.request(r.RequestID); q != nil && status == "failed" {
+		q.booked -= r.Amount
+	}
+	p := d.payment(r.PaymentID)
+	switch {
+	case status != "succeeded" && status != "failed":
+	case r.Method != payment.MethodVoid:
+		d.restate(p)
+	case status == "failed":
+		d.notVoided(p)
+	case p.Status == payment.StatusAuthorized:
+		d.setPayment(p, payment.StatusCancelled)
+		p.Closed, p.Applied, p.NotAppliedReason = true, false, payment.NotAppliedVoided
+	}
+}
