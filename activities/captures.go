@@ -94,8 +94,10 @@ func (a *Captures) effect(ctx context.Context, in CaptureRef, e payment.Effect, 
 		if before, err = g.Lookup(ctx, p.At()); err != nil {
 			return out, classify(err)
 		}
+		// Only an authorization that stands is acted on: what else it has become,
+		// or that nobody can tell, is the answer.
 		said, _ := before.Answer()
-		if said.Outcome == payment.OutcomeUnknown || p.Status != payment.StatusAuthorized {
+		if said.Outcome != payment.OutcomeApproved || said.Captured || p.Status != payment.StatusAuthorized {
 			out.Answer = said
 			return out, nil
 		}

@@ -30,6 +30,8 @@ type provider struct {
 	after func() (payment.Outcome, error)
 	// before runs instead of the next call.
 	before func() error
+	// hints are what calls were told that notifications name the payment.
+	hints []string
 }
 
 // charge is what the provider did for one payment.
@@ -80,6 +82,13 @@ func (g *provider) enter(call string) error {
 		return fail()
 	}
 	return nil
+}
+
+// heard notes the hint of a call.
+func (g *provider) heard(at payment.Attempt) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hints = append(g.hints, at.Hint)
 }
 
 // leave tells what is said about an effect that was carried out.
@@ -163,6 +172,7 @@ func (g *provider) Begin(_ context.Context, in payment.Intent, before payment.Lo
 }
 
 func (g *provider) Settle(_ context.Context, at payment.Attempt, ret payment.Return, before payment.Looked) (payment.Answer, error) {
+	g.heard(at)
 	if err := g.enter("settle"); err != nil {
 		return payment.Answer{}, err
 	}
@@ -184,6 +194,7 @@ func (g *provider) Settle(_ context.Context, at payment.Attempt, ret payment.Ret
 }
 
 func (g *provider) Lookup(_ context.Context, at payment.Attempt) (payment.Looked, error) {
+	g.heard(at)
 	if err := g.enter("lookup"); err != nil {
 		if errors.Is(err, errSaysNothing) {
 			return payment.Asked(payment.Answer{Outcome: payment.OutcomeUnknown}), nil
@@ -197,6 +208,7 @@ func (g *provider) Lookup(_ context.Context, at payment.Attempt) (payment.Looked
 var errSaysNothing = errors.New("says nothing")
 
 func (g *provider) Close(_ context.Context, at payment.Attempt, before payment.Looked) (payment.Answer, error) {
+	g.heard(at)
 	if err := g.enter("close"); err != nil {
 		return payment.Answer{}, err
 	}

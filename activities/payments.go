@@ -108,6 +108,10 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 	if p.Status != payment.StatusPending {
 		return out, classify(fmt.Errorf("%w: %s", payment.ErrGivenUp, p.ID))
 	}
+	if p.BeginTriedAt == nil && !intent.Deadline.After(out.AskedAt) {
+		// A worker that was away too long: nothing begins after the hold's end.
+		return out, classify(&payment.Failure{Gateway: p.Gateway, Class: payment.ClassUnavailable, Code: "hold_ended", Message: "the hold ended before the payment could begin"})
+	}
 	g, err := a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
 	if err != nil {
 		return out, classify(err)

@@ -480,3 +480,65 @@ func TestBeginPayment_OfAnAttemptThatWasGivenUpOffersNothing(t *testing.T) {
 		require.Zero(t, shoptest.Value[int](t, b.Shop, `SELECT count(*) FROM events WHERE kind = 'payment_begun'`), when)
 	}
 }
+
+// Notifications of some providers name a payment that our row does not know, and
+// that their own search does not find yet.
+func TestPayments_TheGatewayIsToldWhatWaitingNotificationsNameThePayment(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.begin(t)
+	notify := func(kind inbox.Kind, event, reference string) {
+		b.Do(t, func(tx pgx.Tx) error {
+			_, err := inbox.Store(t.Context(), tx, shoptest.Tenant, inbox.News{Gateway: payment.Transbank, Kind: kind, EventID: event, EventType: "finished", PaymentID: b.ref.PaymentID, Reference: reference,
+				Detail: payment.Return{Kind: payment.ReturnFinished, Token: "token"}})
+			return err
+		})
+	}
+	told := func(call func() error) string {
+		t.Helper()
+		b.g.hints = nil
+		require.NoError(t, call())
+		require.NotEmpty(t, b.g.hints)
+		for _, h := range b.g.hints {
+			require.Equal(t, b.g.hints[0], h)
+		}
+		return b.g.hints[0]
+	}
+	ask := func() error { _, err := b.payments.AskGateway(t.Context(), b.ref); return err }
+	require.Empty(t, told(ask))
+	notify(inbox.Webhook, "n1", b.payment(t).Reference)
+	notify(inbox.Webhook, "n2", "")
+	notify(inbox.Return, "", "777")
+	require.Empty(t, told(ask), "what our row knows is no hint, and a return is no notification")
+	notify(inbox.Webhook, "n3", "7")
+	require.Equal(t, "7", told(ask))
+	notify(inbox.Webhook, "n4", "8")
+	require.Equal(t, "8", told(ask), "the newest")
+	require.Equal(t, "8", told(func() error { _, err := b.payments.SettleReturn(t.Context(), b.ref); return err }))
+	require.Equal(t, "8", told(func() error { _, err := b.payments.CloseAttempt(t.Context(), b.ref); return err }))
+	b.Exec(t, `UPDATE inbox SET status = 'ignored', reason = 'x', settled_at = now(), due_at = NULL`)
+	require.Empty(t, told(ask))
+}
+
+func TestBeginPayment_RepeatedAsksWithTheHint(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.g.after = func() (payment.Outcome, error) { return payment.OutcomeUnknown, nil }
+	require.Error(t, b.tryBegin(t.Context()))
+	b.Do(t, func(tx pgx.Tx) error {
+		_, err := inbox.Store(t.Context(), tx, shoptest.Tenant, inbox.News{Gateway: payment.Transbank, Kind: inbox.Webhook, EventID: "n", EventType: "payment", PaymentID: b.ref.PaymentID, Reference: "7", Signed: true})
+		return err
+	})
+	require.NoError(t, b.tryBegin(t.Context()))
+	require.Equal(t, []string{"7"}, b.g.hints)
+}
+
+func TestBeginPayment_AfterTheHoldsEndCallsNobody(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Exec(t, `UPDATE holds SET expires_at = now() - interval '1 second'`)
+	err := b.tryBegin(t.Context())
+	require.Equal(t, activities.TypeUnavailable, activities.ErrorType(err))
+	require.Nil(t, b.payment(t).BegunAt)
+	require.Empty(t, b.g.calls, "the gateway never heard of it")
+}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.temporal.io/sdk/temporal"
 
+	"justlogistics/internal/checkout"
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
@@ -152,7 +155,7 @@ func (a *Payments) RefundPayment(ctx context.Context, in RefundRef) (payment.Ref
 	}
 	before, asked := payment.UntriedRefund, error(nil)
 	if tried {
-		if before, asked = g.LookupRefund(ctx, intent); asked != nil {
+		if before, asked = a.lookUp(ctx, in, g, intent, at.hints); asked != nil {
 			return payment.RefundAnswer{}, classify(asked)
 		}
 		if said, _ := before.Answer(); said.Code != payment.CodeNoSuchRefund {
@@ -173,19 +176,57 @@ func (a *Payments) RefundPayment(ctx context.Context, in RefundRef) (payment.Ref
 }
 
 // announced is a refund's try as it was written before the call: whether there
-// was one before, and when this one was written.
+// was one before, and when this one was written; and the names that it may have.
 type announced struct {
 	tried     bool
 	announced time.Time
+	hints     []string
+}
+
+// lookUp asks what became of a refund that was tried. One whose name is not known
+// is asked for under each of its hints, the newest first: anybody can send one,
+// so it counts only if the provider tells of a refund of this amount, and is
+// forgotten when the provider tells of another or of none.
+func (a *Payments) lookUp(ctx context.Context, in RefundRef, g payment.Gateway, intent payment.RefundIntent, hints []string) (payment.LookedRefund, error) {
+	if intent.Reference != "" {
+		hints = nil
+	}
+	for _, hint := range slices.Backward(hints) {
+		named := intent
+		named.Reference = hint
+		looked, err := g.LookupRefund(ctx, named)
+		var wrong *payment.Failure
+		if err != nil && (!errors.As(err, &wrong) || wrong.Class != payment.ClassInvalid) {
+			return payment.UntriedRefund, err
+		}
+		said, _ := looked.Answer()
+		genuine := err == nil && said.Outcome != payment.OutcomeUnknown && said.Code != payment.CodeNoSuchRefund && said.Amount == intent.Amount
+		err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) (err error) {
+			if genuine {
+				genuine, err = payment.ConfirmHint(ctx, tx, in.Tenant, in.RefundID, hint)
+			}
+			if err != nil || genuine {
+				return err
+			}
+			return payment.DropHint(ctx, tx, in.Tenant, in.RefundID, hint)
+		})
+		if err != nil {
+			return payment.UntriedRefund, err
+		}
+		if genuine {
+			return looked, nil
+		}
+	}
+	return g.LookupRefund(ctx, intent)
 }
 
 // LookupRefund asks what became of a refund.
 func (a *Payments) LookupRefund(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
-	intent, g, _, err := a.refund(ctx, in)
+	intent, g, at, err := a.refund(ctx, in)
 	if err != nil && !forbids(err) {
 		return payment.RefundAnswer{}, classify(err)
 	}
-	looked, err := g.LookupRefund(ctx, intent)
+	looked, err := a.lookUp(ctx, in, g, intent, at.hints)
 	if err != nil {
 		return payment.RefundAnswer{}, classify(err)
 	}
@@ -209,6 +250,7 @@ func (a *Payments) refund(ctx context.Context, in RefundRef) (intent payment.Ref
 		}
 		p = pay
 		intent = payment.RefundIntent{RefundID: r.ID, Attempt: p.At(), Amount: r.Amount, Currency: r.Currency, Reason: r.Reason, Reference: r.Reference}
+		at.hints = r.Hints
 		at.tried, intent.RefundedBefore, err = payment.AnnounceRefund(ctx, tx, in.Tenant, in.RefundID)
 		if forbidden = nil; forbids(err) {
 			forbidden = err
@@ -234,9 +276,14 @@ func (a *Payments) refund(ctx context.Context, in RefundRef) (intent payment.Ref
 // now on the refund is one by the gateway.
 const CodeCaptured = "captured"
 
+// CodeCaptureNotRecorded is the code of a VoidPayment that finds the money
+// captured of which our books do not know yet.
+const CodeCaptureNotRecorded = "capture_not_recorded"
+
 // VoidPayment gives an authorization up, or finds that it was given up already:
 // one that was tried before is looked up first. When the money was captured
-// meanwhile it answers OutcomeUnknown with CodeCaptured.
+// meanwhile it answers OutcomeUnknown with CodeCaptured; while a capture is under
+// way it fails with TypeRateLimited.
 func (a *Payments) VoidPayment(ctx context.Context, in RefundRef) (payment.RefundAnswer, error) {
 	var p payment.Payment
 	var tried, captured bool
@@ -247,6 +294,9 @@ func (a *Payments) VoidPayment(ctx context.Context, in RefundRef) (payment.Refun
 		tried, captured, err = payment.AnnounceVoid(ctx, tx, in.Tenant, in.RefundID)
 		return err
 	})
+	if errors.Is(err, payment.ErrCaptureAsked) {
+		return payment.RefundAnswer{}, temporal.NewApplicationErrorWithOptions(err.Error(), TypeRateLimited, temporal.ApplicationErrorOptions{NextRetryDelay: 5 * time.Second})
+	}
 	if err != nil {
 		return payment.RefundAnswer{}, classify(err)
 	}
@@ -281,24 +331,29 @@ func voidAnswer(a payment.Answer) payment.RefundAnswer {
 	case a.Outcome == payment.OutcomeDeclined && a.Closed:
 		out.Outcome, out.Amount = payment.OutcomeApproved, a.Amount
 	case a.Outcome == payment.OutcomeApproved && a.Captured:
-		// The capture is on its way into our books.
-		out.Code, out.Message = "capture_not_recorded", "the provider has captured it"
+		out.Code, out.Message = CodeCaptureNotRecorded, "the provider has captured it"
 	}
 	return out
 }
 
-// PutRefund records a refund's status. dueSeconds is when it must have moved.
+// PutRefund records a refund's status. dueSeconds is when it must have moved. One
+// that has failed stays so: if it had succeeded, another has taken its place.
 func (a *Payments) PutRefund(ctx context.Context, in RefundRef, status string, answer payment.RefundAnswer, dueSeconds int) error {
 	return classify(a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
-		r, _, err := payment.LoadRefund(ctx, tx, in.Tenant, in.RefundID)
+		r, p, err := payment.LockRefund(ctx, tx, in.Tenant, in.RefundID)
 		if err != nil {
 			return err
 		}
-		if r.Status == status && status != "pending" && status != "unknown" {
+		if r.Status == "failed" || r.Status == status && status != "pending" && status != "unknown" {
 			return nil
 		}
 		if err := payment.PutRefund(ctx, tx, in.Tenant, in.RefundID, status, answer, time.Duration(dueSeconds)*time.Second); err != nil {
 			return err
+		}
+		if r.Method == payment.MethodVoid && status == "failed" {
+			if err := checkout.NotVoided(ctx, tx, in.Tenant, p.ID); err != nil {
+				return err
+			}
 		}
 		subject := r.CheckoutID
 		if subject == "" {

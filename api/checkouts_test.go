@@ -199,6 +199,10 @@ func TestRouter_AnswersProblemsForUnknownAddressesAndMethods(t *testing.T) {
 	require.Len(t, insane.header.Get("X-Request-Id"), 26)
 	method := b.do("DELETE", "/v1/checkouts", nil)
 	require.Equal(t, 405, method.status)
+	slash := b.do("GET", "/v1/refunds/", nil)
+	require.Equal(t, 404, slash.status, "not a redirect without a name")
+	require.Equal(t, "not_found", slash.code())
+	require.NotEmpty(t, slash.header.Get("X-Request-Id"))
 	require.Equal(t, "method_not_allowed", method.code())
 }
 

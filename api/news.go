@@ -53,6 +53,12 @@ func (s *Server) takeNotification(c *gin.Context) (reply, error) {
 		return reply{}, err
 	}
 	n, err := gateway.ParseNotification(payment.Delivery{Header: c.Request.Header, Query: c.Request.URL.Query(), Body: body}, time.Now())
+	if errors.Is(err, payment.ErrUnreadable) && !gateway.Capabilities().Signed {
+		// Anybody can send it, and it names nothing: like one that names what
+		// is not ours.
+		s.counts.refused.WithLabelValues(string(name), "unreadable").Inc()
+		return ok(received{true}), nil
+	}
 	if err != nil {
 		return reply{}, s.refuseNotification(name, err)
 	}
@@ -155,7 +161,7 @@ func (s *Server) storeNotification(ctx context.Context, tx pgx.Tx, tenantID stri
 	}
 	if ofRefund {
 		n.PaymentID, n.Reference = refund.PaymentID, ""
-		if err := payment.TraceRefund(ctx, tx, tenantID, refund.ID, n.RefundReference); err != nil {
+		if err := payment.TraceRefund(ctx, tx, tenantID, refund.ID, n.RefundReference, n.Signed); err != nil {
 			return k, err
 		}
 	}

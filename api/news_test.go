@@ -74,6 +74,17 @@ func TestWebhook_ForgedOrStaleIsRefusedAndNotStored(t *testing.T) {
 	require.Contains(t, b.do("GET", "/metrics", nil).body, `justlogistics_notifications_refused_total{gateway="stripe",reason="forged"} 4`)
 }
 
+func TestWebhook_UnsignedThatCanNotBeReadIsAcknowledgedAndCounted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for _, body := range []string{"token=forged", "x=y", "", "{"} {
+		a := b.do("POST", "/webhooks/shop/flow", body, "Content-Type", "application/x-www-form-urlencoded")
+		require.Equal(t, 200, a.status, body+a.body)
+	}
+	require.Zero(t, value[int](b, `SELECT count(*) FROM inbox`))
+	require.Contains(t, b.do("GET", "/metrics", nil).body, `justlogistics_notifications_refused_total{gateway="flow",reason="unreadable"} 4`)
+}
+
 func TestWebhook_EarlyNewsOfAnUnknownPaymentIsKept(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -155,6 +155,8 @@ func (s *Server) routes() {
 	gin.SetMode(gin.ReleaseMode)
 	r := gin.New()
 	r.HandleMethodNotAllowed = true
+	// An answer of the router's own would be no problem+json and have no X-Request-Id.
+	r.RedirectTrailingSlash = false
 	r.ContextWithFallback = true
 	// Behind a proxy, addresses in headers are the client's own claim.
 	_ = r.SetTrustedProxies(nil)

@@ -123,6 +123,9 @@ func (r *captureRun) try(ctx workflow.Context) (refused, tried string, err error
 			return "capture_" + class, cause(failed), nil
 		}
 	}
+	if asked.Answer.Outcome == payment.OutcomeUnknown {
+		return "", "", nil // nothing to record: it may have ended meanwhile, and is asked for again
+	}
 	ref := activities.CheckoutRef{Tenant: r.in.Tenant, CheckoutID: r.view.CheckoutID}
 	ruling, err := certain[checkout.Ruling](ctx, r.desk, "record", "record: payment is "+string(asked.Answer.Outcome), checkouts.RecordAnswer, ref,
 		checkout.News{PaymentID: r.in.PaymentID, Answer: asked.Answer, AskedAt: asked.AskedAt, Lapse: lapse})
@@ -134,6 +137,12 @@ func (r *captureRun) try(ctx workflow.Context) (refused, tried string, err error
 	}
 	if err := startBooked(ctx, r.in.Tenant, ruling); err != nil {
 		return "", "", err
+	}
+	if ruling.Mismatch != "" {
+		// Money that pays nothing: the run that asks a person about it.
+		if err := startLatePayment(ctx, r.checkout()); err != nil {
+			return "", "", err
+		}
 	}
 	switch {
 	case !r.wanted():
@@ -157,7 +166,11 @@ func (r *captureRun) ask(ctx workflow.Context, reason, tried string) error {
 	}
 	if req.Verb == VerbCancel {
 		r.view, err = certain[activities.CaptureView](ctx, r.desk, "withdraw", "nothing is wanted any more", captures.WithdrawCapture, r.ref)
-		return err
+		if err != nil || r.view.Status != payment.StatusAuthorized {
+			return err
+		}
+		// A try may have had its effect all the same.
+		return startLatePayment(ctx, r.checkout())
 	}
 	r.view, err = certain[activities.CaptureView](ctx, r.desk, "load", "read the payment", captures.LoadCapture, r.ref)
 	return err
@@ -167,6 +180,16 @@ func (r *captureRun) ask(ctx workflow.Context, reason, tried string) error {
 // this one. One that runs already is left alone.
 func startCapture(ctx workflow.Context, tenant, paymentID string) error {
 	return startAbandoned(ctx, ID(KindCapture, tenant, paymentID), "authorization of payment "+paymentID, CaptureName, CaptureInput{Tenant: tenant, PaymentID: paymentID})
+}
+
+func (r *captureRun) checkout() CheckoutInput {
+	return CheckoutInput{Tenant: r.in.Tenant, CheckoutID: r.view.CheckoutID, PaymentID: r.in.PaymentID}
+}
+
+// startLatePayment starts the run that asks the gateway what became of one payment
+// until it is told, and a person when its money is not what was asked for.
+func startLatePayment(ctx workflow.Context, in CheckoutInput) error {
+	return startAbandoned(ctx, ID(KindLatePayment, in.Tenant, in.PaymentID), "what became of payment "+in.PaymentID, LatePaymentName, in)
 }
 
 // startBooked starts what a ruling has booked.

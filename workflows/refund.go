@@ -16,6 +16,9 @@ const (
 	// refundPatience is how long a refund is tried by itself before a person is
 	// asked.
 	refundPatience = 2 * time.Hour
+	// untracedPatience is that of a refund whose answer was lost at a provider
+	// that cannot be asked for it: only its notification, or a person, tells.
+	untracedPatience = 10 * time.Minute
 	// acceptedPatience is that of a refund which the provider has accepted:
 	// banks take days.
 	acceptedPatience = 15 * 24 * time.Hour
@@ -27,11 +30,13 @@ const (
 	settlePatience = 24 * time.Hour
 )
 
-// How often a gateway is asked at the least: while its answer is missing, while
+// How often a gateway is asked at the least: while its answer is missing, or lost
+// for good, while
 // it works on an accepted refund, while a dispute runs, while the payment is not
 // settled.
 const (
 	askEvery      = 10 * time.Minute
+	untracedEvery = time.Minute
 	acceptedEvery = 4 * time.Hour
 	frozenEvery   = 12 * time.Hour
 	settleEvery   = 10 * time.Minute
@@ -269,18 +274,30 @@ func (p *refundPart) run(ctx workflow.Context) error {
 		case answer.Outcome == payment.OutcomeDeclined:
 			refused, tried = "refund_refused", answer.Code+" "+answer.Message
 		case answer.Outcome == payment.OutcomeUnknown:
-			if answer.Code == activities.CodeCaptured {
+			switch answer.Code {
+			case activities.CodeCaptured:
 				p.view.Method = payment.MethodOriginal
+			case activities.CodeCaptureNotRecorded:
+				if err := startLatePayment(ctx, CheckoutInput{Tenant: p.in.Tenant, CheckoutID: p.view.CheckoutID, PaymentID: p.view.PaymentID}); err != nil {
+					return err
+				}
 			}
-			p.waitsFor(ctx, answered)
+			waits := answered
+			if answer.Code == payment.CodeRefundUntraced && workflow.GetVersion(ctx, "untraced-refund", workflow.DefaultVersion, 1) >= 1 {
+				waits = untraced
+			}
+			p.waitsFor(ctx, waits)
 			status = "unknown"
 		default:
 			p.waitsFor(ctx, carriedOut)
 			status = "pending"
 		}
 		if refused == "" && workflow.Now(ctx).Sub(p.since) > p.patience() {
-			refused, tried, again = payment.CodeUnanswered, "asked since "+clock(p.since), time.Hour
-			answer.Message = strings.TrimSpace(answer.Code + " " + answer.Message)
+			if refused, tried, again = payment.CodeUnanswered, "asked since "+clock(p.since), time.Hour; p.state == untraced {
+				refused = payment.CodeRefundUntraced
+			} else {
+				answer.Message = strings.TrimSpace(answer.Code + " " + answer.Message)
+			}
 			answer.Code = refused
 		}
 		if refused == "" {
@@ -337,6 +354,7 @@ func (p *refundPart) call(ctx workflow.Context, what string) (answer payment.Ref
 // What a part waits for.
 const (
 	answered   = "answer"
+	untraced   = "untraced"    // the provider cannot be asked what became of it
 	carriedOut = "carried out" // the provider has accepted it
 	frozen     = "frozen"      // the end of a dispute
 )
@@ -352,6 +370,8 @@ func (p *refundPart) waitsFor(ctx workflow.Context, state string) {
 
 func (p *refundPart) patience() time.Duration {
 	switch p.state {
+	case untraced:
+		return untracedPatience
 	case carriedOut:
 		return acceptedPatience
 	case frozen:
@@ -362,6 +382,8 @@ func (p *refundPart) patience() time.Duration {
 
 func (p *refundPart) every() time.Duration {
 	switch p.state {
+	case untraced:
+		return untracedEvery
 	case carriedOut:
 		return acceptedEvery
 	case frozen:
@@ -408,7 +430,11 @@ func (p *refundPart) park(ctx workflow.Context, reason, tried string, answer pay
 	case err != nil || !decided:
 		return false, false, err
 	case req.Verb == VerbResolve && req.Outcome == "succeeded":
-		return true, true, p.put(ctx, "succeeded", payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: req.Reference, Code: payment.CodeBankTransfer}, 0)
+		made := payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: req.Reference, Code: payment.CodeBankTransfer}
+		if reason == payment.CodeRefundUntraced { // found at the provider, not paid otherwise
+			made.Code = payment.CodeFoundBySupport
+		}
+		return true, true, p.put(ctx, "succeeded", made, 0)
 	case req.Verb == VerbCancel, req.Verb == VerbResolve && req.Outcome == "failed":
 		return true, true, p.put(ctx, "failed", payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: payment.CodeGivenUp}, 0)
 	}
@@ -422,6 +448,9 @@ func (p *refundPart) parked(reason, tried string) Case {
 	case "bank_transfer_due":
 		c.Verbs = []string{VerbResolve, VerbCancel}
 		c.Message = fmt.Sprintf("Pay %s back by bank transfer; GET /v1/refunds/%s shows the account. Then resolve it as succeeded with the reference of the transfer, or cancel the refund.", sum, p.in.RefundID)
+	case payment.CodeRefundUntraced:
+		c.Message = fmt.Sprintf("Nobody knows whether %[1]s has given back %[2]s of payment %[3]s: its answer was lost, and it cannot be asked by our id. Look in its panel for the refund %[4]s. If it is there, resolve it as succeeded with its reference; if not, cancel the refund and ask for it anew. It goes on by itself if %[1]s sends news of it.",
+			title(p.view.Gateway), sum, p.view.PaymentID, p.ref.RefundID)
 	case "payment_disputed":
 		c.Message = fmt.Sprintf("The buyer's bank disputes payment %s, so %s are not given back now. It goes on by itself when the dispute has ended. Or cancel the refund.", p.view.PaymentID, sum)
 	default:

@@ -243,3 +243,52 @@ func TestRefund_OfAPaymentThatIsNotSettledWaitsForIt(t *testing.T) {
 	require.Equal(t, []string{"original failed"}, parts(s), "it pays no order: it goes back as a duplicate")
 	require.Greater(t, s.calls["SettleRefund"], 1)
 }
+
+// lostTrace is a refund whose answer is lost at a provider that cannot be asked
+// for it.
+func lostTrace(as failure) (schedule, func(*simulation)) {
+	p := schedule{Faults: []fault{{Call: "RefundPayment", Nth: 1, Times: 1, When: after, As: as}}}
+	return strayMoney(p), func(s *simulation) { s.bank.untraced = true }
+}
+
+func TestRefund_ThatCannotBeTracedWaitsForAPersonWithinMinutes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		lost                      failure
+		verb, outcome, ends, code string
+		back                      int64
+	}{
+		"found in the panel": {unknownActed, workflows.VerbResolve, "succeeded", "succeeded", payment.CodeFoundBySupport, total},
+		"not in the panel":   {unknown, workflows.VerbCancel, "", "failed", payment.CodeGivenUp, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			plan, untraced := lostTrace(c.lost)
+			s := play(t, plan, untraced,
+				at(9*time.Minute, func(s *simulation) {
+					if len(s.parkedSteps()) > 0 {
+						s.broken("a person is asked before its notification had time to come")
+					}
+				}),
+				at(13*time.Minute, func(s *simulation) {
+					if parked := s.parkedSteps(); len(parked) != 1 || parked[0] != "refund refund_untraced" {
+						s.broken("it waits for %v", parked)
+					}
+				}),
+				refundVerb(14*time.Minute, c.verb, c.outcome))
+			require.Equal(t, c.ends, s.db.refunds[0].Status)
+			require.Equal(t, c.code, s.db.refunds[0].Code)
+			require.NotEqual(t, payment.MethodBankTransfer, s.db.refunds[0].Method)
+			require.Equal(t, c.back, s.bank.sessions[0].back())
+		})
+	}
+}
+
+func TestRefund_ThatCouldNotBeTracedGoesOnWithNewsOfItsName(t *testing.T) {
+	t.Parallel()
+	plan, untraced := lostTrace(unknownActed)
+	s := play(t, plan, untraced, at(30*time.Minute, func(s *simulation) { s.bank.untraced = false }))
+	require.Equal(t, []string{"refund refund_untraced"}, s.parkedSteps())
+	require.Equal(t, "succeeded", s.db.refunds[0].Status)
+	require.Equal(t, total, s.bank.sessions[0].back())
+}

@@ -2,9 +2,12 @@ package workflows_test
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
@@ -87,8 +90,8 @@ func (s *simulation) answerLate(token []byte, out any, err error) {
 		s.broken("a late answer could not be given: %v", err)
 	}
 	// The environment wakes its root for it; the run that waits is another.
-	for id, up := range s.up {
-		if up {
+	for _, id := range slices.Sorted(maps.Keys(s.up)) {
+		if s.up[id] {
 			s.soon(func() { s.signal(id, "nudge", nil) })
 		}
 	}
@@ -164,7 +167,10 @@ func (s *simulation) settled(ctx context.Context, _ activities.CheckoutRef) erro
 }
 
 func (s *simulation) record(ctx context.Context, _ activities.CheckoutRef, n checkout.News) (checkout.Ruling, error) {
-	return call(ctx, s, "RecordAnswer", func() (checkout.Ruling, error) { return s.db.record(n) })
+	return call(ctx, s, "RecordAnswer", func() (checkout.Ruling, error) {
+		out, err := s.db.record(n)
+		return out, bugOf(err)
+	})
 }
 
 func (s *simulation) holdAgain(ctx context.Context, _ activities.CheckoutRef) (activities.HeldAgain, error) {
@@ -185,8 +191,17 @@ func (s *simulation) notCommitted(ctx context.Context, _ activities.CheckoutRef,
 func (s *simulation) refundStray(ctx context.Context, _ activities.CheckoutRef, paymentID string) (string, error) {
 	return call(ctx, s, "RefundStray", func() (string, error) {
 		p := s.db.payment(paymentID)
-		return s.db.refundStray(p)
+		id, err := s.db.refundStray(p)
+		return id, bugOf(err)
 	})
+}
+
+// bugOf is the class of an error that has none of its own.
+func bugOf(err error) error {
+	if err == nil {
+		return nil
+	}
+	return temporal.NewNonRetryableApplicationError(err.Error(), activities.TypeBug, nil)
 }
 
 func (s *simulation) cureShort(ctx context.Context, _, holdID string) (bool, error) {

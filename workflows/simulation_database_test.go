@@ -47,7 +47,24 @@ type database struct {
 	disputes    map[string][]*payment.Dispute // by payment
 	elsewhere   map[string]bool               // refunds that were made without us
 	due         map[string]time.Time          // of captures and voids
+	omitted     rule                          // of a world that is wrong on purpose
 }
+
+// rule is one that a world may leave out, to prove that it is noticed.
+type rule string
+
+const (
+	ruleLapse   rule = "an order whose authorization is gone asks for a person"
+	ruleGivenUp rule = "a void that is given up leaves what it found"
+	ruleGone    rule = "nobody accepts money that is gone"
+	rulePanel   rule = "what went back without us is recorded"
+	ruleSum     rule = "a sum is compared with all that is known"
+	ruleDispute rule = "a dispute that is lost takes the money"
+	ruleRevive  rule = "a refund that failed later is made again"
+	ruleAsk     rule = "a capture that was tried is asked for first"
+)
+
+func (d *database) omits(r rule) bool { return d.omitted == r }
 
 type checkoutRow struct {
 	checkout.View

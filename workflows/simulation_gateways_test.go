@@ -21,8 +21,12 @@ type ledger struct {
 	charge func(s *session, token string)
 	// defers: approvals are only authorized, with all of them but Flow.
 	defers bool
+	// blind: it captures again what is captured.
+	blind bool
 	// lapses has an authorization end in its time.
 	lapses func(s *session)
+	// untraced: a refund is found only by its reference.
+	untraced bool
 }
 
 // session is one attempt as its provider sees it.
@@ -276,6 +280,9 @@ func (l *ledger) refund(in payment.RefundIntent, pending bool) payment.RefundAns
 }
 
 func (l *ledger) lookupRefund(in payment.RefundIntent) payment.RefundAnswer {
+	if l.untraced && in.Reference == "" {
+		return payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: payment.CodeRefundUntraced}
+	}
 	s := l.find(in.Attempt.Reference)
 	if s == nil || s.refunds[in.RefundID] == nil {
 		return payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: payment.CodeNoSuchRefund}

@@ -266,7 +266,7 @@ func (s *simulation) decide(n int, earnest bool) {
 	}
 	verb := c.Verbs[n%len(c.Verbs)]
 	if earnest {
-		for _, v := range []string{workflows.VerbResolve, workflows.VerbRetry} {
+		for _, v := range []string{workflows.VerbResolve, workflows.VerbCancel, workflows.VerbRetry} {
 			if slices.Contains(c.Verbs, v) {
 				verb = v
 				break
@@ -298,6 +298,12 @@ func (s *simulation) truth(c *parkedRow, n int) (outcome, reference string) {
 		return "", ""
 	}
 	if strings.HasPrefix(c.Step, "refund") {
+		_, id, _ := cutStep(c.Step)
+		if r := s.db.refund(id); r != nil && r.Method == payment.MethodVoid {
+			if x := s.bank.find(s.db.payment(r.PaymentID).Reference); x.state == charged {
+				return "failed", ""
+			}
+		}
 		return []string{"succeeded", "failed"}[n%2], "transfer-1"
 	}
 	_, id, _ := cutStep(c.Step)

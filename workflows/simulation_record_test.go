@@ -64,6 +64,10 @@ func (d *database) move(before payment.Payment, p *payment.Payment, n checkout.N
 	if lapse == "" {
 		lapse = payment.StatusExpired
 	}
+	over := before.Status == payment.StatusDeclined || before.Status == payment.StatusCancelled || before.Status == payment.StatusExpired
+	if n.Person && strings.HasPrefix(before.NotAppliedReason, "mismatch_") && over && !d.omits(ruleGone) {
+		return nil
+	}
 	if before.Status == payment.StatusAuthorized {
 		a, lapse = onAuthorization(before, n)
 	}
@@ -78,7 +82,7 @@ func (d *database) move(before payment.Payment, p *payment.Payment, n checkout.N
 	}
 	switch {
 	case !to.Approved():
-		if before.Status == payment.StatusAuthorized && before.Applied && !d.voidedByRefund(p.ID) {
+		if before.Status == payment.StatusAuthorized && before.Applied && !d.voidedByRefund(p.ID) && !d.omits(ruleLapse) {
 			reason := payment.ReasonLapsed
 			if before.VoidTriedAt != nil {
 				reason = payment.ReasonVoided
@@ -292,7 +296,7 @@ func (d *database) aftermath(p *payment.Payment, a payment.Answer, out *checkout
 }
 
 func (d *database) putDispute(p *payment.Payment, told *payment.Dispute) (changed bool) {
-	if told == nil {
+	if told == nil || told.Status == payment.DisputeLost && d.omits(ruleDispute) {
 		return false
 	}
 	for _, known := range d.disputes[p.ID] {
@@ -369,7 +373,7 @@ func (d *database) restate(p *payment.Payment) {
 func (d *database) wentBack(p *payment.Payment, a payment.Answer, out *checkout.Ruling) (found bool) {
 	added := false
 	var failed []payment.RefundSeen
-	if a.Refunded != 0 || len(a.Refunds) > 0 {
+	if (a.Refunded != 0 || len(a.Refunds) > 0) && !d.omits(rulePanel) {
 		if len(a.Refunds) == 0 {
 			added = d.bySum(p, a.Refunded)
 		} else {
@@ -447,13 +451,19 @@ func (d *database) byName(p *payment.Payment, told []payment.RefundSeen) (added 
 }
 
 func (d *database) bySum(p *payment.Payment, sum int64) bool {
-	more := sum
+	more, known := sum, int64(0)
 	for _, r := range d.refunds {
 		if r.PaymentID == p.ID && r.Status != "failed" && !outside(r) && (r.TriedAt != nil || d.elsewhere[r.ID] || r.Status == "succeeded") {
 			more -= r.Amount
 		}
+		if r.PaymentID == p.ID && r.Status != "failed" && d.elsewhere[r.ID] {
+			known += r.Amount
+		}
 	}
-	return more > 0 && d.addElsewhere(p, fmt.Sprintf("sum:%d", sum), more)
+	if d.omits(ruleSum) {
+		known = 0
+	}
+	return more > 0 && d.addElsewhere(p, fmt.Sprintf("sum:%d:%d", sum, known), more)
 }
 
 func (d *database) addElsewhere(p *payment.Payment, reference string, amount int64) bool {
@@ -472,7 +482,7 @@ func (d *database) addElsewhere(p *payment.Payment, reference string, amount int
 // revive is payment.ReviveRefund. The run that it asks for is started by who
 // records the news.
 func (d *database) revive(r *payment.RefundRecord, code string) {
-	if r.Status != "succeeded" || r.Method != payment.MethodOriginal || d.successor(r.ID) != nil {
+	if r.Status != "succeeded" || r.Method != payment.MethodOriginal || d.successor(r.ID) != nil || d.omits(ruleRevive) {
 		return
 	}
 	p := d.payment(r.PaymentID)
@@ -517,8 +527,16 @@ func (d *database) putRefund(id, status string, a payment.RefundAnswer) {
 	case status != "succeeded" && status != "failed":
 	case r.Method != payment.MethodVoid:
 		d.restate(p)
-	case status == "failed":
+	case status == "failed" && !d.omits(ruleGivenUp):
 		d.notVoided(p)
+		if p.OrderID != "" && !p.Applied && !p.Status.Approved() {
+			reason := payment.ReasonLapsed
+			if p.NotAppliedReason == payment.NotAppliedVoided {
+				reason = payment.ReasonVoided
+			}
+			d.order.freeze(reason)
+			d.order.attention = reason
+		}
 	case p.Status == payment.StatusAuthorized:
 		d.setPayment(p, payment.StatusCancelled)
 		p.Closed, p.Applied, p.NotAppliedReason = true, false, payment.NotAppliedVoided

@@ -3,6 +3,7 @@ package workflows_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -210,7 +211,7 @@ func (d *database) mayGiveBack(r *payment.RefundRecord) error {
 		return temporal.NewNonRetryableApplicationError("charged back", activities.TypeChargedBack, nil)
 	}
 	for _, o := range d.refunds {
-		doubt := o.Status == "pending" || o.Status == "unknown" || o.Status == "needs_attention" && o.Code == payment.CodeUnanswered
+		doubt := o.Status == "pending" || o.Status == "unknown" || o.Status == "needs_attention" && (o.Code == payment.CodeUnanswered || o.Code == payment.CodeRefundUntraced)
 		if o != r && o.PaymentID == r.PaymentID && o.Method != refund.BankTransfer && o.Method != refund.Void && o.TriedAt != nil && o.Reference == "" && doubt && r.TriedAt == nil {
 			return temporal.NewApplicationErrorWithOptions("another refund is under way", activities.TypeRateLimited, temporal.ApplicationErrorOptions{NextRetryDelay: 5 * time.Second})
 		}
@@ -256,7 +257,7 @@ func voidAnswer(a payment.Answer) payment.RefundAnswer {
 	case a.Outcome == payment.OutcomeDeclined && a.Closed:
 		return payment.RefundAnswer{Outcome: payment.OutcomeApproved, Code: a.Code}
 	case a.Outcome == payment.OutcomeApproved && a.Captured:
-		return payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: "capture_not_recorded"}
+		return payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: activities.CodeCaptureNotRecorded}
 	}
 	return payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: a.Code}
 }
@@ -274,7 +275,7 @@ func (d *database) announceVoid(r *payment.RefundRecord, p *payment.Payment) (ca
 		r.Method, r.TriedAt = refund.Original, nil
 		return true, nil
 	case p.Status == payment.StatusAuthorized && p.CaptureAmount > 0:
-		return false, temporal.NewNonRetryableApplicationError("a capture is under way", activities.TypeInvalid, nil)
+		return false, temporal.NewApplicationErrorWithOptions("a capture is under way", activities.TypeRateLimited, temporal.ApplicationErrorOptions{NextRetryDelay: 5 * time.Second})
 	}
 	now := d.now()
 	if r.TriedAt == nil {
@@ -340,8 +341,8 @@ func (s *simulation) tellDispute(x *session) {
 
 // refundNews tells every refund that is at work to ask now.
 func (s *simulation) refundNews() {
-	for id, up := range s.up {
-		if up && strings.HasPrefix(id, workflows.KindRefund+":") {
+	for _, id := range slices.Sorted(maps.Keys(s.up)) {
+		if s.up[id] && strings.HasPrefix(id, workflows.KindRefund+":") {
 			s.soon(func() { s.signal(id, workflows.SignalNews, workflows.News{}) })
 		}
 	}

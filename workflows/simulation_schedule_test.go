@@ -327,6 +327,34 @@ var themes = []func(t *rapid.T, s *schedule){
 		}
 		s.Faults = append(s.Faults, f)
 	},
+	func(t *rapid.T, s *schedule) { // a worker is taken for dead, and does the rest when others have gone on
+		seconds := func(label string, of ...int) time.Duration {
+			return time.Duration(rapid.SampledFrom(of).Draw(t, label)) * time.Second
+		}
+		f := fault{Call: rapid.SampledFrom(gatewayCalls).Draw(t, "call"), Nth: 1, Times: 1, When: announced, As: outlived, For: seconds("for", 1, 5, 20, 400, 9000)}
+		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve})
+		switch f.Call {
+		case "CapturePayment", "VoidAuthorization", "VoidPayment":
+			s.Defers = true
+			s.Steps = append(s.Steps, step{At: 40 * time.Second, Do: map[string]act{"CapturePayment": captureIt, "VoidAuthorization": voidIt, "VoidPayment": giveBack}[f.Call], N: rapid.IntRange(0, 2).Draw(t, "n")})
+			if rapid.Bool().Draw(t, "unanswered") { // until a person has done something else
+				s.Faults = append(s.Faults, fault{Call: f.Call, Nth: 2, Times: 300, When: announced, As: unavailable})
+			}
+		case "RefundPayment":
+			s.Steps = append(s.Steps, step{At: 40 * time.Second, Do: giveBack, N: rapid.IntRange(0, 2).Draw(t, "n")})
+		case "CloseAttempt":
+			s.Steps[len(s.Steps)-1].At = 22 * time.Second
+			s.Steps = append(s.Steps, step{At: 20 * time.Second, Do: rapid.SampledFrom([]act{cancel, try, replace}).Draw(t, "closed by"), N: 1})
+		}
+		s.Steps = append(s.Steps, step{At: 40*time.Second + seconds("then at", 1, 3, 20, 500, 8000, 12000), Do: rapid.SampledFrom(append([]act{cancel, try, returnAgain, refundLost}, authorizationActs...)).Draw(t, "then"), N: rapid.IntRange(0, 5).Draw(t, "how")})
+		s.Faults = append(s.Faults, f)
+	},
+	func(t *rapid.T, s *schedule) { // the panel gives back, and that fails
+		s.Gateway = rapid.SampledFrom([]string{"stripe", "mercadopago"}).Draw(t, "with")
+		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve}, step{At: 40 * time.Second, Do: panelRefund, N: rapid.IntRange(0, 5).Draw(t, "given back")},
+			step{At: 2000 * time.Second, Do: rapid.SampledFrom([]act{giveBack, dispute, panelRefund, refundTold}).Draw(t, "then"), N: rapid.IntRange(0, 5).Draw(t, "n")},
+			step{At: 3000 * time.Second, Do: rapid.SampledFrom([]act{panelLost, panelLost, refundLost}).Draw(t, "lost"), N: rapid.IntRange(0, 5).Draw(t, "how")})
+	},
 	func(t *rapid.T, s *schedule) { // the run is lost in the middle
 		s.Lossy = true
 		s.Steps = append(s.Steps, step{At: 9 * time.Second, Do: approve, N: rapid.IntRange(0, 7).Draw(t, "how")},

@@ -136,7 +136,11 @@ func (c *sightings) require(t *testing.T) {
 		"refund requested", "refund revived", "part original succeeded", "part original failed", "part bank_transfer succeeded", "part void succeeded", "refund late_payment", "refund duplicate_payment", "refund cancelled_checkout", "refund mismatch",
 		"parked doubt", "parked gateway", "parked mismatch", "parked record", "parked refund", "parked shortage",
 		"run late-payment", "run reservation", "run refund", "run shortage", "lost run",
-		"charged transbank", "charged stripe", "charged mercadopago", "token captured", "token declined", "token refunded", "token in doubt, then captured", "token in doubt, then expired", "second halves", "paid with several attempts", "paid late with units held again"}
+		"attention authorization_lapsed", "attention authorization_voided", "attention captured_less_than_total", "attention charged_back", "attention refunded_at_provider",
+		"authorization captured", "authorization lapsed", "authorization voided", "captured in part", "dispute lost", "dispute won", "lost to its order: authorization_lapsed", "lost to its order: voided",
+		"panel refund succeeded", "panel refund failed", "parked capture", "run capture", "refused capture_in_progress", "refused void_in_progress",
+		"second half of BeginPayment", "second half of SettleReturn", "second half of CloseAttempt", "second half of RefundPayment", "second half of VoidPayment", "second half of CapturePayment", "second half of VoidAuthorization",
+		"charged transbank", "charged stripe", "charged mercadopago", "token captured", "token declined", "token refunded", "token in doubt, then captured", "token in doubt, then expired", "paid with several attempts", "paid late with units held again"}
 	for name := range new(simulation).activities() {
 		if name != "LookupRefund" && name != "HoldOf" { // no workflow calls them alone
 			want = append(want, "step "+name)
@@ -309,6 +313,49 @@ func TestSimulation_NoticesWhatIsBroken(t *testing.T) {
 			},
 			says: "is at work",
 		},
+		"a capture whose answer was lost is made again": {
+			plan: func() schedule {
+				s := authorizedAndThen(step{At: time.Minute, Do: captureIt})
+				s.Faults = []fault{{Call: "CapturePayment", Nth: 1, Times: 1, When: after, As: unknownActed}}
+				return s
+			}(),
+			broken: func(s *simulation) { s.bank.blind, s.db.omitted = true, ruleAsk },
+			says:   "was captured 2 times",
+		},
+		"an authorization lapses in silence": {
+			plan: authorizedAndThen(), broken: omitting(ruleLapse), says: "does not pay its order any more",
+		},
+		"an authorization lapses while a refund was to void it, and the refund is given up": {
+			plan: func() schedule {
+				s := authorizedAndThen(step{At: time.Minute, Do: giveBack})
+				s.RefundRefused, s.Ruling = true, 1
+				return s
+			}(),
+			broken: omitting(ruleGivenUp), says: "does not pay its order any more",
+		},
+		"a person accepts an authorization that is gone": {
+			plan: schedule{Gateway: "stripe", Defers: true, Units: 1, SCL: 1, Hold: 900, Steps: []step{
+				{At: 5 * time.Second, Do: approveWrong}, {At: time.Minute, Do: panelVoid}}},
+			broken: omitting(ruleGone), says: "nothing was charged",
+		},
+		"what the panel gave back is not recorded": {
+			plan:   schedule{Gateway: "mercadopago", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: approve}, {At: time.Minute, Do: panelRefund}}},
+			broken: omitting(rulePanel), says: "went back by the panel",
+		},
+		"a sum of which a part was taken for ours is not told again": {
+			plan: schedule{Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: approve},
+				{At: 40 * time.Second, Do: panelRefund}, {At: 40 * time.Second, Do: giveBack, N: askTwoParts}, {At: 164 * time.Second, Do: dispute, N: 2}}},
+			broken: omitting(ruleSum), says: "went back by the panel",
+		},
+		"a lost dispute changes nothing": {
+			plan:   schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: approve}, {At: time.Minute, Do: dispute, N: 1}}},
+			broken: omitting(ruleDispute), says: "lost dispute true",
+		},
+		"a refund that failed later is not made again": {
+			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: approve},
+				{At: time.Minute, Do: giveBack}, {At: 3 * time.Hour, Do: refundLost}}},
+			broken: omitting(ruleRevive), says: "are in our books",
+		},
 		"an update that is never answered": {
 			plan: schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: cancel}}},
 			broken: func(s *simulation) {
@@ -326,12 +373,21 @@ func TestSimulation_NoticesWhatIsBroken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := simulate(c.plan, c.broken)
+			s := simulate(c.plan)
+			require.Empty(t, s.failed, "without the mistake: %s", s.story())
+			s = simulate(c.plan, c.broken)
 			require.NotEmpty(t, s.failed, s.story())
 			require.Contains(t, strings.Join(s.failed, "\n"), c.says)
 		})
 	}
 }
+
+// authorizedAndThen is an order whose money is only authorized.
+func authorizedAndThen(steps ...step) schedule {
+	return schedule{Gateway: "stripe", Defers: true, Units: 1, SCL: 1, Hold: 900, Steps: append([]step{{At: 5 * time.Second, Do: approve}}, steps...)}
+}
+
+func omitting(r rule) func(s *simulation) { return func(s *simulation) { s.db.omitted = r } }
 
 // TestSimulation_DrawnSchedulesFindABrokenWorkflow shows that the schedules
 // themselves come upon a mistake, without being told where it is.

@@ -313,7 +313,8 @@ func (s *shop) news() {
 }
 
 // post writes to the provider's ledger by hand.
-func (s *shop) post(path string, body map[string]any) {
+// post writes to the sandbox's ledger and returns the entry's reference.
+func (s *shop) post(path string, body map[string]any) (reference string) {
 	s.t.Helper()
 	raw, err := json.Marshal(body)
 	require.NoError(s.t, err)
@@ -323,6 +324,11 @@ func (s *shop) post(path string, body map[string]any) {
 	require.NoError(s.t, err)
 	require.NoError(s.t, res.Body.Close())
 	require.Equal(s.t, http.StatusCreated, res.StatusCode, string(text))
+	var entry struct {
+		Reference string `json:"reference"`
+	}
+	require.NoError(s.t, json.Unmarshal(text, &entry))
+	return entry.Reference
 }
 
 // put fills {names} in with their ids.

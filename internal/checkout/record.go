@@ -121,6 +121,9 @@ func move(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 		lapse = payment.StatusExpired
 	}
 	a := n.Answer
+	if n.Person && strings.HasPrefix(p.NotAppliedReason, mismatchPrefix) && over(p.Status) {
+		return nil // an authorization that a person rules on, and that is gone
+	}
 	if p.Status == payment.StatusAuthorized {
 		a, lapse = onAuthorization(*p, n)
 	}
@@ -163,6 +166,11 @@ func move(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 		}
 	}
 	return aftermath(ctx, tx, t.ID, checkoutID, p.ID, a, out)
+}
+
+// over reports whether an attempt has come to nothing.
+func over(s payment.Status) bool {
+	return s == payment.StatusDeclined || s == payment.StatusCancelled || s == payment.StatusExpired
 }
 
 // onAuthorization is an answer about an authorization, and what it becomes when

@@ -155,16 +155,23 @@ func bySum(ctx context.Context, tx pgx.Tx, tenant string, p Payment, a Answer, b
 			}
 		}
 	}
-	more := sum
+	more, known := sum, int64(0)
 	for _, b := range books {
 		if b.Status != "failed" && !b.Outside && (b.Tried || !b.ours() || b.Status == "succeeded") {
 			more -= b.Amount
+		}
+		if b.Status != "failed" && !b.ours() {
+			known += b.Amount
 		}
 	}
 	if more <= 0 {
 		return out, nil
 	}
-	r := RefundSeen{Reference: fmt.Sprintf("%s%d", sumPrefix, sum), Amount: more, Outcome: OutcomeApproved}
+	name := fmt.Sprintf("%s%d", sumPrefix, sum)
+	if known > 0 { // the same sum again, of which less was taken for ours before
+		name += fmt.Sprintf(":%d", known)
+	}
+	r := RefundSeen{Reference: name, Amount: more, Outcome: OutcomeApproved}
 	added, err := addElsewhere(ctx, tx, tenant, p, r)
 	if added {
 		out.New = append(out.New, r)

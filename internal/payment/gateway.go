@@ -413,6 +413,11 @@ var UntriedRefund = LookedRefund{}
 // CodeNoSuchRefund is the code of a LookupRefund that found nothing.
 const CodeNoSuchRefund = "no_such_refund"
 
+// CodeRefundUntraced is the code of a LookupRefund, with OutcomeUnknown, of a
+// refund whose answer was lost at a provider that can be asked only by its own
+// name for it: asking again tells nothing until a notification brings that name.
+const CodeRefundUntraced = "refund_untraced"
+
 // CodeNoSuchAttempt is the code of a Lookup that found nothing: the Begin
 // whose answer was lost had no effect.
 const CodeNoSuchAttempt = "no_such_attempt"

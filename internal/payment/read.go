@@ -26,7 +26,10 @@ type Resource struct {
 	Reference        string  `json:"reference,omitempty"`
 	Applied          bool    `json:"applied"`
 	NotAppliedReason *string `json:"not_applied_reason"`
-	Captured         int64   `json:"captured"`
+	// UnderPayment is set on a further approval that the provider has under the
+	// reference of that payment.
+	UnderPayment *string `json:"under_payment,omitempty"`
+	Captured     int64   `json:"captured"`
 	// Refunded is ours, RefundedElsewhere what went back at the provider
 	// without our asking.
 	Refunded          int64  `json:"refunded"`
@@ -58,10 +61,10 @@ type CaptureRecord struct {
 // ErrNoPayment when there is none.
 func Read(ctx context.Context, tx pgx.Tx, tenant, paymentID string) (Resource, error) {
 	r := Resource{Captures: []CaptureRecord{}, Disputes: []DisputeRecord{}}
-	err := tx.QueryRow(ctx, `SELECT p.id, p.checkout_id, p.order_id, coalesce(c.number, o.number), p.gateway, p.status, p.amount, p.currency, p.method, p.installments, p.card_last4, p.reference, p.applied, p.not_applied_reason,
+	err := tx.QueryRow(ctx, `SELECT p.id, p.checkout_id, p.order_id, coalesce(c.number, o.number), p.gateway, p.status, p.amount, p.currency, p.method, p.installments, p.card_last4, p.reference, p.applied, p.not_applied_reason, p.under_payment,
 	     p.captured_amount, p.refunded_amount, p.refunded_elsewhere, p.fee_amount, p.risk, p.review, CASE WHEN p.status = 'authorized' THEN p.capture_until END, p.capture_amount, p.void_reason, p.code, p.created_at, p.updated_at
 	  FROM payments p LEFT JOIN checkouts c ON c.tenant = p.tenant AND c.id = p.checkout_id LEFT JOIN orders o ON o.tenant = p.tenant AND o.id = p.order_id WHERE p.tenant = $1 AND p.id = $2`, tenant, paymentID).
-		Scan(&r.ID, &r.CheckoutID, &r.OrderID, &r.Number, &r.Gateway, &r.Status, &r.Amount, &r.Currency, &r.Method, &r.Installments, &r.CardLast4, &r.Reference, &r.Applied, &r.NotAppliedReason,
+		Scan(&r.ID, &r.CheckoutID, &r.OrderID, &r.Number, &r.Gateway, &r.Status, &r.Amount, &r.Currency, &r.Method, &r.Installments, &r.CardLast4, &r.Reference, &r.Applied, &r.NotAppliedReason, &r.UnderPayment,
 			&r.Captured, &r.Refunded, &r.RefundedElsewhere, &r.Fee, &r.Risk, &r.Review, &r.CaptureUntil, &r.CaptureAmount, &r.VoidReason, &r.Code, &r.CreatedAt, &r.UpdatedAt)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return r, fmt.Errorf("%w: %s", ErrNoPayment, paymentID)

@@ -26,6 +26,8 @@ const (
 const (
 	// CodeBankTransfer: paid back by a transfer, whose reference is recorded.
 	CodeBankTransfer = "bank_transfer"
+	// CodeFoundBySupport: made by the gateway, as a person read in its panel.
+	CodeFoundBySupport = "found_by_support"
 	// CodeGivenUp: nothing goes back.
 	CodeGivenUp = "given_up_by_support"
 	// CodeUnanswered: the provider has not said whether it was made.
@@ -48,15 +50,18 @@ type RefundRecord struct {
 	RequestID string
 	Method    string
 	// Revived: it takes the place of one that failed after it had succeeded.
-	Revived        bool
-	PaymentID      string
-	CheckoutID     string
-	OrderID        string
-	Amount         int64 // minor units
-	Currency       money.Currency
-	Reason         string
-	Status         string
-	Reference      string
+	Revived    bool
+	PaymentID  string
+	CheckoutID string
+	OrderID    string
+	Amount     int64 // minor units
+	Currency   money.Currency
+	Reason     string
+	Status     string
+	Reference  string
+	// Hints are names that it may have at the provider, the newest last, while
+	// Reference is empty.
+	Hints          []string
 	RefundedBefore int64
 	TriedAt        *time.Time
 	Code           string
@@ -85,18 +90,28 @@ func IntendRefund(ctx context.Context, tx pgx.Tx, tenant string, p Payment, amou
 	return refundID, nil
 }
 
-const refundColumns = `r.id, coalesce(r.request_id,''), r.method, r.revives IS NOT NULL, r.payment_id, coalesce(p.checkout_id,''), coalesce(r.order_id,''), r.amount, r.currency, r.reason, r.status, r.reference, r.refunded_before, r.tried_at, r.code, r.created_at`
+const refundColumns = `r.id, coalesce(r.request_id,''), r.method, r.revives IS NOT NULL, r.payment_id, coalesce(p.checkout_id,''), coalesce(r.order_id,''), r.amount, r.currency, r.reason, r.status, r.reference, r.hints, r.refunded_before, r.tried_at, r.code, r.created_at`
 
 // LoadRefund reads a refund and its payment.
 func LoadRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (RefundRecord, Payment, error) {
 	var r RefundRecord
 	err := tx.QueryRow(ctx, `SELECT `+refundColumns+` FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE r.tenant = $1 AND r.id = $2`, tenant, refundID).
-		Scan(&r.ID, &r.RequestID, &r.Method, &r.Revived, &r.PaymentID, &r.CheckoutID, &r.OrderID, &r.Amount, &r.Currency, &r.Reason, &r.Status, &r.Reference, &r.RefundedBefore, &r.TriedAt, &r.Code, &r.CreatedAt)
+		Scan(&r.ID, &r.RequestID, &r.Method, &r.Revived, &r.PaymentID, &r.CheckoutID, &r.OrderID, &r.Amount, &r.Currency, &r.Reason, &r.Status, &r.Reference, &r.Hints, &r.RefundedBefore, &r.TriedAt, &r.Code, &r.CreatedAt)
 	if err != nil {
 		return r, Payment{}, fmt.Errorf("refund %s: %w", refundID, err)
 	}
 	p, err := Load(ctx, tx, tenant, r.PaymentID)
 	return r, p, err
+}
+
+// LockRefund is LoadRefund that keeps others from changing the refund and its
+// payment until the transaction ends.
+func LockRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (RefundRecord, Payment, error) {
+	_, err := tx.Exec(ctx, `SELECT FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE r.tenant = $1 AND r.id = $2 FOR UPDATE OF p, r`, tenant, refundID)
+	if err != nil {
+		return RefundRecord{}, Payment{}, fmt.Errorf("lock refund %s: %w", refundID, err)
+	}
+	return LoadRefund(ctx, tx, tenant, refundID)
 }
 
 // Errors of AnnounceRefund.
@@ -129,7 +144,7 @@ func AnnounceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (tr
 	// this refund, seen before its answer.
 	var doubt bool
 	err = tx.QueryRow(ctx, `SELECT coalesce(sum(amount) FILTER (WHERE (status = 'succeeded' OR status = 'pending' AND reference <> '') AND (origin = 'ours' OR created_at <= coalesce($4, now()))), 0)::bigint,
-	     coalesce(bool_or(origin = 'ours' AND tried_at IS NOT NULL AND (status = 'unknown' OR status = 'pending' AND reference = '' OR status = 'needs_attention' AND code = 'refund_unanswered')), false)
+	     coalesce(bool_or(origin = 'ours' AND tried_at IS NOT NULL AND (status = 'unknown' OR status = 'pending' AND reference = '' OR status = 'needs_attention' AND code IN ('refund_unanswered','refund_untraced'))), false)
 	   FROM refunds WHERE tenant = $1 AND payment_id = $2 AND id <> $3 AND method = 'original'`, tenant, paymentID, refundID, triedAt).Scan(&before, &doubt)
 	if err != nil {
 		return false, 0, fmt.Errorf("announce refund %s: %w", refundID, err)
@@ -160,18 +175,48 @@ func RefundNotTried(ctx context.Context, tx pgx.Tx, tenant, refundID string, ann
 	return nil
 }
 
+// mostHints is how many names of a refund are kept that nobody has proven.
+const mostHints = 4
+
 // TraceRefund records the provider's name of a refund that was tried and whose
-// answer was lost, as a notification tells it. A name that is known already, of
-// this refund or another, stays where it is; what the refund's state is, the
-// provider is asked under that name.
-func TraceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID, reference string) error {
+// answer was lost, as a notification tells it. One that is signed counts. Any
+// other is a hint, kept beside the newest before it until the provider is asked:
+// see ConfirmHint and DropHint. A name that is known already, of this refund or
+// another, stays where it is; what the refund's state is, the provider is asked
+// under that name.
+func TraceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID, reference string, signed bool) error {
 	if reference == "" {
 		return nil
 	}
-	_, err := tx.Exec(ctx, `UPDATE refunds r SET reference = $3 WHERE r.tenant = $1 AND r.id = $2 AND r.reference = '' AND r.tried_at IS NOT NULL AND r.status IN ('pending','unknown','needs_attention')
-	   AND NOT EXISTS (SELECT FROM refunds o WHERE o.tenant = r.tenant AND o.reference = $3)`, tenant, refundID, reference)
+	change := `hints = (SELECT h[greatest(cardinality(h) - $4 + 1, 1):] FROM (SELECT array_remove(r.hints, $3) || $3::text AS h) kept)`
+	args := []any{tenant, refundID, reference, mostHints}
+	if signed {
+		change, args = `reference = $3, hints = '{}'`, args[:3]
+	}
+	_, err := tx.Exec(ctx, `UPDATE refunds r SET `+change+` WHERE r.tenant = $1 AND r.id = $2 AND r.reference = '' AND r.tried_at IS NOT NULL AND r.status IN ('pending','unknown','needs_attention')
+	   AND NOT EXISTS (SELECT FROM refunds o WHERE o.tenant = r.tenant AND o.reference = $3)`, args...)
 	if err != nil {
 		return fmt.Errorf("name of refund %s at its provider: %w", refundID, err)
+	}
+	return nil
+}
+
+// ConfirmHint makes a hint the name of a refund, after the provider has told of
+// this refund under it. ok is false when the refund has a name already, or the
+// name is another's.
+func ConfirmHint(ctx context.Context, tx pgx.Tx, tenant, refundID, hint string) (ok bool, err error) {
+	tag, err := tx.Exec(ctx, `UPDATE refunds r SET reference = $3, hints = '{}' WHERE r.tenant = $1 AND r.id = $2 AND r.reference = ''
+	   AND NOT EXISTS (SELECT FROM refunds o WHERE o.tenant = r.tenant AND o.reference = $3)`, tenant, refundID, hint)
+	if err != nil {
+		return false, fmt.Errorf("name of refund %s at its provider: %w", refundID, err)
+	}
+	return tag.RowsAffected() == 1, nil
+}
+
+// DropHint forgets a name under which the provider knows nothing of a refund.
+func DropHint(ctx context.Context, tx pgx.Tx, tenant, refundID, hint string) error {
+	if _, err := tx.Exec(ctx, `UPDATE refunds SET hints = array_remove(hints, $3) WHERE tenant = $1 AND id = $2`, tenant, refundID, hint); err != nil {
+		return fmt.Errorf("a wrong name of refund %s: %w", refundID, err)
 	}
 	return nil
 }
@@ -234,20 +279,25 @@ func voided(ctx context.Context, tx pgx.Tx, tenant, paymentID string) error {
 }
 
 // AnnounceVoid writes that an authorization is about to be given up and returns
-// whether that may have been tried before. captured: the money was taken
-// meanwhile, and the refund has become one by the gateway.
+// whether anything may have been tried on it before, also by a capture or void
+// that somebody asked for. captured: the money was taken meanwhile, and the
+// refund has become one by the gateway. ErrCaptureAsked forbids the call.
 func AnnounceVoid(ctx context.Context, tx pgx.Tx, tenant, refundID string) (tried, captured bool, err error) {
 	var paymentID string
 	var status Status
-	var triedAt *time.Time
-	err = tx.QueryRow(ctx, `SELECT p.id, p.status, r.tried_at FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE r.tenant = $1 AND r.id = $2 FOR UPDATE OF p, r`, tenant, refundID).
-		Scan(&paymentID, &status, &triedAt)
+	var capturing bool
+	err = tx.QueryRow(ctx, `SELECT p.id, p.status, p.capture_amount IS NOT NULL, coalesce(r.tried_at, p.void_tried_at, p.capture_tried_at) IS NOT NULL
+	   FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE r.tenant = $1 AND r.id = $2 FOR UPDATE OF p, r`, tenant, refundID).
+		Scan(&paymentID, &status, &capturing, &tried)
 	if err == nil && status.Approved() && status != StatusAuthorized {
 		_, err = tx.Exec(ctx, `UPDATE refunds SET method = 'original', tried_at = NULL, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, refundID)
 		if err != nil {
 			return false, false, fmt.Errorf("refund %s is no void any more: %w", refundID, err)
 		}
 		return false, true, nil
+	}
+	if err == nil && status == StatusAuthorized && capturing {
+		return false, false, fmt.Errorf("refund %s: %w", refundID, ErrCaptureAsked)
 	}
 	if err == nil {
 		_, err = tx.Exec(ctx, `WITH r AS (UPDATE refunds SET tried_at = coalesce(tried_at, now()), updated_at = now() WHERE tenant = $1 AND id = $2)
@@ -256,7 +306,7 @@ func AnnounceVoid(ctx context.Context, tx pgx.Tx, tenant, refundID string) (trie
 	if err != nil {
 		return false, false, fmt.Errorf("announce the void of refund %s: %w", refundID, err)
 	}
-	return triedAt != nil, false, nil
+	return tried, false, nil
 }
 
 // ReleaseBookings takes amount of a request's bookings back, because that much of it

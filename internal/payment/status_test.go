@@ -168,3 +168,13 @@ func TestFailure_SaysWhoWhatAndWhy(t *testing.T) {
 	require.EqualError(t, f, "stripe: unavailable (api_error): try later: connection refused")
 	require.ErrorIs(t, f, cause)
 }
+
+func TestAfter_ACardDeclinedOnAClosedPageMayStillBePaid(t *testing.T) {
+	t.Parallel()
+	refused := payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: "insufficient_funds"}
+	for _, from := range []payment.Status{payment.StatusPending, payment.StatusProcessing, payment.StatusUnknown, payment.StatusDeclined} {
+		declined := payment.After(from, refused, payment.StatusExpired)
+		require.Equal(t, payment.StatusDeclined, declined, "from %s", from)
+		require.Equal(t, payment.StatusCaptured, payment.After(declined, payment.Answer{Outcome: payment.OutcomeApproved, Captured: true}, payment.StatusExpired))
+	}
+}

@@ -227,13 +227,18 @@ func (r Request) choose(units []*unit, left int64, total *int64) (goodwill int64
 	for i, l := range r.Lines {
 		at := fmt.Sprintf("lines[%d].", i)
 		of := ofLine(units, l.LineID)
+		rest, worth := refundableOf(of)
 		switch {
 		case len(of) == 0:
 			f.Add(at+"line_id", "unknown_line", "the order has no such line")
 		case l.Quantity > len(of):
 			f.Add(at+"quantity", "out_of_range", "the line has %d", len(of))
+		case l.Quantity > len(rest) && worth > 0:
+			f.Add(at+"quantity", "out_of_range", "%d of the line have something left to give back", len(rest))
+		case l.Quantity > len(rest):
+			short = true
 		default:
-			take(at+"amount", of[:l.Quantity], l.Amount)
+			take(at+"amount", rest[:l.Quantity], l.Amount)
 		}
 	}
 	if r.ShippingAmount != nil {
@@ -264,6 +269,18 @@ func ofLine(units []*unit, line string) []*unit {
 	}
 	slices.SortStableFunc(of, func(a, b *unit) int { return cmp.Compare(b.Left, a.Left) })
 	return of
+}
+
+// refundableOf leaves out the units that were given back whole; those that cost
+// nothing stay. worth is what the rest has left.
+func refundableOf(units []*unit) (rest []*unit, worth int64) {
+	for _, u := range units {
+		if u.Left > 0 || u.Paid == 0 {
+			rest = append(rest, u)
+			worth += u.Left
+		}
+	}
+	return rest, worth
 }
 
 func book(ctx context.Context, tx pgx.Tx, tenant, requestID, orderID string, units []*unit, goodwill int64) error {

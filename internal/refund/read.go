@@ -69,13 +69,34 @@ type Filter struct {
 	Limit  int
 }
 
+// standing is what the parts of r, a refund, come to: those which no other part
+// has taken the place of.
+const standing = `LATERAL (
+      SELECT bool_or(f.status = 'needs_attention') AS needs, bool_or(f.status IN ('pending','unknown')) AS open, bool_or(f.status = 'failed') AS failed, max(f.updated_at) AS changed
+        FROM refunds f WHERE f.tenant = r.tenant AND (r.asked AND f.request_id = r.id OR NOT r.asked AND f.id = r.id)
+         AND NOT (r.asked AND EXISTS (SELECT FROM refunds n WHERE n.tenant = f.tenant AND n.revives = f.id))) s`
+
+// status is that of r, whose standing is s.
+const status = `CASE
+           WHEN r.waits AND EXISTS (SELECT FROM parked w WHERE w.tenant = r.tenant AND w.workflow_id = 'refund:' || r.tenant || ':' || r.id AND w.resolved_at IS NULL) THEN 'needs_attention'
+           WHEN r.waits THEN 'pending'
+           WHEN s.needs THEN 'needs_attention' WHEN s.open THEN 'pending' WHEN s.failed THEN 'failed' ELSE 'succeeded' END`
+
+// ofParts are the statuses of parts of which a refund with a status has one, for
+// the statuses that few refunds have.
+var ofParts = map[string][]string{
+	"pending": {"pending", "unknown"}, "needs_attention": {"needs_attention"}, "failed": {"failed"},
+}
+
 // statement reads refunds: the requests, and the refunds that nobody asked for,
 // each with its status: that of its parts which no other part has taken the
 // place of. A condition that is not asked for is left out, so that each kind of
-// question finds its index.
+// question finds its index. A page of one status is found from the parts that
+// have it; nearly all have succeeded, so those are read from the newest on until
+// the page is full.
 func (f Filter) statement(tenant string) (sql string, args []any) {
 	args = []any{tenant}
-	requests, strays, page, told := "", "", "", ""
+	requests, asked, strays := "", "", ""
 	arg := func(value any) string {
 		args = append(args, value)
 		return fmt.Sprintf("$%d", len(args))
@@ -95,28 +116,25 @@ func (f Filter) statement(tenant string) (sql string, args []any) {
 		requests += " AND q.id < " + n
 		strays += " AND f.id < " + n
 	}
-	limit := " LIMIT " + arg(f.Limit)
+	page := " ORDER BY id DESC LIMIT " + arg(f.Limit)
 	if f.Status != "" {
-		told = " WHERE t.status = " + arg(f.Status)
-	} else {
-		page = " ORDER BY id DESC" + limit
+		raw := []string{f.Status}
+		if of, few := ofParts[f.Status]; few {
+			raw = of
+			requests += " AND q.id IN (SELECT request_id FROM refunds WHERE tenant = $1 AND status = ANY(" + arg(raw) + ") AND request_id IS NOT NULL UNION ALL SELECT id FROM refund_requests WHERE tenant = $1 AND waits)"
+		}
+		asked = " CROSS JOIN " + standing + " WHERE " + status + " = " + arg(f.Status)
+		strays += " AND f.status = ANY(" + arg(raw) + ")"
 	}
 	return `
 WITH refund AS (
-  (SELECT q.tenant, q.id, q.order_id, q.reason, q.amount, q.currency, q.method, q.bank_account, q.created_at, q.updated_at, q.waits, true AS asked
-     FROM refund_requests q WHERE q.tenant = $1` + requests + page + `)
+  (SELECT r.tenant, r.id, r.order_id, r.reason, r.amount, r.currency, r.method, r.bank_account, r.created_at, r.updated_at, r.waits, r.asked
+     FROM (SELECT q.*, true AS asked FROM refund_requests q WHERE q.tenant = $1` + requests + `) r` + asked + page + `)
   UNION ALL
   (SELECT f.tenant, f.id, coalesce(f.order_id, p.order_id, (SELECT o.id FROM orders o WHERE o.tenant = p.tenant AND o.id = p.checkout_id)), f.reason, f.amount, f.currency, f.method, NULL, f.created_at, f.updated_at, false, false
      FROM refunds f JOIN payments p ON p.tenant = f.tenant AND p.id = f.payment_id WHERE f.tenant = $1 AND f.request_id IS NULL` + strays + page + `)
 ), told AS (
-  SELECT r.*, s.changed, CASE
-           WHEN r.waits AND EXISTS (SELECT FROM parked w WHERE w.tenant = r.tenant AND w.workflow_id = 'refund:' || r.tenant || ':' || r.id AND w.resolved_at IS NULL) THEN 'needs_attention'
-           WHEN r.waits THEN 'pending'
-           WHEN s.needs THEN 'needs_attention' WHEN s.open THEN 'pending' WHEN s.failed THEN 'failed' ELSE 'succeeded' END AS status
-    FROM refund r CROSS JOIN LATERAL (
-      SELECT bool_or(f.status = 'needs_attention') AS needs, bool_or(f.status IN ('pending','unknown')) AS open, bool_or(f.status = 'failed') AS failed, max(f.updated_at) AS changed
-        FROM refunds f WHERE f.tenant = r.tenant AND (r.asked AND f.request_id = r.id OR NOT r.asked AND f.id = r.id)
-         AND NOT (r.asked AND EXISTS (SELECT FROM refunds n WHERE n.tenant = f.tenant AND n.revives = f.id))) s
+  SELECT r.*, s.changed, ` + status + ` AS status FROM refund r CROSS JOIN ` + standing + `
 )
 SELECT t.id, t.order_id, t.status, t.reason, t.amount, t.currency, t.method, t.bank_account, t.created_at, greatest(t.updated_at, t.changed),
        coalesce((SELECT jsonb_agg(jsonb_build_object('id', f.id, 'payment_id', f.payment_id, 'gateway', p.gateway, 'amount', f.amount, 'reference', f.reference, 'method', f.method,
@@ -126,7 +144,7 @@ SELECT t.id, t.order_id, t.status, t.reason, t.amount, t.currency, t.method, t.b
           FROM (SELECT line_id, count(*) AS n, sum(amount) AS amount FROM refund_bookings WHERE tenant = t.tenant AND request_id = t.id AND kind = 'unit' AND NOT released GROUP BY line_id) b), '[]'),
        coalesce((SELECT sum(amount) FROM refund_bookings WHERE tenant = t.tenant AND request_id = t.id AND kind = 'freight' AND NOT released), 0)::bigint,
        coalesce((SELECT sum(amount) FROM refund_bookings WHERE tenant = t.tenant AND request_id = t.id AND kind = 'goodwill' AND NOT released), 0)::bigint
-  FROM told t` + told + ` ORDER BY t.id DESC` + limit, args
+  FROM told t` + page, args
 }
 
 // List reads a page of refunds, newest first, in one statement. A refund that

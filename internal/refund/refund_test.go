@@ -136,6 +136,52 @@ func TestBook_TakesTheUnitsWithMostLeftAndSplitsAnAmountOverThem(t *testing.T) {
 	require.Equal(t, []int64{price, price, price}, shoptest.List[int64](t, s, `SELECT refunded FROM refundable WHERE line_id <> '' ORDER BY unit`))
 }
 
+func TestBook_RefusesMoreUnitsThanHaveSomethingLeft(t *testing.T) {
+	t.Parallel()
+	s, orderID, lineID, _ := paid(t, 3)
+	of := func(quantity int, amount *int64) refund.Request {
+		return refund.Request{OrderID: orderID, Lines: []refund.LineAsked{{LineID: lineID, Quantity: quantity, Amount: amount}}}
+	}
+	must(t, s, of(2, nil))
+	for _, amount := range []*int64{nil, minor(1), minor(price), minor(2 * price)} {
+		_, err := ask(s, of(2, amount), able)
+		p, ok := problem.As(err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, problem.Refused, p.Kind)
+		require.Equal(t, "out_of_range", p.Code)
+		require.Equal(t, "lines[0].quantity", p.Fields[0].Field)
+	}
+	must(t, s, of(1, minor(4_000)))
+	require.EqualValues(t, price-4_000, must(t, s, of(1, nil)).Amount)
+	for _, amount := range []*int64{nil, minor(1)} {
+		for _, quantity := range []int{1, 3} {
+			_, err := ask(s, of(quantity, amount), able)
+			require.Equal(t, refund.CodeNothingLeft, code(t, err), "%d units", quantity)
+		}
+	}
+}
+
+func TestBook_SpreadsAnAmountOverTheUnitsThatHaveSomethingLeft(t *testing.T) {
+	t.Parallel()
+	s, orderID, lineID, _ := paid(t, 3)
+	of := func(quantity int, amount int64) refund.Request {
+		return refund.Request{OrderID: orderID, Lines: []refund.LineAsked{{LineID: lineID, Quantity: quantity, Amount: minor(amount)}}}
+	}
+	must(t, s, of(1, price))
+	must(t, s, of(2, 6_000))
+	require.Equal(t, []int64{price, 3_000, 3_000}, shoptest.List[int64](t, s, `SELECT refunded FROM refundable WHERE line_id <> '' ORDER BY unit`))
+}
+
+func TestBook_AUnitThatCostNothingGoesBackWithTheOthers(t *testing.T) {
+	t.Parallel()
+	s, orderID, lineID, _ := paid(t, 3)
+	s.Exec(t, `INSERT INTO refundable (tenant, order_id, line_id, unit, paid) SELECT tenant, order_id, line_id, n, CASE n WHEN 0 THEN 1 ELSE 0 END FROM order_lines, generate_series(0, 2) n WHERE line_id = $1`, lineID)
+	of := refund.Request{OrderID: orderID, Lines: []refund.LineAsked{{LineID: lineID, Quantity: 3}}}
+	require.EqualValues(t, 1, must(t, s, of).Amount)
+	_, err := ask(s, of, able)
+	require.Equal(t, refund.CodeNothingLeft, code(t, err))
+}
+
 func TestBook_RefusesWhatTheOrderDoesNotHave(t *testing.T) {
 	t.Parallel()
 	s, orderID, lineID, _ := paid(t, 2)
@@ -496,7 +542,9 @@ func TestTraceRefund_NamesOneWhoseAnswerWasLostAndNoOther(t *testing.T) {
 	first := must(t, s, refund.Request{OrderID: orderID, Amount: minor(1_000)}).Parts[0].ID
 	second := must(t, s, refund.Request{OrderID: orderID, Amount: minor(2_000)}).Parts[0].ID
 	trace := func(partID, reference string) string {
-		s.Do(t, func(tx pgx.Tx) error { return payment.TraceRefund(t.Context(), tx, shoptest.Tenant, partID, reference) })
+		s.Do(t, func(tx pgx.Tx) error {
+			return payment.TraceRefund(t.Context(), tx, shoptest.Tenant, partID, reference, true)
+		})
 		return shoptest.Value[string](t, s, `SELECT reference FROM refunds WHERE id = $1`, partID)
 	}
 	require.Empty(t, trace(first, "token-1"), "it was not sent yet")
@@ -505,4 +553,53 @@ func TestTraceRefund_NamesOneWhoseAnswerWasLostAndNoOther(t *testing.T) {
 	require.Equal(t, "token-1", trace(first, "token-2"), "the first name stays")
 	require.Empty(t, trace(second, "token-1"), "that is another's")
 	require.Empty(t, trace(second, ""))
+}
+
+func TestTraceRefund_AnUnsignedNameIsAHintUntilTheProviderHasConfirmedIt(t *testing.T) {
+	t.Parallel()
+	s, orderID, _, _ := paid(t, 1)
+	first := must(t, s, refund.Request{OrderID: orderID, Amount: minor(1_000)}).Parts[0].ID
+	second := must(t, s, refund.Request{OrderID: orderID, Amount: minor(2_000)}).Parts[0].ID
+	known := func(partID string) payment.RefundRecord {
+		var r payment.RefundRecord
+		s.Do(t, func(tx pgx.Tx) (err error) {
+			r, _, err = payment.LoadRefund(t.Context(), tx, shoptest.Tenant, partID)
+			return err
+		})
+		return r
+	}
+	hint := func(partID string, references ...string) []string {
+		for _, reference := range references {
+			s.Do(t, func(tx pgx.Tx) error {
+				return payment.TraceRefund(t.Context(), tx, shoptest.Tenant, partID, reference, false)
+			})
+		}
+		require.Empty(t, known(partID).Reference)
+		return known(partID).Hints
+	}
+	confirm := func(partID, reference string) (ok bool) {
+		s.Do(t, func(tx pgx.Tx) (err error) {
+			ok, err = payment.ConfirmHint(t.Context(), tx, shoptest.Tenant, partID, reference)
+			return err
+		})
+		return ok
+	}
+	require.Empty(t, hint(first, "forged"), "it was not sent yet")
+	s.Exec(t, `UPDATE refunds SET tried_at = now()`)
+	require.Equal(t, []string{"forged", "genuine"}, hint(first, "forged", "genuine"))
+	require.Equal(t, []string{"genuine", "forged"}, hint(first, "forged"), "the newest is the last, and each is kept once")
+	require.Equal(t, []string{"c", "d", "e", "f"}, hint(second, "a", "b", "c", "d", "e", "f"), "no more than a few")
+
+	s.Do(t, func(tx pgx.Tx) error { return payment.DropHint(t.Context(), tx, shoptest.Tenant, first, "forged") })
+	require.Equal(t, []string{"genuine"}, known(first).Hints)
+	require.True(t, confirm(first, "genuine"))
+	require.Equal(t, "genuine", known(first).Reference)
+	require.Empty(t, known(first).Hints)
+	require.False(t, confirm(first, "later"), "what the provider has confirmed stays")
+	require.False(t, confirm(second, "genuine"), "that is another's")
+	s.Do(t, func(tx pgx.Tx) error {
+		return payment.TraceRefund(t.Context(), tx, shoptest.Tenant, first, "later", false)
+	})
+	require.Equal(t, "genuine", known(first).Reference)
+	require.Empty(t, known(first).Hints)
 }

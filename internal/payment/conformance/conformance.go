@@ -43,9 +43,11 @@ func Run(t *testing.T, p Provider) {
 		{"lookup: a begin without an answer cannot be paid", (*bundle).nothingToLookUp, true},
 		{"lookup: no answer is an error", (*bundle).lookupFaults, true},
 		{"close: an unpaid attempt can't be charged any more", (*bundle).closesUnpaid, true},
+		{"close: declined and then closed is told as declined", (*bundle).closesDeclined, !p.DeclineEnds},
 		{"close: a paid one is an approval", (*bundle).closesPaid, true},
 		{"close: paid after it should have been closed is told as an approval", (*bundle).paidAfterAll, true},
 		{"two attempts of one order: both approvals are told", (*bundle).approvesTwice, true},
+		{"one attempt that is paid twice: both approvals are told, and each is given back by its own name", (*bundle).paidTwice, p.PaidTwice != nil},
 		{"close: each fault is a failure or a doubt", (*bundle).closeFaults, true},
 		{"refund: the whole, once", (*bundle).refundsWhole, true},
 		{"refund: in parts", (*bundle).refundsParts, can.PartialRefunds},
@@ -502,6 +504,27 @@ func (b *bundle) closesUnpaid() {
 	b.charged(at, 1)
 }
 
+// closesDeclined: the page is given up after a refused card. What ended the
+// attempt is the bank's refusal, whoever tells of it: the close or the question
+// after it.
+func (b *bundle) closesDeclined() {
+	at := b.begin()
+	b.buyer(at, "decline")
+	_, open := b.lookup(at)
+	require.False(b.t, open.Closed, "another card can be tried")
+	closed, err := b.gateway.Close(b.t.Context(), at, payment.Untried)
+	require.NoError(b.t, err)
+	_, later := b.lookup(at)
+	for _, a := range []payment.Answer{closed, later} {
+		require.Equal(b.t, payment.OutcomeDeclined, a.Outcome)
+		require.True(b.t, a.Closed)
+		require.Equal(b.t, open.Code, a.Code)
+		require.Equal(b.t, payment.StatusDeclined, payment.After(payment.StatusPending, a, payment.StatusExpired))
+	}
+	require.Equal(b.t, http.StatusConflict, b.tries(at, "approve"))
+	b.charged(at, 0)
+}
+
 func (b *bundle) closesPaid() {
 	at := b.pay()
 	a, err := b.gateway.Close(b.t.Context(), at, payment.Untried)
@@ -546,6 +569,35 @@ func (b *bundle) approvesTwice() {
 		b.isApproval(at, a)
 		b.charged(at, 1)
 	}
+}
+
+func (b *bundle) paidTwice() {
+	status, body := b.send(http.MethodPut, "/config/"+string(b.provider.Name), b.provider.PaidTwice)
+	require.Equal(b.t, http.StatusOK, status, "%s", body)
+	at := b.pay()
+	b.buyer(at, "approve")
+	b.charged(at, 2)
+	_, a := b.lookup(at)
+	b.isApproval(at, a)
+	require.Equal(b.t, at.CaptureRef, a.CaptureRef, "what is known as the attempt's money stays it")
+	require.Len(b.t, a.Others, 1)
+	second := at
+	second.Reference, second.CaptureRef = a.Others[0].CaptureRef, a.Others[0].CaptureRef
+	b.isApproval(second, a.Others[0])
+	require.NotEqual(b.t, at.CaptureRef, second.CaptureRef)
+
+	_, own := b.lookup(second)
+	b.isApproval(second, own)
+	require.Equal(b.t, second.CaptureRef, own.CaptureRef)
+	require.Empty(b.t, own.Others)
+	in := b.refundOf(second, at.Amount, 0)
+	made, err := b.gateway.Refund(b.t.Context(), in, b.notMade(in))
+	require.NoError(b.t, err)
+	b.refunded(in, made)
+	_, a = b.lookup(at)
+	require.Zero(b.t, a.Refunded, "nothing of the attempt's own money")
+	b.tells(a.Others[0], at.Amount)
+	b.givenBack(at, 1, at.Amount)
 }
 
 func (b *bundle) closeFaults() {

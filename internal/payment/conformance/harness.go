@@ -76,6 +76,9 @@ type Provider struct {
 	// Settings, when set, are what PUT /config/{name} of the sandbox gets before
 	// each case, for a provider whose own pace is slower than a test's.
 	Settings map[string]any
+	// PaidTwice, when set, are settings of the sandbox under which a page that was
+	// paid takes another payment, under the same reference of ours.
+	PaidTwice map[string]any
 	// TellsLostOnly: the provider tells of a dispute only when it is lost, and
 	// notifies nobody.
 	TellsLostOnly bool

@@ -38,8 +38,7 @@ const (
 	CodeRejected        = "rejected"       // without a reason from Flow
 	CodeUnknownStatus   = "unknown_status" // one that the documents do not have
 	CodeUnreadable      = "unreadable_answer"
-	CodeRefundUntraced  = "refund_untraced" // its answer was lost and Flow cannot be asked for it
-	CodeRefundRejected  = "rejected"        // the receiver said no
+	CodeRefundRejected  = "rejected" // the receiver said no
 	CodeRefundCancelled = "canceled"
 )
 

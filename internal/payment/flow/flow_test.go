@@ -526,7 +526,7 @@ func TestRefund_ADoubtIsNeverRepeated(t *testing.T) {
 		require.NoError(t, err)
 		said, _ := looked.Answer()
 		require.Equal(t, payment.OutcomeUnknown, said.Outcome)
-		require.Equal(t, flow.CodeRefundUntraced, said.Code)
+		require.Equal(t, payment.CodeRefundUntraced, said.Code)
 		require.Contains(t, said.Message, refundID, "a person can find it in the panel")
 		_, err = g.Refund(t.Context(), in, looked)
 		require.NoError(t, err)

@@ -67,12 +67,12 @@ func (g *Gateway) Refund(ctx context.Context, in payment.RefundIntent, before pa
 // LookupRefund asks for a refund by its token: GET /refund/getStatus. Flow can
 // be asked for one in no other way, and its answers about a payment do not tell
 // what was given back: without in.Reference the answer is OutcomeUnknown with
-// CodeRefundUntraced, and a person who reads Flow's panel has to say what became
-// of it.
+// payment.CodeRefundUntraced, and a person who reads Flow's panel has to say what
+// became of it.
 func (g *Gateway) LookupRefund(ctx context.Context, in payment.RefundIntent) (payment.LookedRefund, error) {
 	if in.Reference == "" {
 		return payment.AskedRefund(payment.RefundAnswer{
-			Outcome: payment.OutcomeUnknown, Code: CodeRefundUntraced,
+			Outcome: payment.OutcomeUnknown, Code: payment.CodeRefundUntraced,
 			Message: "Flow's answer to the refund was lost; look for it in Flow's panel by its order number " + in.RefundID,
 		}), nil
 	}

@@ -41,7 +41,8 @@ func TestGateway_Conforms(t *testing.T) {
 			Refund: "create_refund", LookupRefund: "list_refunds", Capture: "update_payment", Cancel: "update_payment", Token: "create_payment",
 		},
 		RefundsAreIdempotent: true, NeverStale: true, EventIDsDiffer: true,
-		Signs: conformance.Signs{Headers: []string{"X-Signature", "X-Request-Id"}, Query: []string{"data.id"}},
+		PaidTwice: map[string]any{"payable_again": true},
+		Signs:     conformance.Signs{Headers: []string{"X-Signature", "X-Request-Id"}, Query: []string{"data.id"}},
 		Token: func(t *testing.T, sandbox string, approves bool) string {
 			name := "APRO"
 			if !approves {

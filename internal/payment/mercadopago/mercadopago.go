@@ -347,7 +347,8 @@ func (g *Gateway) Settle(ctx context.Context, at payment.Attempt, ret payment.Re
 // and Closed: the page's address was in that answer, so nobody can pay there.
 // A token whose answer was lost is searched for.
 //
-// A rejected card leaves an open page payable: OutcomeDeclined without Closed.
+// A rejected card leaves an open page payable: OutcomeDeclined without Closed, and
+// with it once the page's time is over.
 // A payment that was given back in full is OutcomeApproved with Refunded equal
 // to Amount: it must not count as paid.
 func (g *Gateway) Lookup(ctx context.Context, at payment.Attempt) (payment.Looked, error) {
@@ -586,7 +587,8 @@ const (
 
 // Close lets the page expire (PUT /checkout/preferences/{id}) and cancels the
 // payments that are still under way (PUT /v1/payments/{id}). What was approved
-// meanwhile is the answer. Closing twice does no harm.
+// meanwhile is the answer; a page on which the last card was rejected says so, with
+// Mercado Pago's reason for it. Closing twice does no harm.
 func (g *Gateway) Close(ctx context.Context, at payment.Attempt, before payment.Looked) (payment.Answer, error) {
 	a, asked := before.Answer()
 	if asked && (a.Closed || a.Outcome == payment.OutcomeApproved) {
@@ -630,7 +632,8 @@ func (g *Gateway) Close(ctx context.Context, at payment.Attempt, before payment.
 	switch {
 	case err != nil:
 		return doubt(at, done, err)
-	case a.Outcome == payment.OutcomeDeclined && a.Closed && a.Code != payment.CodeNoSuchAttempt && done:
+	case a.Outcome != payment.OutcomeDeclined || !a.Closed || a.Code == payment.CodeNoSuchAttempt || !done:
+	case !slices.ContainsFunc(found, func(c charge) bool { return c.Status == rejected }):
 		a.Code, a.Message = payment.CodeClosed, ""
 	}
 	return a, nil

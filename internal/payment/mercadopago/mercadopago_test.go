@@ -625,6 +625,29 @@ func TestToken_APaymentUnderReviewIsCancelledByClosing(t *testing.T) {
 	require.Equal(t, payment.OutcomeApproved, paid.Outcome)
 }
 
+func TestClose_TellsTheRejectionOfThePagesLastCard(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	at := payment.Attempt{PaymentID: id.New(), Reference: "1-page"}
+	under := func(status, detail string) string {
+		return fmt.Sprintf(`{"id":7,"status":%q,"status_detail":%q,"external_reference":%q,"currency_id":"CLP","transaction_amount":29970}`, status, detail, at.PaymentID)
+	}
+	for status, want := range map[string]string{"cancelled": payment.CodeClosed, "rejected": "cc_rejected_insufficient_amount"} {
+		detail := "by_collector"
+		if status == "rejected" {
+			detail = want
+		}
+		p.on("PUT /checkout/preferences/1-page", 200, `{"id":"1-page","expires":true,"expiration_date_to":"2024-01-01T00:00:00.000-04:00"}`)
+		p.on("GET /checkout/preferences/1-page", 200, `{"id":"1-page","expires":true,"expiration_date_to":"2024-01-01T00:00:00.000-04:00"}`)
+		p.on("GET /v1/payments/search", 200, `{"paging":{"total":1},"results":[`+under(status, detail)+`]}`)
+		a, err := gateway(t, mercadopago.Config{BaseURL: p.url}).Close(t.Context(), at, payment.Untried)
+		require.NoError(t, err)
+		require.Equal(t, payment.OutcomeDeclined, a.Outcome)
+		require.True(t, a.Closed)
+		require.Equal(t, want, a.Code, status)
+	}
+}
+
 func TestToken_ABeginWithoutAnAnswerIsFoundByOurReference(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, mercadopago.Config{})

@@ -30,7 +30,7 @@ func answer(s *stripesdk.CheckoutSession) payment.Answer {
 	}
 	switch s.Status {
 	case stripesdk.CheckoutSessionStatusExpired:
-		a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, true, payment.CodeExpired
+		expired(&a, pi)
 	case stripesdk.CheckoutSessionStatusComplete:
 		complete(&a, s)
 	case stripesdk.CheckoutSessionStatusOpen:
@@ -42,6 +42,40 @@ func answer(s *stripesdk.CheckoutSession) payment.Answer {
 		a.Message = "unknown status " + readable(string(s.Status))
 	}
 	return a
+}
+
+// expired is the session whose time is over, or that was closed. Whose last card
+// was refused has been declined: that the page went out of time later is no news
+// about the card.
+func expired(a *payment.Answer, pi *stripesdk.PaymentIntent) {
+	a.Outcome, a.Closed = payment.OutcomeDeclined, true
+	a.Code, a.Message = payment.CodeExpired, ""
+	if code, message, ok := lastRefusal(pi); ok {
+		a.Code, a.Message = code, message
+	}
+}
+
+// lastRefusal is why the last try at an intent was declined. The intent's own
+// word of it is gone when it is updated for another reason
+// (https://docs.stripe.com/api/payment_intents/object#payment_intent_object-last_payment_error),
+// and closing the session cancels it; a card that a bank has refused leaves its
+// charge all the same.
+func lastRefusal(pi *stripesdk.PaymentIntent) (code, message string, ok bool) {
+	if pi == nil || pi.Object == "" {
+		return "", "", false
+	}
+	if e := pi.LastPaymentError; e != nil {
+		return firstOf(string(e.DeclineCode), string(e.Code), CodePaymentFailed), readable(e.Msg), true
+	}
+	c := pi.LatestCharge
+	if c == nil || c.Object == "" || c.Status != stripesdk.ChargeStatusFailed {
+		return "", "", false
+	}
+	reason := ""
+	if c.Outcome != nil {
+		reason = c.Outcome.Reason
+	}
+	return firstOf(reason, c.FailureCode, CodePaymentFailed), readable(c.FailureMessage), true
 }
 
 // complete is the session that the buyer has left for good, and whose intent
@@ -84,10 +118,9 @@ func fill(a *payment.Answer, pi *stripesdk.PaymentIntent) {
 		}
 	default:
 		a.Outcome = payment.OutcomePending
-		if e := pi.LastPaymentError; e != nil {
+		if pi.LastPaymentError != nil {
 			a.Outcome = payment.OutcomeDeclined
-			a.Code = firstOf(string(e.DeclineCode), string(e.Code), CodePaymentFailed)
-			a.Message = readable(e.Msg)
+			a.Code, a.Message, _ = lastRefusal(pi)
 		}
 	}
 	a.Amount = fromStripe(amount, a.Currency)

@@ -276,6 +276,7 @@ func (g *Gateway) Settle(ctx context.Context, at payment.Attempt, _ payment.Retu
 // repeated with the same key brings the same session back, payable again.
 //
 // A declined card leaves an open session payable: OutcomeDeclined without
+// Closed; and one that has ended since is OutcomeDeclined with the bank's code and
 // Closed. A payment that was given back in full is OutcomeApproved with
 // Refunded equal to Amount: it must not count as paid.
 func (g *Gateway) Lookup(ctx context.Context, at payment.Attempt) (payment.Looked, error) {
@@ -361,7 +362,9 @@ func (g *Gateway) disputeOf(ctx context.Context, params *stripesdk.DisputeListPa
 
 // Close expires the session: POST /v1/checkout/sessions/{id}/expire. Stripe
 // refuses that for a session which was paid, or has a payment in progress: the
-// answer is then what Lookup says. Closing twice does no harm.
+// answer is then what Lookup says. A session whose last card was declined says so
+// when it is closed: OutcomeDeclined and Closed with the bank's code. Closing
+// twice does no harm.
 func (g *Gateway) Close(ctx context.Context, at payment.Attempt, before payment.Looked) (payment.Answer, error) {
 	key := at.PaymentID + ":expire"
 	if a, asked := before.Answer(); asked {
@@ -376,13 +379,16 @@ func (g *Gateway) Close(ctx context.Context, at payment.Attempt, before payment.
 		return g.ask(ctx, at)
 	}
 	params := &stripesdk.CheckoutSessionExpireParams{}
+	params.AddExpand("payment_intent.latest_charge")
 	seen := prepare(ctx, &params.Params, key)
 	s, err := g.sessions().Expire(at.Reference, params)
 	v := judge(err, seen)
 	switch {
 	case v.ok() && s.Status == stripesdk.CheckoutSessionStatusExpired:
 		a := answer(s)
-		a.Code = payment.CodeClosed
+		if a.Code == payment.CodeExpired {
+			a.Code = payment.CodeClosed
+		}
 		return a, nil
 	case v.ok():
 		return g.ask(ctx, at)

@@ -551,9 +551,20 @@ func TestLookup_ReadsSessionIntentAndCharge(t *testing.T) {
 			a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, true, payment.CodeExpired
 		})},
 		"expired after a declined card": {session(t, "expired", "unpaid", ours, failed(nil)), change(plain, func(a *payment.Answer) {
-			a.Outcome, a.Closed, a.CaptureRef, a.Code, a.Message = payment.OutcomeDeclined, true, intentID, payment.CodeExpired, "Your card has insufficient funds."
+			a.Outcome, a.Closed, a.CaptureRef, a.Code, a.Message = payment.OutcomeDeclined, true, intentID, "insufficient_funds", "Your card has insufficient funds."
 		})},
-		"expired, its intent canceled with it": {session(t, "expired", "unpaid", ours, failed(map[string]any{"status": "canceled"})), change(plain, func(a *payment.Answer) {
+		"expired after a declined card, its intent canceled with it": {session(t, "expired", "unpaid", ours, failed(map[string]any{"status": "canceled"})), change(plain, func(a *payment.Answer) {
+			a.Outcome, a.Closed, a.CaptureRef, a.Code, a.Message = payment.OutcomeDeclined, true, intentID, "insufficient_funds", "Your card has insufficient funds."
+		})},
+		"expired after a declined card that only its charge tells": {
+			session(t, "expired", "unpaid", ours, failed(map[string]any{"status": "canceled", "last_payment_error": nil, "latest_charge": sample(t, "charge", map[string]any{
+				"status": "failed", "paid": false, "captured": false, "failure_code": "card_declined", "failure_message": "Your card was declined.",
+				"outcome": map[string]any{"type": "issuer_declined", "reason": "do_not_honor"},
+			})})), change(plain, func(a *payment.Answer) {
+				a.Outcome, a.Closed, a.CaptureRef, a.Code, a.Message = payment.OutcomeDeclined, true, intentID, "do_not_honor", "Your card was declined."
+			}),
+		},
+		"expired, nothing tried, its intent canceled with it": {session(t, "expired", "unpaid", ours, failed(map[string]any{"status": "canceled", "last_payment_error": nil})), change(plain, func(a *payment.Answer) {
 			a.Outcome, a.Closed, a.CaptureRef, a.Code = payment.OutcomeDeclined, true, intentID, payment.CodeExpired
 		})},
 		"the intent canceled": {session(t, "open", "unpaid", ours, failed(map[string]any{"status": "canceled"})), change(plain, func(a *payment.Answer) {
@@ -638,6 +649,23 @@ func TestClose_ExpiresTheSession(t *testing.T) {
 	require.Equal(t, payment.CodeClosed, a.Code)
 	require.Equal(t, []string{"POST /v1/checkout/sessions/" + sessionID + "/expire"}, s.made())
 	require.Equal(t, at.PaymentID+":expire", s.calls[0].header.Get("Idempotency-Key"))
+}
+
+func TestClose_TellsThatTheLastCardWasDeclined(t *testing.T) {
+	t.Parallel()
+	at := attempt()
+	declined := sample(t, "payment_intent", map[string]any{
+		"id": intentID, "status": "canceled", "amount": 29970, "currency": "clp",
+		"last_payment_error": map[string]any{"type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds", "message": "Your card has insufficient funds."},
+	})
+	g, s := setup(t, ok(t, session(t, "expired", "unpaid", at.PaymentID, declined)))
+	a, err := g.Close(t.Context(), at, payment.Untried)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeDeclined, a.Outcome)
+	require.True(t, a.Closed)
+	require.Equal(t, "insufficient_funds", a.Code)
+	require.Equal(t, "payment_intent.latest_charge", s.calls[0].form.Get("expand[0]"))
+	require.Equal(t, payment.StatusDeclined, payment.After(payment.StatusPending, a, payment.StatusExpired))
 }
 
 func TestClose_RefusedBecauseItWasPaidIsAnApproval(t *testing.T) {
