@@ -274,9 +274,12 @@ func (a *Payments) SettleReturn(ctx context.Context, in PaymentRef) (Asked, erro
 				return err
 			}
 		}
-		if !in.MayCommit {
-			p, out.AskedAt, err = loadNow(ctx, tx, in)
+		if p, out.AskedAt, err = loadNow(ctx, tx, in); err != nil {
 			return err
+		}
+		// Nor that another run has closed the attempt, while this one was lost.
+		if in.MayCommit = in.MayCommit && (!p.Closed || p.Status.InDoubt()); !in.MayCommit {
+			return nil
 		}
 		p, out.AskedAt, err = payment.Announce(ctx, tx, in.Tenant, in.PaymentID, payment.EffectSettle)
 		return err

@@ -195,6 +195,7 @@ func (a *Reconciliations) ask(ctx context.Context, r reconcile.Row, g payment.Ga
 	if able := g.Capabilities(); able.LookupFor > 0 {
 		since = time.Now().Add(-able.LookupFor)
 	}
+	said := answers{}
 	var batch []reconcile.Question
 	err = a.DB.InTenant(ctx, r.Tenant, func(tx pgx.Tx) (err error) {
 		batch, err = which(ctx, tx, r, since, after, askBatch)
@@ -208,11 +209,11 @@ func (a *Reconciliations) ask(ctx context.Context, r reconcile.Row, g payment.Ga
 		if q.RefundID != "" {
 			one = a.askRefund
 		}
-		said, err := one(ctx, r, g, q)
+		told, err := one(ctx, r, g, q, said)
 		if err != nil {
 			return nil, "", err
 		}
-		lines = append(lines, said...)
+		lines = append(lines, told...)
 	}
 	if len(batch) == askBatch {
 		last := batch[len(batch)-1]
@@ -221,36 +222,65 @@ func (a *Reconciliations) ask(ctx context.Context, r reconcile.Row, g payment.Ga
 	return lines, next, nil
 }
 
+// answers are a provider's answers about payments, by their id: a payment is
+// asked about once a batch.
+type answers map[string]payment.Answer
+
+func (s answers) about(ctx context.Context, g payment.Gateway, p payment.Payment) (payment.Answer, error) {
+	if a, known := s[p.ID]; known {
+		return a, nil
+	}
+	looked, err := g.Lookup(ctx, p.At())
+	if err != nil {
+		return payment.Answer{}, err
+	}
+	a, _ := looked.Answer()
+	s[p.ID] = a
+	return a, nil
+}
+
 // askPayment turns the answer about a payment into lines: its charge, and what
-// was given back of it beyond what we know of.
-func (a *Reconciliations) askPayment(ctx context.Context, r reconcile.Row, g payment.Gateway, q reconcile.Question) ([]reconcile.Line, error) {
+// was given back of it beyond what we know of. Our books are read after the
+// question: a refund that is sent meanwhile is ours.
+func (a *Reconciliations) askPayment(ctx context.Context, r reconcile.Row, g payment.Gateway, q reconcile.Question, said answers) ([]reconcile.Line, error) {
 	var p payment.Payment
+	err := a.DB.InTenant(ctx, r.Tenant, func(tx pgx.Tx) (err error) {
+		p, err = payment.Load(ctx, tx, r.Tenant, q.PaymentID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	answer, err := said.about(ctx, g, p)
+	if err != nil {
+		return nil, err
+	}
 	var known int64
 	var references []string
-	err := a.DB.InTenant(ctx, r.Tenant, func(tx pgx.Tx) (err error) {
-		if p, err = payment.Load(ctx, tx, r.Tenant, q.PaymentID); err != nil {
-			return err
-		}
+	err = a.DB.InTenant(ctx, r.Tenant, func(tx pgx.Tx) (err error) {
 		known, references, err = reconcile.Backed(ctx, tx, r.Tenant, q.PaymentID)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	looked, err := g.Lookup(ctx, p.At())
-	if err != nil {
-		return nil, err
-	}
-	said, _ := looked.Answer()
-	return reconcile.Answered(p, said, known, references), nil
+	return reconcile.Answered(p, answer, known, references), nil
 }
 
-func (a *Reconciliations) askRefund(ctx context.Context, r reconcile.Row, g payment.Gateway, q reconcile.Question) ([]reconcile.Line, error) {
+// askRefund turns the answer about a refund of ours into lines. A provider that
+// knows refunds only by their sum cannot tell of one any more when another has
+// followed it: one that we know to be made is then there if all that we know to
+// have gone back of its payment is.
+func (a *Reconciliations) askRefund(ctx context.Context, r reconcile.Row, g payment.Gateway, q reconcile.Question, said answers) ([]reconcile.Line, error) {
 	var record payment.RefundRecord
 	var p payment.Payment
 	var settled *time.Time
+	var returned int64
 	err := a.DB.InTenant(ctx, r.Tenant, func(tx pgx.Tx) (err error) {
 		if record, p, err = payment.LoadRefund(ctx, tx, r.Tenant, q.RefundID); err != nil {
+			return err
+		}
+		if returned, err = reconcile.Returned(ctx, tx, r.Tenant, p.ID); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, `SELECT settled_at FROM refunds WHERE tenant = $1 AND id = $2`, r.Tenant, q.RefundID).Scan(&settled)
@@ -263,12 +293,21 @@ func (a *Reconciliations) askRefund(ctx context.Context, r reconcile.Row, g paym
 	if err != nil {
 		return nil, err
 	}
-	said, _ := looked.Answer()
+	answer, _ := looked.Answer()
+	if record.Status == "succeeded" && answer.Outcome == payment.OutcomeUnknown {
+		whole, err := said.about(ctx, g, p)
+		if err != nil {
+			return nil, err
+		}
+		if whole.Refunded >= returned {
+			answer = payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: record.Reference, Amount: record.Amount}
+		}
+	}
 	at := record.CreatedAt
 	if settled != nil {
 		at = *settled
 	}
-	return reconcile.AnsweredRefund(record, said, at), nil
+	return reconcile.AnsweredRefund(record, answer, at), nil
 }
 
 // Compared is what came of a comparison.

@@ -166,8 +166,11 @@ func (a *Payments) RefundPayment(ctx context.Context, in RefundRef) (payment.Ref
 		return payment.RefundAnswer{}, classify(err)
 	}
 	answer, err := g.Refund(ctx, intent, before)
+	// What it has refused without giving it a name was certainly not made, whatever
+	// else has gone back of the payment: the next try needs no question.
+	refused := err == nil && answer.Outcome == payment.OutcomeDeclined && answer.Reference == ""
 	var certain *payment.Failure
-	if errors.As(err, &certain) {
+	if errors.As(err, &certain) || refused {
 		err = errors.Join(err, a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
 			return payment.RefundNotTried(ctx, tx, in.Tenant, in.RefundID, at.announced)
 		}))

@@ -2,10 +2,12 @@ package activities_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"justlogistics/activities"
@@ -101,6 +103,84 @@ func TestVoidPayment_AfterTheCaptureBecomesARefund(t *testing.T) {
 	answer, err = b.payments.RefundPayment(t.Context(), partOf(v, 0))
 	require.NoError(t, err)
 	require.Equal(t, payment.OutcomeApproved, answer.Outcome)
+}
+
+func TestVoidPayment_WaitsForACaptureThatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenAuthorized)
+	_, v := b.asked(t, refund.Request{})
+	b.Exec(t, `UPDATE payments SET capture_amount = amount`)
+	_, err := b.payments.VoidPayment(t.Context(), partOf(v, 0))
+	require.Equal(t, activities.TypeRateLimited, activities.ErrorType(err))
+	require.Zero(t, b.g.of(b.ref.PaymentID).voids)
+	require.Nil(t, b.payment(t).VoidTriedAt)
+}
+
+func TestVoidPayment_AsksFirstWhenACaptureWasTried(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenAuthorized)
+	_, v := b.asked(t, refund.Request{})
+	b.Exec(t, `UPDATE payments SET capture_tried_at = now()`)
+	c := b.g.of(b.ref.PaymentID)
+	c.captured, c.captures = total, 1 // and its answer was lost
+	answer, err := b.payments.VoidPayment(t.Context(), partOf(v, 0))
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeUnknown, answer.Outcome)
+	require.Equal(t, activities.CodeCaptureNotRecorded, answer.Code)
+	require.Zero(t, count(b.g.called(), "cancel"))
+}
+
+func TestPutRefund_OfAVoidThatIsGivenUpAllowsACapture(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenAuthorized)
+	_, v := b.asked(t, refund.Request{})
+	b.g.before = func() error { return errSaysNothing }
+	_, err := b.payments.VoidPayment(t.Context(), partOf(v, 0))
+	require.Error(t, err)
+	require.NotNil(t, b.payment(t).VoidTriedAt)
+	for range 2 {
+		require.NoError(t, b.payments.PutRefund(t.Context(), partOf(v, 0), "failed", payment.RefundAnswer{Code: payment.CodeGivenUp}, 0))
+	}
+	b.Do(t, func(tx pgx.Tx) error {
+		_, _, err := payment.AskCapture(t.Context(), tx, shoptest.Tenant, b.ref.PaymentID, 0)
+		return err
+	})
+}
+
+func TestPutRefund_ToldAgainAfterItHasFailedLaterChangesNothing(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenApproved)
+	request, v := b.asked(t, goodwill(500))
+	part, made := partOf(v, 0), payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: "re_1"}
+	require.NoError(t, b.payments.PutRefund(t.Context(), part, "succeeded", made, 0))
+	b.Do(t, func(tx pgx.Tx) error {
+		run, err := payment.ReviveRefund(t.Context(), tx, shoptest.Tenant, part.RefundID, payment.RefundAnswer{Code: "failed_later"})
+		require.Equal(t, request.RefundID, run)
+		return err
+	})
+	// The first answer was lost: its run tells it again.
+	require.NoError(t, b.payments.PutRefund(t.Context(), part, "succeeded", made, 0))
+	require.NoError(t, b.payments.PutRefund(t.Context(), part, "failed", made, 0))
+	v, err := b.payments.LoadRefund(t.Context(), request)
+	require.NoError(t, err)
+	require.Len(t, v.Parts, 1, "the one that has taken its place")
+	require.NotEqual(t, part.RefundID, v.Parts[0].ID)
+	require.EqualValues(t, 500, b.payment(t).Refunded)
+	require.EqualValues(t, 500, shoptest.Value[int64](t, b.Shop, `SELECT sum(amount) FROM refund_bookings WHERE NOT released`))
+}
+
+func TestPutRefund_TwiceAtOnceReleasesItsBookingsOnce(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenApproved)
+	_, v := b.asked(t, goodwill(500))
+	var both sync.WaitGroup
+	for range 4 {
+		both.Go(func() {
+			assert.NoError(t, b.payments.PutRefund(t.Context(), partOf(v, 0), "failed", payment.RefundAnswer{Code: payment.CodeGivenUp}, 0))
+		})
+	}
+	both.Wait()
+	require.Equal(t, 1, shoptest.Value[int](t, b.Shop, `SELECT count(*) FROM events WHERE kind = 'refund_failed'`))
 }
 
 func TestRefundPayment_OfADisputedPaymentIsOnlyAskedFor(t *testing.T) {

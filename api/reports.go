@@ -282,7 +282,7 @@ func (s *Server) runReconciliation(r *request) (reply, error) {
 		if len(in.Gateways) > 0 {
 			wanted = nil
 			for i, g := range in.Gateways {
-				if !slices.Contains(configured, payment.Name(g)) {
+				if slices.Contains(payment.Names(), payment.Name(g)) && !slices.Contains(configured, payment.Name(g)) {
 					f.Add(fmt.Sprintf("gateways[%d]", i), "gateway_not_configured", "the tenant has not set it up")
 				}
 				wanted = append(wanted, payment.Name(g))
@@ -459,6 +459,11 @@ func (s *Server) readSettlement(r *request, file io.Reader) (endpoint, error) {
 		var opened []openedDay
 		err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error {
 			opened = nil
+			if other, err := reconcile.OfAnotherGateway(r.ctx, tx, r.tenant, gateway, lines); err != nil {
+				return err
+			} else if other != "" {
+				return problem.New(problem.Refused, "file_of_another_gateway", "The file names payments that were made by "+other.Title()+", not by "+gateway.Title()+".")
+			}
 			days := []reconcile.Day{d}
 			before := d.Before(zone)
 			if withFile, err := reconcile.Compared(r.ctx, tx, r.tenant, gateway, before); err != nil {

@@ -284,3 +284,13 @@ func TestSales_AddUpByDayAndGateway(t *testing.T) {
 	require.Equal(t, "invalid", b.do("GET", "/v1/reports/sales?from=yesterday", nil).code())
 	require.Equal(t, []string{string(payment.Transbank)}, list[string](b, `SELECT DISTINCT gateway FROM payments WHERE gateway <> '=cmd'`))
 }
+
+func TestSettlement_OfAnotherGatewayIsRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, known, amount := b.soldYesterday()
+	date := yesterday().Date
+	file := settlementHeader + fmt.Sprintf("%s,,%s,1213,charge,%d,CLP,386,\n", date, known, amount)
+	require.Equal(t, "file_of_another_gateway", b.upload("stripe", date, file).code())
+	require.Zero(t, value[int](b, `SELECT count(*) FROM provider_transactions`))
+}

@@ -26,6 +26,7 @@ type till struct {
 	says   []payment.Answer // of the gateway, one a call; the last one stays
 	fails  []error          // of the calls, before they say anything; nil is none
 	calls  []string
+	told   []payment.Outcome // what was recorded
 	parked []activities.ParkedCase
 	ruling checkout.Ruling
 	runs   []string // other workflows that were started
@@ -38,6 +39,7 @@ func (c *till) play(t *testing.T, during func(env *testsuite.TestWorkflowEnviron
 	env.SetStartTime(dawn)
 	env.RegisterWorkflowWithOptions(workflows.Capture, workflow.RegisterOptions{Name: workflows.CaptureName})
 	env.RegisterWorkflowWithOptions(func(workflow.Context, workflows.RefundInput) error { return nil }, workflow.RegisterOptions{Name: workflows.RefundName})
+	env.RegisterWorkflowWithOptions(func(workflow.Context, workflows.CheckoutInput) error { return nil }, workflow.RegisterOptions{Name: workflows.LatePaymentName})
 	note := func(call string) { c.calls = append(c.calls, call) }
 	act := func(name string) func(context.Context, activities.CaptureRef) (activities.Asked, error) {
 		return func(context.Context, activities.CaptureRef) (activities.Asked, error) {
@@ -74,6 +76,7 @@ func (c *till) play(t *testing.T, during func(env *testsuite.TestWorkflowEnviron
 		"RecordAnswer": func(_ context.Context, _ activities.CheckoutRef, n checkout.News) (checkout.Ruling, error) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
+			c.told = append(c.told, n.Answer.Outcome)
 			c.view.Status = payment.After(c.view.Status, n.Answer, n.Lapse)
 			r := c.ruling
 			r.View.Attempts = []checkout.AttemptView{{PaymentID: n.PaymentID, Status: c.view.Status}}
@@ -195,6 +198,28 @@ func TestCapture_OfWhatNobodyWantsEndsAtOnce(t *testing.T) {
 		require.NoError(t, c.play(t, nil))
 		require.Empty(t, c.calls)
 	}
+}
+
+func TestCapture_WhatNobodyKnowsIsNotRecorded(t *testing.T) {
+	t.Parallel()
+	c := toCapture(nothing, taken)
+	require.NoError(t, c.play(t, nil))
+	require.Equal(t, []payment.Outcome{payment.OutcomeApproved}, c.told, "the payment may have ended meanwhile")
+}
+
+func TestCapture_OnceGivenUpIsAskedForWhatBecameOfIt(t *testing.T) {
+	t.Parallel()
+	c := toCapture(refuses)
+	require.NoError(t, c.play(t, captureVerb(time.Minute, workflows.VerbCancel)))
+	require.Equal(t, []string{"late-payment:demo:PAY1"}, c.runs)
+}
+
+func TestCapture_OfAnotherSumThanAskedForIsAskedAbout(t *testing.T) {
+	t.Parallel()
+	c := toVoid(payment.Answer{Outcome: payment.OutcomeApproved, Captured: true, Amount: total / 2})
+	c.ruling = checkout.Ruling{Mismatch: "mismatch_amount"}
+	require.NoError(t, c.play(t, nil))
+	require.Equal(t, []string{"late-payment:demo:PAY1"}, c.runs)
 }
 
 func TestCapture_StartsWhatItsRulingHasBooked(t *testing.T) {

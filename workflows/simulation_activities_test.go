@@ -275,7 +275,7 @@ func (s *simulation) settle(ctx context.Context, in activities.PaymentRef) (acti
 			return
 		}
 		ret = e.ret
-		in.MayCommit = in.MayCommit && s.db.committable()
+		in.MayCommit = in.MayCommit && s.db.committable() && (!p.Closed || p.Status.InDoubt())
 		if now := s.db.now(); ret.Kind == payment.ReturnFinished && in.MayCommit && p.SettleTriedAt == nil {
 			p.SettleTriedAt = &now
 		}

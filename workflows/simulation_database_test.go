@@ -56,7 +56,7 @@ type rule string
 const (
 	ruleLapse   rule = "an order whose authorization is gone asks for a person"
 	ruleGivenUp rule = "a void that is given up leaves what it found"
-	ruleGone    rule = "nobody accepts money that is gone"
+	ruleWord    rule = "a person's word captures nothing"
 	rulePanel   rule = "what went back without us is recorded"
 	ruleSum     rule = "a sum is compared with all that is known"
 	ruleDispute rule = "a dispute that is lost takes the money"

@@ -265,6 +265,9 @@ func (s *simulation) decide(n int, earnest bool) {
 		return
 	}
 	verb := c.Verbs[n%len(c.Verbs)]
+	if c.Step == "capture" {
+		verb = c.Verbs[(n+s.plan.Ruling)%len(c.Verbs)]
+	}
 	if earnest {
 		for _, v := range []string{workflows.VerbResolve, workflows.VerbCancel, workflows.VerbRetry} {
 			if slices.Contains(c.Verbs, v) {

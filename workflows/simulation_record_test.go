@@ -64,12 +64,15 @@ func (d *database) move(before payment.Payment, p *payment.Payment, n checkout.N
 	if lapse == "" {
 		lapse = payment.StatusExpired
 	}
-	over := before.Status == payment.StatusDeclined || before.Status == payment.StatusCancelled || before.Status == payment.StatusExpired
-	if n.Person && strings.HasPrefix(before.NotAppliedReason, "mismatch_") && over && !d.omits(ruleGone) {
+	over := before.Status == payment.StatusChargedBack || before.Status == payment.StatusDeclined || before.Status == payment.StatusCancelled || before.Status == payment.StatusExpired
+	if n.Person && strings.HasPrefix(before.NotAppliedReason, "mismatch_") && over {
 		return nil
 	}
-	if before.Status == payment.StatusAuthorized {
+	switch {
+	case before.Status == payment.StatusAuthorized, before.Status == payment.StatusCancelled && before.VoidTriedAt != nil && before.Captured == 0:
 		a, lapse = onAuthorization(before, n)
+	case n.Person && before.CaptureUntil != nil && before.Captured == 0 && !d.omits(ruleWord):
+		a.Captured = false
 	}
 	to := payment.After(p.Status, a, lapse)
 	if to == payment.StatusPending && p.Closed {
@@ -202,6 +205,10 @@ func (d *database) rule(before payment.Payment, p *payment.Payment, n checkout.N
 	p.Applied, p.NotAppliedReason, p.OrderID = true, "", c.ID
 	d.setCheckout(checkout.Paid)
 	c.FailureCode = ""
+	if before.Status == payment.StatusDisputed {
+		d.order.freeze(checkout.ReasonDisputed)
+		d.order.attention = checkout.ReasonDisputed
+	}
 	return nil
 }
 

@@ -65,8 +65,8 @@ type simulation struct {
 	doubted   map[string]bool // payments by token of which nobody knew
 	orphans   map[string]int  // second halves of calls that were given up
 	refusals  map[string]int  // of captures and voids that were asked for
-	// reconciled are payments that the days' books made us ask about.
-	reconciled map[string]int64
+	// reconciled is how often the days' books made us ask about a payment.
+	reconciled map[string]int
 	offered    int // what other events are still to come
 	failed     []string
 	trace      []string
@@ -94,7 +94,7 @@ type asked struct {
 
 // simulate runs a schedule to the end of everything and returns what it found.
 func simulate(plan schedule, options ...func(*simulation)) *simulation {
-	s := &simulation{plan: plan, calls: map[string]int{}, lately: map[string][]time.Time{}, running: map[string]bool{}, up: map[string]bool{}, greetings: map[string]*asked{}, doubted: map[string]bool{}, orphans: map[string]int{}, refusals: map[string]int{}, reconciled: map[string]int64{}}
+	s := &simulation{plan: plan, calls: map[string]int{}, lately: map[string][]time.Time{}, running: map[string]bool{}, up: map[string]bool{}, greetings: map[string]*asked{}, doubted: map[string]bool{}, orphans: map[string]int{}, refusals: map[string]int{}, reconciled: map[string]int{}}
 	suite := testsuite.WorkflowTestSuite{}
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	s.env = suite.NewTestWorkflowEnvironment()

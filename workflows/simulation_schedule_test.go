@@ -263,45 +263,8 @@ var themes = []func(t *rapid.T, s *schedule){
 			s.Steps = append(s.Steps, step{At: time.Duration(s.Hold/4*(i+1)) * time.Second, Do: rapid.SampledFrom([]act{reserveMore, confirmIt, releaseIt, count}).Draw(t, "do"), N: rapid.IntRange(0, 2).Draw(t, "n")})
 		}
 	},
-	func(t *rapid.T, s *schedule) { // the storefront's token moves the money, and nobody may hear of it
-		s.Gateway, s.TokenTardy = "mercadopago", rapid.Bool().Draw(t, "tardy")
-		s.Token = rapid.SampledFrom([]string{tokenApproves, tokenApproves, tokenDeclines, tokenProcesses, tokenFails}).Draw(t, "token")
-		f := fault{Call: "BeginPayment", Nth: 1, Times: rapid.SampledFrom([]int{1, 1, 2, 3}).Draw(t, "often"), When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"),
-			As: rapid.SampledFrom([]failure{unknown, unknownActed, timesOut, unavailable, late, outlived, outlived}).Draw(t, "begun as")}
-		if f.As == late || f.As == outlived {
-			f.For = time.Duration(rapid.SampledFrom([]int{2, 9, 40, 400, 2000}).Draw(t, "for")) * time.Second
-		}
-		if f.As == late {
-			f.For, f.Times = min(f.For, 11*time.Second), 1
-		}
-		s.Faults = append(s.Faults, f)
-		if rapid.Bool().Draw(t, "nobody can be asked") {
-			s.Faults = append(s.Faults, fault{Call: "AskGateway", Nth: 1, Times: rapid.SampledFrom([]int{1, 5, 40}).Draw(t, "asked"), When: announced, As: unavailable})
-		}
-		s.Steps = append(s.Steps, step{At: time.Duration(rapid.IntRange(2, 90).Draw(t, "then at")) * time.Second, Do: rapid.SampledFrom([]act{try, cancel, replace, operator, returnAgain, support, giveBack}).Draw(t, "then"), N: rapid.IntRange(0, 2).Draw(t, "n")})
-	},
-	func(t *rapid.T, s *schedule) { // it is authorized, and the money is wanted, or not
-		s.Defers = true
-		s.Gateway = rapid.SampledFrom([]string{"stripe", "mercadopago", "transbank"}).Draw(t, "with")
-		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve})
-		at := 40 * time.Second
-		for range rapid.IntRange(1, 4).Draw(t, "then") {
-			s.Steps = append(s.Steps, step{At: at, Do: rapid.SampledFrom(authorizationActs).Draw(t, "asked"), N: rapid.IntRange(0, 5).Draw(t, "n")})
-			at += time.Duration(rapid.SampledFrom([]int{0, 1, 5, 30, 900, 9000, 17960}).Draw(t, "apart")) * time.Second
-		}
-		f := fault{Call: rapid.SampledFrom([]string{"CapturePayment", "CapturePayment", "VoidAuthorization", "VoidPayment", "RecordAnswer"}).Draw(t, "fails"), Nth: rapid.IntRange(1, 3).Draw(t, "nth"), Times: rapid.SampledFrom([]int{1, 1, 3, 300}).Draw(t, "often"),
-			When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"), As: rapid.SampledFrom([]failure{timesOut, unavailable, unknown, unknownActed, refusesIt, credentials, outlived, outlived}).Draw(t, "as")}
-		if f.Call == "RecordAnswer" {
-			f.As, f.Times = timesOut, min(f.Times, 3)
-		}
-		if f.As == outlived {
-			f.For = time.Duration(rapid.SampledFrom([]int{1, 5, 20, 400, 9000}).Draw(t, "for")) * time.Second
-		}
-		s.Faults = append(s.Faults, f)
-		if rapid.Bool().Draw(t, "in the middle") {
-			s.Steps = append(s.Steps, step{In: f.Call, Nth: rapid.IntRange(1, 2).Draw(t, "of"), When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "at"), Do: rapid.SampledFrom(authorizationActs).Draw(t, "meanwhile"), N: rapid.IntRange(0, 5).Draw(t, "how")})
-		}
-	},
+	byToken, byToken,
+	authorization, authorization,
 	func(t *rapid.T, s *schedule) { // it is authorized for an order that does not want it
 		s.Defers, s.Gateway = true, rapid.SampledFrom([]string{"stripe", "mercadopago"}).Draw(t, "with")
 		s.Steps = append(s.Steps, step{At: 20 * time.Second, Do: rapid.SampledFrom([]act{cancel, replace, try}).Draw(t, "ended by"), N: 1},
@@ -327,28 +290,7 @@ var themes = []func(t *rapid.T, s *schedule){
 		}
 		s.Faults = append(s.Faults, f)
 	},
-	func(t *rapid.T, s *schedule) { // a worker is taken for dead, and does the rest when others have gone on
-		seconds := func(label string, of ...int) time.Duration {
-			return time.Duration(rapid.SampledFrom(of).Draw(t, label)) * time.Second
-		}
-		f := fault{Call: rapid.SampledFrom(gatewayCalls).Draw(t, "call"), Nth: 1, Times: 1, When: announced, As: outlived, For: seconds("for", 1, 5, 20, 400, 9000)}
-		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve})
-		switch f.Call {
-		case "CapturePayment", "VoidAuthorization", "VoidPayment":
-			s.Defers = true
-			s.Steps = append(s.Steps, step{At: 40 * time.Second, Do: map[string]act{"CapturePayment": captureIt, "VoidAuthorization": voidIt, "VoidPayment": giveBack}[f.Call], N: rapid.IntRange(0, 2).Draw(t, "n")})
-			if rapid.Bool().Draw(t, "unanswered") { // until a person has done something else
-				s.Faults = append(s.Faults, fault{Call: f.Call, Nth: 2, Times: 300, When: announced, As: unavailable})
-			}
-		case "RefundPayment":
-			s.Steps = append(s.Steps, step{At: 40 * time.Second, Do: giveBack, N: rapid.IntRange(0, 2).Draw(t, "n")})
-		case "CloseAttempt":
-			s.Steps[len(s.Steps)-1].At = 22 * time.Second
-			s.Steps = append(s.Steps, step{At: 20 * time.Second, Do: rapid.SampledFrom([]act{cancel, try, replace}).Draw(t, "closed by"), N: 1})
-		}
-		s.Steps = append(s.Steps, step{At: 40*time.Second + seconds("then at", 1, 3, 20, 500, 8000, 12000), Do: rapid.SampledFrom(append([]act{cancel, try, returnAgain, refundLost}, authorizationActs...)).Draw(t, "then"), N: rapid.IntRange(0, 5).Draw(t, "how")})
-		s.Faults = append(s.Faults, f)
-	},
+	secondHalf, secondHalf,
 	func(t *rapid.T, s *schedule) { // the panel gives back, and that fails
 		s.Gateway = rapid.SampledFrom([]string{"stripe", "mercadopago"}).Draw(t, "with")
 		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve}, step{At: 40 * time.Second, Do: panelRefund, N: rapid.IntRange(0, 5).Draw(t, "given back")},
@@ -360,6 +302,78 @@ var themes = []func(t *rapid.T, s *schedule){
 		s.Steps = append(s.Steps, step{At: 9 * time.Second, Do: approve, N: rapid.IntRange(0, 7).Draw(t, "how")},
 			step{In: rapid.SampledFrom([]string{"BeginPayment", "SettleReturn", "AskGateway", "CloseAttempt", "RecordAnswer", "EndUnpaid", "EndRun"}).Draw(t, "in"), Nth: 1, When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"), Do: operator})
 	},
+}
+
+// byToken: the storefront's token moves the money, and nobody may hear of it.
+func byToken(t *rapid.T, s *schedule) {
+	s.Gateway, s.TokenTardy = "mercadopago", rapid.Bool().Draw(t, "tardy")
+	s.Token = rapid.SampledFrom([]string{tokenApproves, tokenApproves, tokenDeclines, tokenProcesses, tokenFails}).Draw(t, "token")
+	f := fault{Call: "BeginPayment", Nth: 1, Times: rapid.SampledFrom([]int{1, 1, 2, 3}).Draw(t, "often"), When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"),
+		As: rapid.SampledFrom([]failure{unknown, unknownActed, timesOut, unavailable, late, outlived, outlived}).Draw(t, "begun as")}
+	if f.As == late || f.As == outlived {
+		f.For = time.Duration(rapid.SampledFrom([]int{2, 9, 40, 400, 2000}).Draw(t, "for")) * time.Second
+	}
+	if f.As == late {
+		f.For, f.Times = min(f.For, 11*time.Second), 1
+	}
+	s.Faults = append(s.Faults, f)
+	if rapid.Bool().Draw(t, "nobody can be asked") {
+		s.Faults = append(s.Faults, fault{Call: "AskGateway", Nth: 1, Times: rapid.SampledFrom([]int{1, 5, 40}).Draw(t, "asked"), When: announced, As: unavailable})
+	}
+	s.Steps = append(s.Steps, step{At: time.Duration(rapid.IntRange(2, 90).Draw(t, "then at")) * time.Second, Do: rapid.SampledFrom([]act{try, cancel, replace, operator, returnAgain, support, giveBack}).Draw(t, "then"), N: rapid.IntRange(0, 2).Draw(t, "n")})
+}
+
+// authorization: the money is authorized, and wanted, or not.
+func authorization(t *rapid.T, s *schedule) {
+	s.Defers = true
+	s.Gateway = rapid.SampledFrom([]string{"stripe", "mercadopago", "transbank"}).Draw(t, "with")
+	s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve})
+	at := 40 * time.Second
+	if rapid.IntRange(0, 2).Draw(t, "wanted twice") == 2 { // and not the same
+		s.Steps = append(s.Steps, step{At: at, Do: captureIt}, step{At: at, Do: rapid.SampledFrom([]act{captureIt, voidIt}).Draw(t, "also"), N: 1})
+	}
+	for range rapid.IntRange(1, 4).Draw(t, "then") {
+		s.Steps = append(s.Steps, step{At: at, Do: rapid.SampledFrom(authorizationActs).Draw(t, "asked"), N: rapid.IntRange(0, 5).Draw(t, "n")})
+		at += time.Duration(rapid.SampledFrom([]int{0, 1, 5, 30, 900, 9000, 17960}).Draw(t, "apart")) * time.Second
+	}
+	f := fault{Call: rapid.SampledFrom([]string{"CapturePayment", "CapturePayment", "VoidAuthorization", "VoidPayment", "RecordAnswer"}).Draw(t, "fails"), Nth: rapid.IntRange(1, 3).Draw(t, "nth"), Times: rapid.SampledFrom([]int{1, 1, 3, 300, 300}).Draw(t, "often"),
+		When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "when"), As: rapid.SampledFrom([]failure{timesOut, unavailable, unknown, unknownActed, refusesIt, credentials, outlived, outlived}).Draw(t, "as")}
+	if f.Call == "RecordAnswer" {
+		f.As, f.Times = timesOut, min(f.Times, 3)
+	}
+	if f.As == outlived {
+		f.For = time.Duration(rapid.SampledFrom([]int{1, 5, 20, 400, 9000}).Draw(t, "for")) * time.Second
+	}
+	s.Faults = append(s.Faults, f)
+	if rapid.Bool().Draw(t, "in the middle") {
+		s.Steps = append(s.Steps, step{In: f.Call, Nth: rapid.IntRange(1, 2).Draw(t, "of"), When: rapid.SampledFrom([]phase{before, announced, after}).Draw(t, "at"), Do: rapid.SampledFrom(authorizationActs).Draw(t, "meanwhile"), N: rapid.IntRange(0, 5).Draw(t, "how")})
+	}
+}
+
+// secondHalf: a worker is taken for dead, and does the rest when others have gone
+// on.
+func secondHalf(t *rapid.T, s *schedule) {
+	seconds := func(label string, of ...int) time.Duration {
+		return time.Duration(rapid.SampledFrom(of).Draw(t, label)) * time.Second
+	}
+	calls := append([]string{"VoidPayment", "CapturePayment", "VoidAuthorization"}, gatewayCalls...)
+	f := fault{Call: rapid.SampledFrom(calls).Draw(t, "call"), Nth: 1, Times: 1, When: announced, As: outlived, For: seconds("for", 1, 5, 20, 400, 9000)}
+	s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve})
+	switch f.Call {
+	case "CapturePayment", "VoidAuthorization", "VoidPayment":
+		s.Defers = true
+		s.Steps = append(s.Steps, step{At: 40 * time.Second, Do: map[string]act{"CapturePayment": captureIt, "VoidAuthorization": voidIt, "VoidPayment": giveBack}[f.Call], N: rapid.IntRange(0, 2).Draw(t, "n")})
+		if rapid.Bool().Draw(t, "unanswered") { // until a person has done something else
+			s.Faults = append(s.Faults, fault{Call: f.Call, Nth: 2, Times: 300, When: announced, As: unavailable})
+		}
+	case "RefundPayment":
+		s.Steps = append(s.Steps, step{At: 40 * time.Second, Do: giveBack, N: rapid.IntRange(0, 2).Draw(t, "n")})
+	case "CloseAttempt":
+		s.Steps[len(s.Steps)-1].At = 22 * time.Second
+		s.Steps = append(s.Steps, step{At: 20 * time.Second, Do: rapid.SampledFrom([]act{cancel, try, replace}).Draw(t, "closed by"), N: 1})
+	}
+	s.Steps = append(s.Steps, step{At: 40*time.Second + seconds("then at", 1, 3, 20, 500, 8000, 12000), Do: rapid.SampledFrom(append([]act{cancel, try, returnAgain, refundLost}, authorizationActs...)).Draw(t, "then"), N: rapid.IntRange(0, 5).Draw(t, "how")})
+	s.Faults = append(s.Faults, f)
 }
 
 // moments are times after the start, most of them near those at which

@@ -25,7 +25,7 @@ import (
 
 // manySchedules is how many every test run draws. JL_SCHEDULES asks for more.
 const (
-	manySchedules = 2400
+	manySchedules = 4800
 	shards        = 8
 )
 
@@ -219,6 +219,22 @@ func TestSimulation_Regressions(t *testing.T) {
 		"a try of Begin that was taken for dead brings its link after the buyer was sent to another": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{
 			{At: 2 * time.Second, Do: approve}}, Faults: []fault{{Call: "BeginPayment", Nth: 1, Times: 1, When: announced, As: outlived, For: 3 * time.Second},
 			{Call: "SettleReturn", Nth: 1, Times: 40, When: after, As: credentials}}, Outages: []outage{{What: "transbank", At: 900 * time.Second, For: time.Hour}}},
+		"a person accepts a mismatch whose authorization was voided": {Gateway: "stripe", Defers: true, Units: 1, SCL: 1, Hold: 900, Steps: []step{
+			{At: 20 * time.Second, Do: cancel, N: 1}, {In: "CloseAttempt", Nth: 1, When: before, Do: approveWrong, On: 1}, {At: 50 * time.Second, Do: voidIt}},
+			Faults: []fault{{Call: "VoidAuthorization", Nth: 1, Times: 2, When: announced, As: unknown}}},
+		"a void that nobody answers until the authorization has lapsed": {Gateway: "mercadopago", Defers: true, Units: 1, SCL: 1, Hold: 900, Steps: []step{
+			{At: 20 * time.Second, Do: replace, N: 1}, {In: "CloseAttempt", Nth: 1, When: announced, Do: approve, On: 1}},
+			Faults: []fault{{Call: "VoidAuthorization", Nth: 1, Times: 300, When: announced, As: unknown}}},
+		"a capture that is given up and was made": {Gateway: "mercadopago", Defers: true, Units: 1, SCL: 1, Hold: 900, Steps: []step{
+			{At: 5 * time.Second, Do: approve}, {At: 40 * time.Second, Do: captureIt, N: 1}, {At: 9040 * time.Second, Do: giveBack}},
+			Faults: []fault{{Call: "CapturePayment", Nth: 1, Times: 2, When: after, As: unknownActed}, {Call: "CapturePayment", Nth: 3, Times: 300, When: before, As: unknown}}},
+		"a commit of a lost run after the next one has closed its attempt": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Lossy: true, Steps: []step{
+			{At: 4 * time.Second, Do: try}, {At: 2 * time.Second, Do: approve}, {At: 3 * time.Second, Do: operator}},
+			Faults: []fault{{Call: "SettleReturn", Nth: 1, Times: 1, When: after, As: late, For: 10 * time.Second}, {Call: "AskGateway", Nth: 1, Times: 40, When: before, As: unavailable}}},
+		"a panel captures and gives back what a refund was to void": {Gateway: "mercadopago", Defers: true, Units: 1, SCL: 1, Hold: 300, Steps: []step{
+			{At: 5 * time.Second, Do: approve}, {At: 322 * time.Second, Do: panelCapture, N: 3}, {At: 329 * time.Second, Do: giveBack, N: 2}, {At: 640 * time.Second, Do: panelRefund}}},
+		"a person accepts a mismatch that was charged back": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{
+			{At: time.Second, Do: approveWrong}, {At: time.Minute, Do: dispute, N: 3}, {At: 600 * time.Second, Do: support, N: 5}}},
 		"two verbs at once on one step": {Gateway: "stripe", Units: 1, CCP: 1, Hold: 900, RefundRefused: true, Steps: []step{
 			{At: time.Second, Do: approve, N: 1}, {At: time.Second, Do: cancel}, {At: 1500 * time.Second, Do: support}, {At: 1500 * time.Second, Do: support}},
 			Faults: []fault{{Call: "RecordAnswer", Nth: 1, Times: 1, When: before, As: bug}}},
@@ -333,10 +349,13 @@ func TestSimulation_NoticesWhatIsBroken(t *testing.T) {
 			}(),
 			broken: omitting(ruleGivenUp), says: "does not pay its order any more",
 		},
-		"a person accepts an authorization that is gone": {
-			plan: schedule{Gateway: "stripe", Defers: true, Units: 1, SCL: 1, Hold: 900, Steps: []step{
-				{At: 5 * time.Second, Do: approveWrong}, {At: time.Minute, Do: panelVoid}}},
-			broken: omitting(ruleGone), says: "nothing was charged",
+		"a person's word that it is approved captures an authorization": {
+			plan: func() schedule {
+				s := authorizedAndThen()
+				s.Gateway, s.Faults = "transbank", []fault{{Call: "SettleReturn", Nth: 1, Times: 60, When: after, As: credentials}}
+				return s
+			}(),
+			broken: omitting(ruleWord), says: "nothing was charged",
 		},
 		"what the panel gave back is not recorded": {
 			plan:   schedule{Gateway: "mercadopago", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: approve}, {At: time.Minute, Do: panelRefund}}},

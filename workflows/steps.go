@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"errors"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -103,9 +104,13 @@ func certain[T any](ctx workflow.Context, d *desk, step, summary string, activit
 	}
 }
 
-// cause is the innermost message of an error, for people.
+// cause is what went wrong in the words of where it did, for people.
 func cause(err error) string {
 	s := err.Error()
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		s = app.Message()
+	}
 	if len(s) > 300 {
 		s = s[:300]
 	}

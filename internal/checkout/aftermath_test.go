@@ -266,8 +266,11 @@ func TestRecord_AVoidThatItsProviderTellsAsARefundIsAVoid(t *testing.T) {
 	t.Parallel()
 	s, orderID, paymentID := allowed(t)
 	s.Exec(t, `UPDATE payments SET void_tried_at = now()`)
-	r := hear(t, s, orderID, paymentID, func(a *payment.Answer) { a.Refunded = 23_990 })
-	require.Equal(t, payment.StatusCancelled, r.View.Attempts[0].Status)
+	for range 2 {
+		r := hear(t, s, orderID, paymentID, func(a *payment.Answer) { a.Refunded = 23_990 })
+		require.Equal(t, payment.StatusCancelled, r.View.Attempts[0].Status)
+		require.Empty(t, r.Mismatch)
+	}
 	require.Zero(t, shoptest.Value[int](t, s, `SELECT count(*) FROM captures`))
 	require.Empty(t, refunds(t, s))
 }

@@ -551,6 +551,9 @@ func CheckChoice(f *problem.Fields, prefix string, choice PaymentChoice, terms T
 		f.Add(prefix+"installments", "out_of_range", "1 to 48")
 	}
 	able := terms.Gateway
+	if n := choice.Installments; able != nil && n != nil && able.MaxInstallments > 0 && *n > able.MaxInstallments {
+		f.Add(prefix+"installments", "out_of_range", "this gateway takes at most %d", able.MaxInstallments)
+	}
 	switch {
 	case choice.Gateway == GatewayAuto && choice.Token != "":
 		f.Add(prefix+"token", "unsupported", "a token belongs to one gateway: name it")

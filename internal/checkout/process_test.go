@@ -455,6 +455,9 @@ func TestEndUnpaid_TellsExpiredFromPaymentFailed(t *testing.T) {
 		"declined": {func(checkoutID, paymentID string) {
 			record(t, s, checkoutID, checkout.News{PaymentID: paymentID, Answer: declined})
 		}, checkout.PaymentFailed, "payment_declined"},
+		"declined on a page that was closed then": {func(checkoutID, paymentID string) {
+			record(t, s, checkoutID, checkout.News{PaymentID: paymentID, Answer: payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: "insufficient_funds"}})
+		}, checkout.PaymentFailed, "payment_declined"},
 		"aborted by the buyer": {func(checkoutID, paymentID string) {
 			record(t, s, checkoutID, checkout.News{PaymentID: paymentID, Answer: payment.Answer{Outcome: payment.OutcomeDeclined, Code: payment.CodeAborted}})
 		}, checkout.Expired, "hold_expired"},
@@ -475,6 +478,19 @@ func TestEndUnpaid_TellsExpiredFromPaymentFailed(t *testing.T) {
 		require.Equal(t, c.want, v.Status, name)
 		require.Equal(t, c.code, v.FailureCode, name)
 	}
+}
+
+func TestRecord_AnApprovalAfterADeclineOnAClosedPagePaysTheOrder(t *testing.T) {
+	t.Parallel()
+	s := shoptest.New(t)
+	s.Product(t, "A", 10_000, 30)
+	checkoutID, paymentID := s.Offer(t, shoptest.Submission("A", 1))
+	record(t, s, checkoutID, checkout.News{PaymentID: paymentID, Answer: payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: "insufficient_funds"}})
+	v := lapse(t, s, checkoutID)
+	require.Equal(t, checkout.PaymentFailed, v.Status)
+	r := record(t, s, checkoutID, checkout.News{PaymentID: paymentID, Answer: shoptest.Approved(paymentID, v.Total)})
+	require.True(t, r.Paid)
+	s.CheckBooks(t)
 }
 
 func TestEndUnpaid_CancelsAtAnyTimeAndKeepsWhatIsInDoubt(t *testing.T) {

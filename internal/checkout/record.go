@@ -122,10 +122,13 @@ func move(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 	}
 	a := n.Answer
 	if n.Person && strings.HasPrefix(p.NotAppliedReason, mismatchPrefix) && over(p.Status) {
-		return nil // an authorization that a person rules on, and that is gone
+		return nil // the money that a person rules on is gone
 	}
-	if p.Status == payment.StatusAuthorized {
+	switch {
+	case p.Status == payment.StatusAuthorized, p.Status == payment.StatusCancelled && p.VoidTriedAt != nil && p.Captured == 0:
 		a, lapse = onAuthorization(*p, n)
+	case n.Person && p.CaptureUntil != nil && p.Captured == 0:
+		a.Captured = false // approved is authorized where captures are put off
 	}
 	to := payment.After(p.Status, a, lapse)
 	if to == payment.StatusPending && p.Closed {
@@ -168,9 +171,10 @@ func move(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 	return aftermath(ctx, tx, t.ID, checkoutID, p.ID, a, out)
 }
 
-// over reports whether an attempt has come to nothing.
+// over reports whether an attempt has come to nothing, or its bank has given the
+// money back.
 func over(s payment.Status) bool {
-	return s == payment.StatusDeclined || s == payment.StatusCancelled || s == payment.StatusExpired
+	return s == payment.StatusDeclined || s == payment.StatusCancelled || s == payment.StatusExpired || s == payment.StatusChargedBack
 }
 
 // onAuthorization is an answer about an authorization, and what it becomes when
@@ -355,6 +359,14 @@ func makeOrder(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID strin
 	}
 	if n.Answer.Review {
 		if err := order.RaiseAttention(ctx, tx, t.ID, checkoutID, ReasonReview); err != nil {
+			return err
+		}
+	}
+	if p.Status == payment.StatusDisputed { // a person has accepted it all the same
+		if err := order.Freeze(ctx, tx, t.ID, checkoutID, ReasonDisputed); err != nil {
+			return err
+		}
+		if err := order.SetAttention(ctx, tx, t.ID, checkoutID, ReasonDisputed); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"justlogistics/internal/payment"
 	"justlogistics/internal/stacktest"
 	"justlogistics/internal/tenant"
 )
@@ -166,6 +167,21 @@ func TestEveryGateway_ADeclineUntilTheHoldEndsIsAFailedPayment(t *testing.T) {
 		c = s.AwaitStatus(c.ID, "payment_failed")
 		require.Equal(t, "payment_declined", c.Failure.Code)
 		require.Equal(t, 30, s.Available(stacktest.Product))
+		requireUncharged(t, s, c)
+	})
+}
+
+func TestEveryGateway_ADeclineThatNobodyToldOfIsFoundWhenThePageIsClosed(t *testing.T) {
+	t.Parallel()
+	each(t, payAgain, func(t *testing.T, p provider) {
+		s := p.open(t)
+		c := s.Checkout(p.name, stacktest.Hold(2))
+		s.Sandbox.Faults(p.name, map[string]any{"drop_webhooks": true})
+		s.Sandbox.Buyer(c.Payment.ID, "decline", "return", "false")
+		c = s.AwaitStatus(c.ID, "payment_failed")
+		require.Equal(t, "declined", c.Payment.Status)
+		code := stacktest.Value[string](t, s.Stack, `SELECT code FROM payments WHERE id = $1`, c.Payment.ID)
+		require.NotContains(t, []string{"", payment.CodeExpired, payment.CodeClosed}, code)
 		requireUncharged(t, s, c)
 	})
 }

@@ -4,6 +4,7 @@
 package gateways
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,7 +30,7 @@ import (
 var ErrNotConfigured = errors.New("the gateway is not configured")
 
 // adapters is the wiring: a new provider is a new package and a line here.
-var adapters = map[payment.Name]func(credentials []byte, client *http.Client) (payment.Gateway, error){
+var adapters = map[payment.Name]adapter{
 	payment.Transbank:   build(transbank.New),
 	payment.Stripe:      build(stripe.New),
 	payment.MercadoPago: build(mercadopago.New),
@@ -37,12 +38,21 @@ var adapters = map[payment.Name]func(credentials []byte, client *http.Client) (p
 	payment.Flow:        build(flow.New),
 }
 
-func build[C any, G payment.Gateway](create func(C, *http.Client) (G, error)) func([]byte, *http.Client) (payment.Gateway, error) {
-	return func(credentials []byte, client *http.Client) (payment.Gateway, error) {
+// adapter makes a gateway of credentials. With strict, a field that it does not
+// know is an error: somebody is about to store a misspelt one. Credentials that
+// are stored already may be of another build.
+type adapter func(credentials []byte, strict bool, client *http.Client) (payment.Gateway, error)
+
+func build[C any, G payment.Gateway](create func(C, *http.Client) (G, error)) adapter {
+	return func(credentials []byte, strict bool, client *http.Client) (payment.Gateway, error) {
 		var cfg C
-		if err := json.Unmarshal(credentials, &cfg); err != nil {
+		fields := json.NewDecoder(bytes.NewReader(credentials))
+		if strict {
+			fields.DisallowUnknownFields()
+		}
+		if err := fields.Decode(&cfg); err != nil {
 			// The error of encoding/json can quote what it read.
-			return nil, errors.New("the credentials are not the JSON object that the gateway needs")
+			return nil, errors.New("the credentials are not the JSON object that the gateway needs, with its fields and no others")
 		}
 		return create(cfg, client)
 	}
@@ -58,7 +68,7 @@ func Check(name payment.Name, credentials []byte) error {
 	if !ok {
 		return fmt.Errorf("%w: no adapter for %s", ErrNotConfigured, name)
 	}
-	_, err := create(credentials, http.DefaultClient)
+	_, err := create(credentials, true, http.DefaultClient)
 	return err
 }
 
@@ -192,7 +202,7 @@ func (r *Registry) current(ctx context.Context, e *entry, maxAge time.Duration) 
 		return nil, fmt.Errorf("credentials of %s for %s: %w", e.tenant, e.name, err)
 	}
 	if e.gateway == nil || version != e.version {
-		gateway, err := adapters[e.name](credentials, r.options.Client)
+		gateway, err := adapters[e.name](credentials, false, r.options.Client)
 		if err != nil {
 			e.gateway = nil
 			return nil, fmt.Errorf("%w: credentials of %s, version %d: %w", ErrNotConfigured, e.tenant, version, err)

@@ -187,6 +187,17 @@ func TestElsewhere_OneThatWasNeverSentIsNotTheirsEither(t *testing.T) {
 	require.Len(t, told(t, s, paymentID, payment.Answer{Refunded: 5_000}).New, 1, "ours cannot be it")
 }
 
+func TestElsewhere_ASumOfWhichLessIsOursThanWasThought(t *testing.T) {
+	t.Parallel()
+	s, paymentID := captured(t)
+	refundID := ours(t, s, paymentID, 2_000, "needs_attention", "")
+	require.EqualValues(t, 3_000, told(t, s, paymentID, payment.Answer{Refunded: 5_000}).New[0].Amount)
+	s.Exec(t, `UPDATE refunds SET status = 'failed', due_at = NULL WHERE id = $1`, refundID)
+	require.EqualValues(t, 2_000, told(t, s, paymentID, payment.Answer{Refunded: 5_000}).New[0].Amount)
+	require.False(t, told(t, s, paymentID, payment.Answer{Refunded: 5_000}).Found())
+	require.EqualValues(t, 5_000, load(t, s, paymentID).RefundedElsewhere)
+}
+
 func TestElsewhere_ByItsSumFirstAndByItsNameLater(t *testing.T) {
 	t.Parallel()
 	s, paymentID := captured(t)

@@ -37,8 +37,9 @@ func (e Elsewhere) Found() bool { return len(e.New)+len(e.Failed)+len(e.Withdraw
 type booked struct {
 	ID, Reference, Status, Origin string
 	Amount                        int64
-	Tried, Outside                bool
-	seen                          bool
+	// Doubtful: it may have been made; see MayBeMade.
+	Doubtful, Outside bool
+	seen              bool
 }
 
 func (b *booked) ours() bool { return b.Origin == "ours" }
@@ -53,13 +54,13 @@ func RecordRefunds(ctx context.Context, tx pgx.Tx, tenant string, p Payment, a A
 	if a.Refunded == 0 && len(a.Refunds) == 0 {
 		return out, nil
 	}
-	rows, err := tx.Query(ctx, `SELECT id, reference, status, origin, amount, tried_at IS NOT NULL, method <> 'original' OR code = 'resolved_by_support' FROM refunds WHERE tenant = $1 AND payment_id = $2 ORDER BY id`, tenant, p.ID)
+	rows, err := tx.Query(ctx, `SELECT id, reference, status, origin, amount, `+MayBeMade+`, method <> 'original' OR code = 'resolved_by_support' FROM refunds WHERE tenant = $1 AND payment_id = $2 ORDER BY id`, tenant, p.ID)
 	if err != nil {
 		return out, fmt.Errorf("refunds of payment %s: %w", p.ID, err)
 	}
 	books, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*booked, error) {
 		b := &booked{}
-		return b, row.Scan(&b.ID, &b.Reference, &b.Status, &b.Origin, &b.Amount, &b.Tried, &b.Outside)
+		return b, row.Scan(&b.ID, &b.Reference, &b.Status, &b.Origin, &b.Amount, &b.Doubtful, &b.Outside)
 	})
 	if err != nil {
 		return out, fmt.Errorf("refunds of payment %s: %w", p.ID, err)
@@ -118,7 +119,7 @@ func byName(ctx context.Context, tx pgx.Tx, tenant string, p Payment, told []Ref
 			continue // nothing went back, and nobody here had asked for it
 		}
 		lost := find(func(b *booked) bool {
-			return b.ours() && b.Tried && !b.Outside && b.Reference == "" && b.Amount == r.Amount && (b.Status == "pending" || b.Status == "unknown" || b.Status == "needs_attention")
+			return b.ours() && b.Doubtful && !b.Outside && b.Reference == "" && b.Amount == r.Amount
 		})
 		if lost != nil {
 			continue // the answer that its run has not heard yet
@@ -144,8 +145,8 @@ func byName(ctx context.Context, tx pgx.Tx, tenant string, p Payment, told []Ref
 }
 
 // bySum compares the sum that went back with what we know of. What is ours and
-// was sent counts, also while its answer is awaited: such a refund is not taken
-// for another's.
+// may have been made counts, also while its answer is awaited: such a refund is
+// not taken for another's. One that the provider has refused hides nothing.
 func bySum(ctx context.Context, tx pgx.Tx, tenant string, p Payment, a Answer, books []*booked) (out Elsewhere, err error) {
 	sum := a.Refunded
 	if sum == 0 {
@@ -157,7 +158,7 @@ func bySum(ctx context.Context, tx pgx.Tx, tenant string, p Payment, a Answer, b
 	}
 	more, known := sum, int64(0)
 	for _, b := range books {
-		if b.Status != "failed" && !b.Outside && (b.Tried || !b.ours() || b.Status == "succeeded") {
+		if b.Status != "failed" && !b.Outside && (b.Doubtful || !b.ours() || b.Status == "succeeded") {
 			more -= b.Amount
 		}
 		if b.Status != "failed" && !b.ours() {

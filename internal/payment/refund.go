@@ -42,6 +42,18 @@ const (
 	MethodVoid         = "void"
 )
 
+// MayBeMade is the condition, in SQL, on a row of refunds that was sent to its
+// provider, and of which nobody knows that it was not made: its answer is
+// awaited, or a person was asked because the question what became of it has no
+// answer either. One that waits for a person because the provider has refused it
+// is not among them.
+const MayBeMade = `(tried_at IS NOT NULL AND (status IN ('pending','unknown') OR ` + askedInVain + `))`
+
+// askedInVain is true of a part that waits for a person in doubt. The last three
+// codes are classes of failures: a try that a failure has ended is not tried any
+// more, so these are of the question after it.
+const askedInVain = `status = 'needs_attention' AND code IN ('refund_unanswered','refund_untraced','refund_invalid','refund_credentials','refund_bug')`
+
 // RefundRecord is a refund as it is recorded: a part of a request, or one that
 // nobody asked for.
 type RefundRecord struct {
@@ -144,7 +156,7 @@ func AnnounceRefund(ctx context.Context, tx pgx.Tx, tenant, refundID string) (tr
 	// this refund, seen before its answer.
 	var doubt bool
 	err = tx.QueryRow(ctx, `SELECT coalesce(sum(amount) FILTER (WHERE (status = 'succeeded' OR status = 'pending' AND reference <> '') AND (origin = 'ours' OR created_at <= coalesce($4, now()))), 0)::bigint,
-	     coalesce(bool_or(origin = 'ours' AND tried_at IS NOT NULL AND (status = 'unknown' OR status = 'pending' AND reference = '' OR status = 'needs_attention' AND code IN ('refund_unanswered','refund_untraced'))), false)
+	     coalesce(bool_or(origin = 'ours' AND tried_at IS NOT NULL AND (status = 'unknown' OR status = 'pending' AND reference = '' OR `+askedInVain+`)), false)
 	   FROM refunds WHERE tenant = $1 AND payment_id = $2 AND id <> $3 AND method = 'original'`, tenant, paymentID, refundID, triedAt).Scan(&before, &doubt)
 	if err != nil {
 		return false, 0, fmt.Errorf("announce refund %s: %w", refundID, err)

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -35,6 +36,26 @@ func first(names ...string) string {
 		}
 	}
 	return ""
+}
+
+// OfAnotherGateway names the gateway of a payment of ours that lines name and
+// that was not made by gateway; empty when there is none. Such lines are those of
+// a file that was sent to the wrong address.
+func OfAnotherGateway(ctx context.Context, tx pgx.Tx, tenant string, gateway payment.Name, lines []Line) (other payment.Name, err error) {
+	ids := make([]string, 0, len(lines))
+	for _, l := range lines {
+		if l.PaymentID != "" {
+			ids = append(ids, l.PaymentID)
+		}
+	}
+	err = tx.QueryRow(ctx, `SELECT gateway FROM payments WHERE tenant = $1 AND id = ANY($2) AND gateway <> $3 LIMIT 1`, tenant, ids, gateway).Scan(&other)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("whose lines these are: %w", err)
+	}
+	return other, nil
 }
 
 // StoreLines keeps what a provider said; a line that is known takes what is said

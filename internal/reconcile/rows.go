@@ -194,14 +194,25 @@ func refundQuestions(ctx context.Context, tx pgx.Tx, r Row, since time.Time, aft
 }
 
 // Backed is what our books say went back, or may have, of a payment, in minor
-// units: what the provider says beyond it we do not know of.
+// units: what the provider said before beyond it we do not know of.
 func Backed(ctx context.Context, tx pgx.Tx, tenantID, paymentID string) (amount int64, references []string, err error) {
 	err = tx.QueryRow(ctx, `SELECT coalesce(sum(amount), 0)::bigint, coalesce(array_agg(reference) FILTER (WHERE reference <> ''), '{}') FROM refunds
-	   WHERE tenant = $1 AND payment_id = $2 AND method = 'original' AND status <> 'failed' AND code NOT IN ('resolved_by_support','bank_transfer')`, tenantID, paymentID).Scan(&amount, &references)
+	   WHERE tenant = $1 AND payment_id = $2 AND method = 'original' AND (status = 'succeeded' OR origin = 'provider' AND status <> 'failed' OR `+payment.MayBeMade+`) AND code NOT IN ('resolved_by_support','bank_transfer')`, tenantID, paymentID).Scan(&amount, &references)
 	if err != nil {
 		return 0, nil, fmt.Errorf("refunds of payment %s: %w", paymentID, err)
 	}
 	return amount, references, nil
+}
+
+// Returned is what our books say has surely gone back of a payment through its
+// provider, ours and others', in minor units.
+func Returned(ctx context.Context, tx pgx.Tx, tenantID, paymentID string) (amount int64, err error) {
+	err = tx.QueryRow(ctx, `SELECT coalesce(sum(amount), 0)::bigint FROM refunds
+	   WHERE tenant = $1 AND payment_id = $2 AND method = 'original' AND status = 'succeeded' AND code NOT IN ('resolved_by_support','bank_transfer')`, tenantID, paymentID).Scan(&amount)
+	if err != nil {
+		return 0, fmt.Errorf("refunds of payment %s: %w", paymentID, err)
+	}
+	return amount, nil
 }
 
 // ReplaceFile keeps the lines of a day's settlement file; those of an earlier

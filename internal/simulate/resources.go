@@ -107,9 +107,9 @@ func (c checkout) ended() bool {
 		case "pending", "processing", "unknown":
 			return false
 		case "captured", "authorized", "partially_refunded":
-			// A stray approval ends when it is given back, a refund when the
-			// payment's status shows it.
-			if !p.Applied || p.Refunded > 0 && p.Status == "captured" {
+			// A stray approval ends when it is given back; what is given back of an
+			// order has an end of its own.
+			if !p.Applied {
 				return false
 			}
 		}
