@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -27,6 +28,8 @@ type books struct {
 	able    payment.Capabilities
 	pages   [][]payment.Transaction
 	answers map[string]payment.Answer
+	// bySum: it tells of refunds only how much went back in all.
+	bySum bool
 	// fails makes a page fail once; asked are the cursors and payments asked for.
 	fails map[string]error
 	asked []string
@@ -68,6 +71,9 @@ func (b *books) Lookup(_ context.Context, at payment.Attempt) (payment.Looked, e
 
 func (b *books) LookupRefund(_ context.Context, in payment.RefundIntent) (payment.LookedRefund, error) {
 	b.asked = append(b.asked, "refund")
+	if b.bySum {
+		return payment.AskedRefund(payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: "refund_mismatch"}), nil
+	}
 	return payment.AskedRefund(payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: "re-" + in.RefundID, Amount: in.Amount}), nil
 }
 
@@ -359,6 +365,59 @@ func TestReconciliation_RefundsThatTheListDoesNotNameAreAskedFor(t *testing.T) {
 	require.Equal(t, activities.Compared{Transactions: 3}, a.compare(false))
 	require.Equal(t, "matched none, matched none, matched none", a.item(of))
 	require.Equal(t, []string{"", "refund", "refund"}, a.bank.asked)
+}
+
+// given books refunds of 1000, 2000... of a payment, which have the statuses.
+func (a *audited) given(paymentID string, statuses ...string) (ids []string) {
+	a.t.Helper()
+	a.Do(a.t, func(tx pgx.Tx) error {
+		p, err := payment.Load(a.t.Context(), tx, shoptest.Tenant, paymentID)
+		require.NoError(a.t, err)
+		ids = nil
+		for n, status := range statuses {
+			id, err := payment.IntendRefund(a.t.Context(), tx, shoptest.Tenant, p, int64(n+1)*1000, fmt.Sprint("refund", n))
+			require.NoError(a.t, err)
+			_, _, err = payment.AnnounceRefund(a.t.Context(), tx, shoptest.Tenant, id)
+			require.NoError(a.t, err)
+			require.NoError(a.t, payment.PutRefund(a.t.Context(), tx, shoptest.Tenant, id, status, payment.RefundAnswer{Code: "311"}, 0))
+			ids = append(ids, id)
+		}
+		return nil
+	})
+	return ids
+}
+
+func TestReconciliation_RefundsToldOnlyByTheirSumAreThereIfTheSumIs(t *testing.T) {
+	t.Parallel()
+	a := newAudited(t, payment.Capabilities{})
+	a.bank.bySum = true
+	_, whole, amount := a.sell()
+	_, less, _ := a.sell()
+	for _, of := range []string{whole, less} {
+		a.given(of, "succeeded", "succeeded")
+		answer := shoptest.Approved(of, amount)
+		answer.Refunded = 3000
+		a.bank.answers[of] = answer
+	}
+	a.bank.answers[less] = shoptest.Approved(less, amount)
+	a.compare(false)
+	require.Equal(t, "matched none, matched none, matched none", a.item(whole))
+	require.NotContains(t, a.item(less), "matched none, matched none", "nothing has gone back of it")
+	require.Equal(t, []string{whole, less}, slices.DeleteFunc(slices.Clone(a.bank.asked), func(what string) bool { return what == "refund" }), "each payment is asked about once")
+}
+
+func TestReconciliation_RefundOfOursThatWasRefusedHidesNoneInThePanel(t *testing.T) {
+	t.Parallel()
+	a := newAudited(t, payment.Capabilities{})
+	_, of, amount := a.sell()
+	a.given(of, "needs_attention")
+	answer := shoptest.Approved(of, amount)
+	answer.Refunded = 1000 // in the panel
+	a.bank.answers[of] = answer
+	a.bank.bySum = true
+	a.compare(false)
+	require.Contains(t, a.item(of), "missing_here repaired")
+	require.Equal(t, 1, shoptest.Value[int](t, a.Shop, `SELECT count(*) FROM inbox WHERE payment_id = $1 AND event_type = 'reconciliation'`, of))
 }
 
 func TestOpenYesterday_OpensEachConfiguredGatewayOfEachTenant(t *testing.T) {

@@ -207,6 +207,31 @@ func TestRefundPayment_OfADisputedPaymentIsOnlyAskedFor(t *testing.T) {
 	require.Equal(t, 1, count(b.g.called(), "refund"))
 }
 
+func TestRefundPayment_ThatWasRefusedIsTriedAnewWhateverElseWentBack(t *testing.T) {
+	t.Parallel()
+	b := ordered(t, tokenApproved)
+	_, v := b.asked(t, goodwill(500))
+	part := partOf(v, 0)
+	for range 2 {
+		b.g.after = func() (payment.Outcome, error) { return payment.OutcomeDeclined, nil }
+		answer, err := b.payments.RefundPayment(t.Context(), part)
+		require.NoError(t, err)
+		require.Equal(t, payment.OutcomeDeclined, answer.Outcome)
+		require.NoError(t, b.payments.PutRefund(t.Context(), part, "needs_attention", answer, 0))
+		require.True(t, shoptest.Value[bool](t, b.Shop, `SELECT tried_at IS NULL FROM refunds WHERE id = $1`, part.RefundID))
+		b.Do(t, func(tx pgx.Tx) error {
+			p, err := payment.Lock(t.Context(), tx, shoptest.Tenant, b.ref.PaymentID)
+			require.NoError(t, err)
+			_, err = payment.RecordRefunds(t.Context(), tx, shoptest.Tenant, p, payment.Answer{Refunded: 700}) // in the panel
+			return err
+		})
+		require.NoError(t, b.payments.PutRefund(t.Context(), part, "pending", payment.RefundAnswer{}, 60)) // a person says: again
+	}
+	require.Equal(t, 2, count(b.g.called(), "refund"))
+	require.Zero(t, count(b.g.called(), "lookup refund"), "it is known that it was not made")
+	require.EqualValues(t, 700, shoptest.Value[int64](t, b.Shop, `SELECT refunded_before FROM refunds WHERE id = $1`, part.RefundID))
+}
+
 func TestRefundPayment_WaitsForAnotherInDoubt(t *testing.T) {
 	t.Parallel()
 	b := ordered(t, tokenApproved)

@@ -359,6 +359,7 @@ func (s *simulation) lookupRefund(ctx context.Context, in activities.RefundRef) 
 func (s *simulation) giveBack(ctx context.Context, name string, in activities.RefundRef, ask func(intent payment.RefundIntent, tried bool) payment.RefundAnswer) (payment.RefundAnswer, error) {
 	var intent payment.RefundIntent
 	var tried bool
+	var announcedAs int
 	var forbidden error
 	s.mu.Lock()
 	r := s.db.refund(in.RefundID)
@@ -372,9 +373,15 @@ func (s *simulation) giveBack(ctx context.Context, name string, in activities.Re
 		if tried = r.TriedAt != nil; !tried {
 			r.TriedAt = &now
 		}
+		s.db.changed[r.ID]++
+		announcedAs = s.db.changed[r.ID]
 	}, func(payment.Payment, time.Time) (payment.RefundAnswer, error) {
 		if forbidden == nil {
-			return ask(intent, tried), nil
+			a := ask(intent, tried)
+			if refused := a.Outcome == payment.OutcomeDeclined && a.Reference == ""; refused && announcedAs == s.db.changed[r.ID] && r.Status != "succeeded" && r.Status != "failed" {
+				r.TriedAt = nil // payment.RefundNotTried
+			}
+			return a, nil
 		}
 		if r.TriedAt != nil && activities.ErrorType(forbidden) != activities.TypeRateLimited {
 			if said := s.bank.lookupRefund(intent); said.Code != payment.CodeNoSuchRefund {

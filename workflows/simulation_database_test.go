@@ -47,6 +47,7 @@ type database struct {
 	disputes    map[string][]*payment.Dispute // by payment
 	elsewhere   map[string]bool               // refunds that were made without us
 	due         map[string]time.Time          // of captures and voids
+	changed     map[string]int                // how often a refund's row was changed
 	omitted     rule                          // of a world that is wrong on purpose
 }
 

@@ -407,6 +407,15 @@ func outside(r *payment.RefundRecord) bool {
 	return r.Method != "" && r.Method != payment.MethodOriginal || r.Code == "resolved_by_support"
 }
 
+// mayBeMade is payment.MayBeMade.
+func mayBeMade(r *payment.RefundRecord) bool {
+	return r.TriedAt != nil && (r.Status == "pending" || r.Status == "unknown" || askedInVain(r))
+}
+
+func askedInVain(r *payment.RefundRecord) bool {
+	return r.Status == "needs_attention" && slices.Contains([]string{payment.CodeUnanswered, payment.CodeRefundUntraced, "refund_invalid", "refund_credentials", "refund_bug"}, r.Code)
+}
+
 func (d *database) byName(p *payment.Payment, told []payment.RefundSeen) (added bool, failed []payment.RefundSeen, withdrawn bool) {
 	seen := map[string]bool{}
 	find := func(is func(r *payment.RefundRecord) bool) *payment.RefundRecord {
@@ -448,7 +457,7 @@ func (d *database) byName(p *payment.Payment, told []payment.RefundSeen) (added 
 			continue
 		}
 		lost := find(func(r *payment.RefundRecord) bool {
-			return !d.elsewhere[r.ID] && r.TriedAt != nil && !outside(r) && r.Reference == "" && r.Amount == x.Amount && (r.Status == "pending" || r.Status == "unknown" || r.Status == "needs_attention")
+			return !d.elsewhere[r.ID] && mayBeMade(r) && !outside(r) && r.Reference == "" && r.Amount == x.Amount
 		})
 		if lost == nil {
 			added = d.addElsewhere(p, x.Reference, x.Amount) || added
@@ -460,7 +469,7 @@ func (d *database) byName(p *payment.Payment, told []payment.RefundSeen) (added 
 func (d *database) bySum(p *payment.Payment, sum int64) bool {
 	more, known := sum, int64(0)
 	for _, r := range d.refunds {
-		if r.PaymentID == p.ID && r.Status != "failed" && !outside(r) && (r.TriedAt != nil || d.elsewhere[r.ID] || r.Status == "succeeded") {
+		if r.PaymentID == p.ID && r.Status != "failed" && !outside(r) && (mayBeMade(r) || d.elsewhere[r.ID] || r.Status == "succeeded") {
 			more -= r.Amount
 		}
 		if r.PaymentID == p.ID && r.Status != "failed" && d.elsewhere[r.ID] {
@@ -520,6 +529,7 @@ func (d *database) putRefund(id, status string, a payment.RefundAnswer) {
 		return
 	}
 	d.setRefund(r, status)
+	d.changed[r.ID]++
 	if a.Reference != "" {
 		r.Reference = a.Reference
 	}

@@ -211,8 +211,8 @@ func (d *database) mayGiveBack(r *payment.RefundRecord) error {
 		return temporal.NewNonRetryableApplicationError("charged back", activities.TypeChargedBack, nil)
 	}
 	for _, o := range d.refunds {
-		doubt := o.Status == "pending" || o.Status == "unknown" || o.Status == "needs_attention" && (o.Code == payment.CodeUnanswered || o.Code == payment.CodeRefundUntraced)
-		if o != r && o.PaymentID == r.PaymentID && o.Method != refund.BankTransfer && o.Method != refund.Void && o.TriedAt != nil && o.Reference == "" && doubt && r.TriedAt == nil {
+		doubt := o.Status == "unknown" || o.Status == "pending" && o.Reference == "" || askedInVain(o)
+		if o != r && o.PaymentID == r.PaymentID && o.Method != refund.BankTransfer && o.Method != refund.Void && o.TriedAt != nil && doubt && r.TriedAt == nil {
 			return temporal.NewApplicationErrorWithOptions("another refund is under way", activities.TypeRateLimited, temporal.ApplicationErrorOptions{NextRetryDelay: 5 * time.Second})
 		}
 	}

@@ -363,7 +363,8 @@ func TestSimulation_NoticesWhatIsBroken(t *testing.T) {
 		},
 		"a sum of which a part was taken for ours is not told again": {
 			plan: schedule{Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: approve},
-				{At: 40 * time.Second, Do: panelRefund}, {At: 40 * time.Second, Do: giveBack, N: askTwoParts}, {At: 164 * time.Second, Do: dispute, N: 2}}},
+				{At: 40 * time.Second, Do: panelRefund}, {At: 40 * time.Second, Do: giveBack, N: askTwoParts}, {At: 164 * time.Second, Do: dispute, N: 2}},
+				Faults: []fault{{Call: "RefundPayment", Nth: 1, Times: 900, When: announced, As: unavailable}}},
 			broken: omitting(ruleSum), says: "went back by the panel",
 		},
 		"a lost dispute changes nothing": {

@@ -11,10 +11,6 @@ import (
 
 func disputes(p provider) bool { return p.name == "stripe" || p.name == "mercadopago" }
 
-// givesNothingAfterADispute: a payment of Mercado Pago's stays charged_back
-// (reimbursed) when the shop has won, and one in that state is not refunded.
-func (p provider) givesNothingAfterADispute() bool { return p.name == "mercadopago" }
-
 // disputed is a paid order whose buyer's bank has taken the money back for now.
 func disputed(t *testing.T, p provider) (*stacktest.Shop, stacktest.Checkout) {
 	t.Helper()
@@ -70,13 +66,6 @@ func TestDispute_ThatIsWonLeavesEverythingAsItWas(t *testing.T) {
 		require.Equal(t, "captured", chargesOf(s, c)[0].Status)
 		noNewsWaits(t, s)
 		r := s.Refund(c.ID, nil)
-		if p.givesNothingAfterADispute() {
-			waitsForAPerson(s, s.RefundRun(r.ID))
-			use(t, s, s.RefundRun(r.ID), "resolve", map[string]any{"outcome": "succeeded", "reference": "transfer 4713"})
-			s.AwaitRefund(r.ID, "succeeded")
-			require.Empty(t, refundsOf(s, c))
-			return
-		}
 		s.AwaitRefund(r.ID, "succeeded")
 		requireBack(t, s, c, c.Totals.Total)
 	})
@@ -127,13 +116,6 @@ func TestDispute_FreezesARefundThatIsUnderWay(t *testing.T) {
 				if end == "lost" {
 					failed := s.AwaitRefund(r.ID, "failed")
 					require.Equal(t, "payment_charged_back", failed.Failure.Code, fmt.Sprint(failed))
-					require.Empty(t, refundsOf(s, c))
-					return
-				}
-				if p.givesNothingAfterADispute() {
-					waitsForAPerson(s, run)
-					use(t, s, run, "cancel", nil)
-					s.AwaitRefund(r.ID, "failed")
 					require.Empty(t, refundsOf(s, c))
 					return
 				}

@@ -476,3 +476,52 @@ func TestReconciliation_OfADayWithoutAccidentsFindsNothing(t *testing.T) {
 		nothingStuck(s)
 	})
 }
+
+// tellsOnlySums: of its refunds the provider tells how much went back in all.
+func tellsOnlySums(p provider) bool { return p.name == "transbank" || p.name == "khipu" }
+
+func TestReconciliation_OfSeveralRefundsOfOnePaymentFindsThemAll(t *testing.T) {
+	t.Parallel()
+	each(t, tellsOnlySums, func(t *testing.T, p provider) {
+		s := p.open(t)
+		c := paid(t, s, p.name)
+		for _, amount := range []int64{1000, 2000} {
+			r := s.Refund(c.ID, map[string]any{"amount": amount})
+			s.AwaitRefund(r.ID, "succeeded")
+		}
+		day := reconciled(t, s, p.name, reconcile(t, s, p.name))
+		for _, item := range day.Items {
+			require.Contains(t, []string{"matched", "fee"}, item.Result, "%+v", day.Items)
+		}
+		require.Equal(t, 3, day.Counts["matched"], "the charge and both refunds: %+v", day)
+		nothingStuck(s)
+	})
+}
+
+func TestRefund_RefusedBecauseOfOneInThePanelDoesNotHideIt(t *testing.T) {
+	t.Parallel()
+	each(t, tellsOnlySums, func(t *testing.T, p provider) {
+		s := p.open(t)
+		c := paid(t, s, p.name)
+		panel := c.Totals.Total - 1000
+		s.Sandbox.PanelRefund(p.name, c.Payment.ID, panel)
+		r := s.Refund(c.ID, map[string]any{"shipping_amount": 3990})
+		run := s.RefundRun(r.ID)
+		waitsForAPerson(s, run)
+		reconcile(t, s, p.name)
+		s.Eventually(func() (string, bool) {
+			p := readPayment(t, s, c.Payment.ID)
+			return fmt.Sprintf("%+v", p), p.RefundedElsewhere == panel
+		})
+		asked := s.Sandbox.Calls(p.name, p.refundCall())
+		use(t, s, run, "retry", nil)
+		s.Eventually(func() (string, bool) {
+			n := s.Sandbox.Calls(p.name, p.refundCall())
+			return fmt.Sprint(n, " calls"), n == asked+1
+		})
+		waitsForAPerson(s, run) // refused once more, at once
+		use(t, s, run, "cancel", nil)
+		s.AwaitRefund(r.ID, "failed")
+		require.EqualValues(t, panel, readPayment(t, s, c.Payment.ID).RefundedElsewhere)
+	})
+}

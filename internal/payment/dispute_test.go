@@ -112,11 +112,12 @@ func told(t *testing.T, s *shoptest.Shop, paymentID string, a payment.Answer) (f
 	return found
 }
 
-// ours books a refund of ours that was sent to the provider.
+// ours books a refund of ours that was sent to the provider; a person is asked
+// about one that has had no answer.
 func ours(t *testing.T, s *shoptest.Shop, paymentID string, amount int64, status, reference string) string {
 	t.Helper()
 	refundID := id.New()
-	s.Exec(t, `INSERT INTO refunds (tenant, id, payment_id, amount, currency, reason, status, reference, tried_at, due_at) VALUES ($1,$2,$3,$4,'CLP',$2,$5,$6, now(), CASE WHEN $5 IN ('pending','unknown') THEN now() + interval '10 minutes' END)`,
+	s.Exec(t, `INSERT INTO refunds (tenant, id, payment_id, amount, currency, reason, status, reference, tried_at, code, due_at) VALUES ($1,$2,$3,$4,'CLP',$2,$5,$6, now(), CASE WHEN $5 = 'needs_attention' THEN 'refund_unanswered' ELSE '' END, CASE WHEN $5 IN ('pending','unknown') THEN now() + interval '10 minutes' END)`,
 		shoptest.Tenant, refundID, paymentID, amount, status, reference)
 	return refundID
 }
@@ -124,6 +125,31 @@ func ours(t *testing.T, s *shoptest.Shop, paymentID string, amount int64, status
 func elsewhere(t *testing.T, s *shoptest.Shop) []string {
 	t.Helper()
 	return shoptest.List[string](t, s, `SELECT reference || ' ' || amount || ' ' || status FROM refunds WHERE origin = 'provider' ORDER BY id`)
+}
+
+func TestElsewhere_ARefundOfOursThatWasRefusedHidesNone(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]payment.Answer{
+		"by sum":  {Refunded: 3_000},
+		"by name": {Refunds: []payment.RefundSeen{{Reference: "re_panel", Amount: 3_000, Outcome: payment.OutcomeApproved}}},
+	} {
+		for code, hidden := range map[string]bool{"311": false, "refund_refused": false, "payment_disputed": false, "refund_unanswered": true, "refund_untraced": true, "refund_credentials": true} {
+			t.Run(name+" "+code, func(t *testing.T) {
+				t.Parallel()
+				s, paymentID := captured(t)
+				part := ours(t, s, paymentID, 3_000, "needs_attention", "")
+				s.Exec(t, `UPDATE refunds SET code = $2 WHERE id = $1`, part, code)
+				require.Equal(t, !hidden, told(t, s, paymentID, answer).Found())
+			})
+		}
+		t.Run(name+", not tried", func(t *testing.T) {
+			t.Parallel()
+			s, paymentID := captured(t)
+			part := ours(t, s, paymentID, 3_000, "needs_attention", "")
+			s.Exec(t, `UPDATE refunds SET code = 'refund_invalid', tried_at = NULL WHERE id = $1`, part)
+			require.True(t, told(t, s, paymentID, answer).Found())
+		})
+	}
 }
 
 func TestElsewhere_ARefundMadeInThePanelIsRecordedOnce(t *testing.T) {

@@ -487,7 +487,7 @@ func (p *mercadoPago) giveBack(t *tx, x *mpPayment, amount int64) (mpRefund, *mp
 	now := p.s.now()
 	left := x.Amount - x.given(true)
 	switch {
-	case x.Status != "approved" || !x.Captured || left == 0:
+	case x.Status != "approved" && !x.reimbursed() || !x.Captured || left == 0:
 		return mpRefund{}, mpRefused(2063, "The action requested is not valid for the current payment state")
 	case amount <= 0 || amount > left:
 		return mpRefund{}, mpRefused(2017, "The amount is not valid: it is more than what is left of the payment")
@@ -516,20 +516,27 @@ func (p *mercadoPago) refunded(t *tx, x *mpPayment, i int) ledgerRefund {
 		Status:  map[string]refundStatus{"approved": refundSucceeded, "in_process": refundPending, "rejected": refundFailed}[refund.Status],
 	}
 	t.bookRefund(entry)
+	detail, booked := "partially_refunded", chargePartiallyRefunded
 	switch x.given(false) {
 	case 0:
-		x.Detail = "accredited"
-		t.rebook(mercadoPagoName, x.ID, chargeCaptured)
+		detail, booked = "accredited", chargeCaptured
 	case x.Amount:
-		x.Status, x.Detail = "refunded", "refunded"
-		t.rebook(mercadoPagoName, x.ID, chargeRefunded)
-	default:
-		x.Detail = "partially_refunded"
-		t.rebook(mercadoPagoName, x.ID, chargePartiallyRefunded)
+		x.Status, detail, booked = "refunded", "refunded", chargeRefunded
+	}
+	if x.Status != "charged_back" {
+		x.Detail = detail
+	}
+	if x.Status != "charged_back" || x.reimbursed() { // else the bank has what is left
+		t.rebook(mercadoPagoName, x.ID, booked)
 	}
 	p.save(t, *x)
 	return entry
 }
+
+// reimbursed reports whether the merchant has won the payment's dispute. Nothing
+// published says that the money cannot be given back then; it is taken to be
+// possible, and the payment to stay charged_back until all of it has gone.
+func (x mpPayment) reimbursed() bool { return x.Status == "charged_back" && x.Detail == "reimbursed" }
 
 // settleRefund ends a refund that is in process.
 func (p *mercadoPago) settleRefund(t *tx, reference string, succeed bool, _ string) (ledgerRefund, error) {

@@ -151,6 +151,30 @@ func TestMercadoPago_AnswersHaveTheDocumentedFields(t *testing.T) {
 	requireHas(t, "chargeback", one.json)
 }
 
+func TestMercadoPago_IsRefundedAfterAWonDisputeAndNotBefore(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.mpPaid("PAY-1", "k1")
+	refunds := "/v1/payments/" + id + "/refunds"
+	state := func() string {
+		x := b.mp(http.MethodGet, "/v1/payments/"+id, "", "").json
+		return fmt.Sprint(x["status"], " ", x["status_detail"], " ", b.ledger("").Charges[0].Status)
+	}
+	b.own(http.MethodPost, "/disputes/"+id+"/open", "")
+	requireCause(t, b.mp(http.MethodPost, refunds, "r1", `{"amount":990}`), 400, 2063)
+	b.own(http.MethodPost, "/disputes/"+id+"/won", "")
+	require.Equal(t, "charged_back reimbursed captured", state())
+	require.Equal(t, 201, b.mp(http.MethodPost, refunds, "r2", `{"amount":990}`).status)
+	require.Equal(t, "charged_back reimbursed partially_refunded", state(), "a refund does not open the dispute again")
+	require.Equal(t, 201, b.mp(http.MethodPost, refunds, "r3", "").status)
+	require.Equal(t, "refunded refunded refunded", state())
+
+	lost := b.mpPaid("PAY-2", "k2")
+	b.own(http.MethodPost, "/disputes/"+lost+"/open", "")
+	b.own(http.MethodPost, "/disputes/"+lost+"/lost", "")
+	requireCause(t, b.mp(http.MethodPost, "/v1/payments/"+lost+"/refunds", "r4", ""), 400, 2063)
+}
+
 func TestMercadoPago_ABrowserMayAskForCardTokens(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
