@@ -81,7 +81,7 @@ soak: ## Simulate N=10000 schedules of the workflows in virtual time
 	@JL_SCHEDULES=$(N) $(GO) test -count=1 -timeout 0 -run Simulation ./workflows/...
 
 .PHONY: histories
-histories: build ## Record the workflow histories that replay tests use, from real runs
+histories: build ## Record the histories of new stories for the replay tests, from real runs
 	@JL_RECORD_HISTORIES=1 $(WITHPG) $(GO) test -count=1 -timeout 30m -run RecordHistories ./internal/e2e
 
 .PHONY: clean
