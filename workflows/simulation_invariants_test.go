@@ -116,7 +116,7 @@ func (s *simulation) verdictOnMoney() {
 			}
 			continue
 		}
-		lost := p.Status == payment.StatusChargedBack
+		lost, panelFailed := p.Status == payment.StatusChargedBack, slices.ContainsFunc(x.elsewhere, func(r *moneyBack) bool { return r.failed })
 		switch {
 		case p.Status == payment.StatusCancelled && p.VoidTriedAt != nil && x.back() == x.taken:
 			// To be voided, and given back whole: that is how some providers void.
@@ -134,10 +134,10 @@ func (s *simulation) verdictOnMoney() {
 		case p.Applied, lost:
 		case back+panel == 0 && strings.HasPrefix(p.NotAppliedReason, "mismatch_"):
 			// recorded, pays nothing; the case was parked and a person skipped it
-			if !s.db.decided["mismatch:"+p.ID] {
+			if !s.db.decided["mismatch:"+p.ID] && !panelFailed {
 				s.broken("payment %s does not fit its intent and nobody was told", p.ID)
 			}
-		case slices.ContainsFunc(x.elsewhere, func(r *moneyBack) bool { return r.failed }):
+		case panelFailed:
 			// The panel's refund came back after ours had left room for it.
 		case back+panel < x.taken:
 			s.broken("payment %s: %d charged, not applied (%s), %d given back, and %d by the panel", p.ID, x.taken, p.NotAppliedReason, back, panel)

@@ -109,7 +109,7 @@ func onAuthorization(p payment.Payment, n checkout.News) (a payment.Answer, laps
 	a, lapse = n.Answer, payment.StatusExpired
 	if p.VoidTriedAt != nil {
 		lapse = payment.StatusCancelled
-		if a.Outcome == payment.OutcomeApproved && p.Captured == 0 && a.Amount > 0 && a.Refunded >= a.Amount {
+		if a.Outcome == payment.OutcomeApproved && p.Captured == 0 && a.Amount > 0 && a.Refunded >= a.Amount && a.Dispute == nil {
 			a = payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: payment.CodeClosed, Reference: a.Reference, CaptureRef: a.CaptureRef}
 		}
 	}

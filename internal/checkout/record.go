@@ -185,7 +185,7 @@ func onAuthorization(p payment.Payment, n News) (a payment.Answer, lapse payment
 	a, lapse = n.Answer, payment.StatusExpired
 	if p.VoidTriedAt != nil {
 		lapse = payment.StatusCancelled
-		if a.Outcome == payment.OutcomeApproved && p.Captured == 0 && a.Amount > 0 && a.Refunded >= a.Amount {
+		if a.Outcome == payment.OutcomeApproved && p.Captured == 0 && a.Amount > 0 && a.Refunded >= a.Amount && a.Dispute == nil {
 			a = payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: payment.CodeClosed, Reference: a.Reference, CaptureRef: a.CaptureRef}
 		}
 	}
