@@ -206,6 +206,38 @@ func (o order) applied() (attempt, bool) {
 	return attempt{}, false
 }
 
+// inDoubt notes which refunds that nobody asked for (of a second, or a late,
+// payment) cannot be looked up at their provider, and reports whether the
+// checkout waits for nothing else.
+func (r *run) inDoubt(ctx context.Context, rec *Record, c checkout) (bool, error) {
+	a, err := r.shop.once(ctx, http.MethodGet, refundsPath+"?order_id="+url.QueryEscape(c.ID), "", nil)
+	if err != nil || !a.ok() {
+		return false, err
+	}
+	var list struct {
+		Data []struct {
+			Parts []struct {
+				PaymentID string `json:"payment_id"`
+				Amount    int64  `json:"amount"`
+				Status    string `json:"status"`
+				Code      string `json:"code"`
+			} `json:"parts"`
+		} `json:"data"`
+	}
+	if err := a.into(&list); err != nil {
+		return false, err
+	}
+	rec.Doubted = map[string]int64{}
+	for _, refund := range list.Data {
+		for _, p := range refund.Parts {
+			if p.Code == untraced && p.Status != "succeeded" && p.Status != "failed" {
+				rec.Doubted[p.PaymentID] += p.Amount
+			}
+		}
+	}
+	return c.endedBut(rec.Doubted), nil
+}
+
 // heard reports whether the order tells of what was done without the API.
 func (r *Record) heard() bool {
 	if r.order == nil {

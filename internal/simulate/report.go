@@ -93,6 +93,7 @@ func (r *run) report(e evidence, faults map[string]int) Report {
 		o.Buyers++
 		o.Ends[rec.end()]++
 		occurred[rec.Buyer.Kind] = occurred[rec.Buyer.Kind] || rec.Occurred
+		out.InDoubt += len(rec.Doubted)
 		for _, asked := range rec.Refunds {
 			if asked.InDoubt {
 				out.InDoubt++

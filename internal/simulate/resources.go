@@ -96,7 +96,10 @@ type stockOf struct {
 
 // ended reports whether nothing more can happen to a checkout by itself: it has
 // its final status, and no money of it is on its way.
-func (c checkout) ended() bool {
+func (c checkout) ended() bool { return c.endedBut(nil) }
+
+// endedBut is ended, but for payments whose refund is in doubt.
+func (c checkout) endedBut(doubted map[string]int64) bool {
 	switch c.Status {
 	case "paid", "expired", "cancelled", "payment_failed":
 	default:
@@ -109,7 +112,7 @@ func (c checkout) ended() bool {
 		case "captured", "authorized", "partially_refunded":
 			// A stray approval ends when it is given back; what is given back of an
 			// order has an end of its own.
-			if !p.Applied {
+			if !p.Applied && doubted[p.ID] == 0 {
 				return false
 			}
 		}

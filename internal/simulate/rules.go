@@ -104,7 +104,7 @@ func (e evidence) refused(r *Record, say sayFunc) {
 
 // ended: every checkout has an end, and no money is still on its way.
 func (e evidence) ended(r *Record, say sayFunc) {
-	if r.checkout.ended() {
+	if r.checkout.endedBut(r.Doubted) {
 		return
 	}
 	var payments []string
@@ -164,7 +164,7 @@ func (e evidence) money(r *Record, say sayFunc) {
 	var kept int64
 	for _, p := range c.Payments {
 		keeps := e.ledger.kept(p.ID)
-		kept += keeps
+		kept += max(keeps-r.Doubted[p.ID], 0)
 		for _, charge := range e.ledger.charges[p.ID] {
 			if charge.Amount != c.Totals.Total || charge.Currency != c.Totals.Currency {
 				say("charged_another_amount", "%s took %d %s, the total is %d %s", charge.Gateway, charge.Amount, charge.Currency, c.Totals.Total, c.Totals.Currency)

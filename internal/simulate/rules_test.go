@@ -143,6 +143,17 @@ func TestDifferences_ARefundInDoubtMayHaveBeenMadeOrNot(t *testing.T) {
 	require.Empty(t, e.differences())
 	e.ledger.refunds["p1"] = []entry{{Amount: 100}, {Amount: 100}}
 	require.NotEmpty(t, e.differences(), "twice is once too often")
+
+	for _, back := range [][]entry{nil, {{Amount: 29970}}} { // of money that paid nothing
+		e, r := bought()
+		unpaid(e, r, "cancelled")
+		r.ToldCancelled, r.Cancelled = true, true
+		r.checkout.Payments[0].Status = "captured"
+		e.ledger.refunds["p1"] = back
+		require.NotEmpty(t, e.differences())
+		r.Doubted = map[string]int64{"p1": 29970}
+		require.Empty(t, e.differences())
+	}
 }
 
 func TestDifferences_WhoeverCancelsOrPaysLateHasNoRightToTheOrder(t *testing.T) {

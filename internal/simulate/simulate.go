@@ -210,7 +210,7 @@ func (r *run) find(ctx context.Context, began time.Time) (evidence, error) {
 	r.catchUp(ctx)
 	e := evidence{records: r.records, shelves: r.shelves, stock: map[string]stockOf{}, prefix: r.prefix(), clean: r.Faults == NoFaults, books: books}
 	for _, rec := range r.records {
-		if len(rec.CheckoutIDs) == 0 || rec.checkout != nil && rec.checkout.ended() {
+		if len(rec.CheckoutIDs) == 0 || rec.checkout != nil && rec.checkout.endedBut(rec.Doubted) {
 			continue
 		}
 		if _, err := r.look(ctx, rec); err != nil && rec.Unanswered == "" {
@@ -286,7 +286,9 @@ func (r *run) look(ctx context.Context, rec *Record) (done bool, err error) {
 	}
 	rec.checkout = &c
 	if !c.ended() {
-		return false, nil
+		if only, err := r.inDoubt(ctx, rec, c); err != nil || !only {
+			return false, err
+		}
 	}
 	if c.Status != "paid" {
 		return true, nil

@@ -40,6 +40,9 @@ type Record struct {
 	Refunds []AskedRefund `json:"refunds,omitempty"`
 	Panel   int64         `json:"panel_refund,omitempty"`
 	Dispute string        `json:"dispute,omitempty"`
+	// Doubted is, by payment, what may or may not have been given back of money
+	// that paid nothing: the provider cannot be asked.
+	Doubted map[string]int64 `json:"doubted,omitempty"`
 
 	checkout *checkout // as it stood at last
 	order    *order
