@@ -18,6 +18,7 @@ import (
 
 	"justlogistics/internal/catalog"
 	"justlogistics/internal/id"
+	"justlogistics/internal/payment"
 	"justlogistics/internal/secretbox"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
@@ -89,9 +90,45 @@ func (s *Stack) Shop(t testing.TB, change ...func(*tenant.Settings)) *Shop {
 	t.Cleanup(func() {
 		if t.Failed() {
 			s.logs.show(t, shop.Tenant)
+			return
 		}
+		shop.leave()
 	})
 	return shop
+}
+
+// leave lets what the providers have told be read before they are gone, for a
+// moment: later nobody could be asked what became of it.
+func (s *Shop) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Second)
+	defer cancel()
+	for _, gateway := range payment.Names() {
+		req, err := http.NewRequestWithContext(ctx, http.MethodDelete, s.Sandbox.URL+"/faults/"+string(gateway), nil)
+		if err != nil {
+			return
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return
+		}
+		_ = res.Body.Close()
+	}
+	ticks := time.NewTicker(100 * time.Millisecond)
+	defer ticks.Stop()
+	for {
+		var unread int
+		err := s.DB.InTenant(ctx, s.Tenant, func(tx pgx.Tx) error {
+			return tx.QueryRow(ctx, `SELECT count(*) FROM inbox i JOIN payments p ON p.tenant = i.tenant AND p.id = i.payment_id WHERE i.tenant = $1 AND i.status = 'pending'`, s.Tenant).Scan(&unread)
+		})
+		if err != nil || unread == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+	}
 }
 
 // credentials points the adapters at the shop's sandbox.
