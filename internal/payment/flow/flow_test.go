@@ -352,7 +352,7 @@ func TestLookup_TellsHowAnOrderEnded(t *testing.T) {
 		want    payment.Answer
 	}{
 		{map[string]any{"status": 3, "lastError": map[string]any{"code": "-6", "message": "Rechazo general de ana@example.cl"}},
-			payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: "-6", Message: "Rechazo general de (e-mail)"}},
+			payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: "-6", Message: "Rechazo general de …"}},
 		{map[string]any{"status": "3", "lastError": nil}, payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: flow.CodeRejected}},
 		{map[string]any{"status": 4}, payment.Answer{Outcome: payment.OutcomeDeclined, Closed: true, Code: payment.CodeExpired}},
 		{map[string]any{"status": 7}, payment.Answer{Outcome: payment.OutcomeUnknown, Code: flow.CodeUnknownStatus, Message: "Flow says 7"}},

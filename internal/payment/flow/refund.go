@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 
+	"justlogistics/internal/httpclient"
 	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
 )
@@ -119,7 +120,7 @@ func (r refund) answer(in payment.RefundIntent) (payment.RefundAnswer, error) {
 	case "canceled", "cancelled":
 		a.Outcome, a.Code, a.Message = payment.OutcomeDeclined, CodeRefundCancelled, "the refund was cancelled at Flow"
 	default:
-		a.Outcome, a.Code, a.Message = payment.OutcomeUnknown, CodeUnknownStatus, "Flow says "+readable(r.Status)
+		a.Outcome, a.Code, a.Message = payment.OutcomeUnknown, CodeUnknownStatus, "Flow says "+httpclient.Readable(r.Status)
 	}
 	if a.Amount != in.Amount && a.Outcome != payment.OutcomeDeclined {
 		a.Outcome, a.Code = payment.OutcomeUnknown, "another_amount"

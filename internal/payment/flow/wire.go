@@ -17,7 +17,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"justlogistics/internal/httpclient"
 	"justlogistics/internal/money"
@@ -90,7 +89,7 @@ func (g *Gateway) call(req *http.Request, out any) verdict {
 	}
 	defer func() { _ = resp.Body.Close() }() // read whole or given up: nothing left to lose
 	raw, err := io.ReadAll(resp.Body)
-	v := verdict{status: resp.StatusCode, reached: true, retryAfter: retryAfter(resp.Header, g.now())}
+	v := verdict{status: resp.StatusCode, reached: true, retryAfter: httpclient.RetryAfter(resp.Header, g.now())}
 	switch {
 	case resp.StatusCode != http.StatusOK:
 		v.explain(raw)
@@ -126,24 +125,9 @@ func (v *verdict) explain(raw []byte) {
 		return // a proxy's page: the status has to do
 	}
 	if body.Code != "" {
-		v.code = readable(string(body.Code))
+		v.code = httpclient.Readable(string(body.Code))
 	}
-	v.message = readable(withoutAddresses(string(body.Message)))
-}
-
-// withoutAddresses replaces e-mail addresses: Flow's texts repeat the buyer's
-// ("The userEmail: ... is not valid"), and errors are logged.
-func withoutAddresses(message string) string {
-	if !strings.Contains(message, "@") {
-		return message
-	}
-	words := strings.Fields(message)
-	for i, word := range words {
-		if strings.Contains(word, "@") {
-			words[i] = "(e-mail)"
-		}
-	}
-	return strings.Join(words, " ")
+	v.message = httpclient.Readable(string(body.Message))
 }
 
 func (v verdict) ok() bool { return v.status == http.StatusOK && v.code == "" }
@@ -290,12 +274,12 @@ func (g *Gateway) answer(at payment.Attempt, o order) (payment.Answer, error) {
 	case statusRejected:
 		a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, rejectionEnds, CodeRejected
 		if code := o.LastError.value.Code; code != "" {
-			a.Code, a.Message = readable(string(code)), readable(withoutAddresses(string(o.LastError.value.Message)))
+			a.Code, a.Message = httpclient.Readable(string(code)), httpclient.Readable(string(o.LastError.value.Message))
 		}
 	case statusCancelled:
 		a.Outcome, a.Closed, a.Code = payment.OutcomeDeclined, true, payment.CodeExpired
 	default:
-		a.Outcome, a.Code, a.Message = payment.OutcomeUnknown, CodeUnknownStatus, "Flow says "+readable(string(o.Status))
+		a.Outcome, a.Code, a.Message = payment.OutcomeUnknown, CodeUnknownStatus, "Flow says "+httpclient.Readable(string(o.Status))
 	}
 	return a, nil
 }
@@ -307,8 +291,8 @@ const rejectionEnds = true
 
 func (g *Gateway) approved(a *payment.Answer, p paid) {
 	a.Outcome, a.Captured, a.Closed = payment.OutcomeApproved, true, true
-	a.Method = strings.ToLower(readable(string(p.Media)))
-	a.AuthorizationCode = readable(string(p.Authorization))
+	a.Method = strings.ToLower(httpclient.Readable(string(p.Media)))
+	a.AuthorizationCode = httpclient.Readable(string(p.Authorization))
 	a.CardLast4 = lastFour(string(p.CardLast4))
 	if n, err := strconv.Atoi(string(p.Installments)); err == nil && n > 0 {
 		a.Installments = n
@@ -339,13 +323,13 @@ func minor(amount string, currency money.Currency) (int64, error) {
 	exponent := currency.Exponent()
 	if len(fraction) > exponent {
 		if strings.Trim(fraction[exponent:], "0") != "" {
-			return 0, fmt.Errorf("%s has more decimals than %s", readable(amount), currency)
+			return 0, fmt.Errorf("%s has more decimals than %s", httpclient.Readable(amount), currency)
 		}
 		fraction = fraction[:exponent]
 	}
 	digits := whole + fraction + strings.Repeat("0", exponent-len(fraction))
 	if whole == "" || strings.Trim(digits, "0123456789") != "" || len(digits) > 18 {
-		return 0, fmt.Errorf("%q is not an amount", readable(amount))
+		return 0, fmt.Errorf("%q is not an amount", httpclient.Readable(amount))
 	}
 	return strconv.ParseInt(digits, 10, 64)
 }
@@ -390,32 +374,4 @@ func (o *object[T]) UnmarshalJSON(raw []byte) error {
 		return nil
 	}
 	return json.Unmarshal(raw, &o.value)
-}
-
-// readable shortens a provider's text and takes out what does not print.
-func readable(text string) string {
-	const most = 200
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, ""))
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most]) + "…"
-	}
-	return text
-}
-
-// retryAfter reads the header as seconds or as a date (RFC 9110, 10.2.3); 0
-// when there is none to believe.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil && seconds >= 0 && seconds <= 86400 {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil && at.After(now) && at.Sub(now) <= 24*time.Hour {
-		return at.Sub(now)
-	}
-	return 0
 }

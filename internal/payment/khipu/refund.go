@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 
+	"justlogistics/internal/httpclient"
 	"justlogistics/internal/payment"
 )
 
@@ -84,7 +85,7 @@ func (g *Gateway) refundFromWallet(ctx context.Context, in payment.RefundIntent)
 		v.code, v.message = CodeUnreadable, "the refund's answer lacks its id, payment or amount"
 		return v.refundRefused()
 	}
-	a := payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: readable(done.ID), Amount: refunded, Message: readable(done.Message)}
+	a := payment.RefundAnswer{Outcome: payment.OutcomeApproved, Reference: httpclient.Readable(done.ID), Amount: refunded, Message: httpclient.Readable(done.Message)}
 	if done.Message != "" {
 		a.Outcome = payment.OutcomePending
 	}

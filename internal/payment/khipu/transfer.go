@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"justlogistics/internal/httpclient"
 	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
 )
@@ -86,7 +87,7 @@ func (g *Gateway) answer(at payment.Attempt, p transfer) payment.Answer {
 		}
 		return a
 	case status != statusDone:
-		return unreadable(a, "unknown status "+readable(p.Status))
+		return unreadable(a, "unknown status "+httpclient.Readable(p.Status))
 	}
 	return g.paid(a, p, detail)
 }
@@ -116,14 +117,14 @@ func (g *Gateway) paid(a payment.Answer, p transfer, detail string) payment.Answ
 			a.Code = CodeRefundsUntold
 		}
 	default:
-		return unreadable(a, "unknown detail "+readable(p.StatusDetail))
+		return unreadable(a, "unknown detail "+httpclient.Readable(p.StatusDetail))
 	}
 	a.Outcome, a.Captured = payment.OutcomeApproved, true
 	a.Amount, a.Currency = taken, currency
 	a.Refunded, a.Refunds = back.sum, back.single
-	a.AuthorizationCode = readable(p.OperationCode)
+	a.AuthorizationCode = httpclient.Readable(p.OperationCode)
 	if a.Method == "" && p.PaymentMethod != "not_available" {
-		a.Method = readable(p.PaymentMethod)
+		a.Method = httpclient.Readable(p.PaymentMethod)
 	}
 	if at, known := moment(p.ConciliationDate); known {
 		a.ApprovedAt = at
@@ -221,7 +222,7 @@ var decimal = regexp.MustCompile(`^[0-9]{1,15}(\.[0-9]{1,15})?([eE]\+?[0-9]{1,2}
 // error: a rounded amount would be a wrong one.
 func (t text) minor(c money.Currency) (int64, error) {
 	if !decimal.MatchString(string(t)) {
-		return 0, fmt.Errorf("%q is not an amount", readable(string(t)))
+		return 0, fmt.Errorf("%q is not an amount", httpclient.Readable(string(t)))
 	}
 	n, ok := new(big.Rat).SetString(string(t))
 	if !ok {

@@ -5,13 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"justlogistics/internal/httpclient"
 	"justlogistics/internal/payment"
@@ -54,7 +52,7 @@ func (g *Gateway) call(ctx context.Context, method, path string, in, out any) ve
 	}
 	defer func() { _ = resp.Body.Close() }() // read whole or given up: nothing left to lose
 	raw, err := io.ReadAll(resp.Body)
-	v := verdict{status: resp.StatusCode, reached: true, retryAfter: retryAfter(resp.Header, g.now())}
+	v := verdict{status: resp.StatusCode, reached: true, retryAfter: httpclient.RetryAfter(resp.Header, g.now())}
 	switch {
 	case resp.StatusCode != http.StatusOK:
 		v.explain(raw)
@@ -89,7 +87,7 @@ func (v *verdict) explain(raw []byte) {
 	var texts []string
 	for _, e := range body.Errors {
 		if v.field == "" && e.Field != "" {
-			v.field = readable(e.Field)
+			v.field = httpclient.Readable(e.Field)
 			v.code = "invalid_" + v.field
 		}
 		if e.Message != "" {
@@ -101,7 +99,7 @@ func (v *verdict) explain(raw []byte) {
 			texts = append(texts, text)
 		}
 	}
-	v.message = readable(strings.Join(texts, " "))
+	v.message = httpclient.Readable(strings.Join(texts, " "))
 }
 
 func (v verdict) ok() bool { return v.answered }
@@ -164,39 +162,4 @@ func (v verdict) unavailable() *payment.Failure {
 func (v verdict) unknown(a payment.Answer) payment.Answer {
 	a.Outcome, a.Code, a.Message = payment.OutcomeUnknown, v.code, v.message
 	return a
-}
-
-// readable shortens a provider's text, takes out what does not print, and the
-// e-mail addresses.
-func readable(text string) string {
-	const most = 200
-	words := strings.Fields(strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "")))
-	for i, word := range words {
-		if strings.Contains(word, "@") {
-			words[i] = "…"
-		}
-	}
-	text = strings.Join(words, " ")
-	if short := firstRunes(text, most); short != text {
-		return fmt.Sprintf("%s…", short)
-	}
-	return text
-}
-
-// retryAfter reads the header as seconds or as a date (RFC 9110, 10.2.3); 0
-// when there is none to believe.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil && seconds >= 0 && seconds <= 86400 {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil && at.After(now) && at.Sub(now) <= 24*time.Hour {
-		return at.Sub(now)
-	}
-	return 0
 }

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"justlogistics/internal/httpclient"
 	"justlogistics/internal/payment"
@@ -171,7 +170,7 @@ type verdict struct {
 }
 
 func judge(seen exchange, err error) verdict {
-	v := verdict{status: seen.status, reached: true, retryAfter: retryAfter(seen.header)}
+	v := verdict{status: seen.status, reached: true, retryAfter: httpclient.RetryAfter(seen.header, time.Now())}
 	switch {
 	case !seen.sent:
 		v.reached, v.code, v.err = false, "request", err
@@ -280,13 +279,7 @@ func (v verdict) unknown(a payment.Answer) payment.Answer {
 // readable shortens a text of Mercado Pago's and takes out what does not print,
 // e-mail addresses, and numbers long enough to be a card or a person.
 func readable(text string) string {
-	const most = 200
-	words := strings.Fields(strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "")))
+	words := strings.Fields(text)
 	for i, word := range words {
 		digits := 0
 		for _, r := range word {
@@ -294,24 +287,11 @@ func readable(text string) string {
 				digits++
 			}
 		}
-		if strings.Contains(word, "@") || digits > 6 {
+		if digits > 6 {
 			words[i] = "…"
 		}
 	}
-	text = strings.Join(words, " ")
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most]) + "…"
-	}
-	return text
-}
-
-// retryAfter reads the header's seconds; 0 when there are none to believe.
-func retryAfter(h http.Header) time.Duration {
-	seconds, err := strconv.Atoi(h.Get("Retry-After"))
-	if err != nil || seconds < 0 || seconds > 86400 {
-		return 0
-	}
-	return time.Duration(seconds) * time.Second
+	return httpclient.Readable(strings.Join(words, " "))
 }
 
 func invalid(code, message string) *payment.Failure {

@@ -6,6 +6,7 @@ import (
 
 	stripesdk "github.com/stripe/stripe-go/v76"
 
+	"justlogistics/internal/httpclient"
 	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
 )
@@ -39,7 +40,7 @@ func answer(s *stripesdk.CheckoutSession) payment.Answer {
 		}
 	default:
 		a.Outcome, a.Code = payment.OutcomeUnknown, CodeUnreadable
-		a.Message = "unknown status " + readable(string(s.Status))
+		a.Message = "unknown status " + httpclient.Readable(string(s.Status))
 	}
 	return a
 }
@@ -65,7 +66,7 @@ func lastRefusal(pi *stripesdk.PaymentIntent) (code, message string, ok bool) {
 		return "", "", false
 	}
 	if e := pi.LastPaymentError; e != nil {
-		return firstOf(string(e.DeclineCode), string(e.Code), CodePaymentFailed), readable(e.Msg), true
+		return firstOf(string(e.DeclineCode), string(e.Code), CodePaymentFailed), httpclient.Readable(e.Msg), true
 	}
 	c := pi.LatestCharge
 	if c == nil || c.Object == "" || c.Status != stripesdk.ChargeStatusFailed {
@@ -75,7 +76,7 @@ func lastRefusal(pi *stripesdk.PaymentIntent) (code, message string, ok bool) {
 	if c.Outcome != nil {
 		reason = c.Outcome.Reason
 	}
-	return firstOf(reason, c.FailureCode, CodePaymentFailed), readable(c.FailureMessage), true
+	return firstOf(reason, c.FailureCode, CodePaymentFailed), httpclient.Readable(c.FailureMessage), true
 }
 
 // complete is the session that the buyer has left for good, and whose intent
@@ -247,7 +248,7 @@ func refundAnswer(r *stripesdk.Refund) payment.RefundAnswer {
 		a.Outcome, a.Code = payment.OutcomeDeclined, CodeCanceled
 	default:
 		a.Outcome, a.Code = payment.OutcomeUnknown, CodeUnreadable
-		a.Message = "unknown status " + readable(string(r.Status))
+		a.Message = "unknown status " + httpclient.Readable(string(r.Status))
 	}
 	return a
 }

@@ -8,6 +8,7 @@ import (
 
 	stripesdk "github.com/stripe/stripe-go/v76"
 
+	"justlogistics/internal/httpclient"
 	"justlogistics/internal/payment"
 )
 
@@ -33,7 +34,7 @@ func (g *Gateway) Transactions(ctx context.Context, q payment.StatementQuery) (p
 	case refundsList:
 		return g.refundsPage(ctx, q, after)
 	}
-	return payment.StatementPage{}, invalid("cursor", fmt.Sprintf("a page of Stripe's does not begin at %q", readable(q.Cursor)))
+	return payment.StatementPage{}, invalid("cursor", fmt.Sprintf("a page of Stripe's does not begin at %q", httpclient.Readable(q.Cursor)))
 }
 
 // created is the range of a query; a fraction of a second belongs to the next.

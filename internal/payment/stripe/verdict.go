@@ -5,9 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	stripesdk "github.com/stripe/stripe-go/v76"
 
@@ -47,14 +45,14 @@ func judge(err error, seen *exchange) verdict {
 	if err == nil {
 		return verdict{answered: true, status: seen.Status, reached: true}
 	}
-	v := verdict{status: seen.Status, reached: true, retryAfter: retryAfter(seen.Header)}
+	v := verdict{status: seen.Status, reached: true, retryAfter: httpclient.RetryAfter(seen.Header, time.Now())}
 	var e *stripesdk.Error
 	switch {
 	case errors.As(err, &e):
 		v.status = e.HTTPStatusCode
 		v.idempotency = e.Type == stripesdk.ErrorTypeIdempotency
 		v.code = firstOf(string(e.DeclineCode), string(e.Code), string(e.Type), "http_"+strconv.Itoa(v.status))
-		v.message = readable(e.Msg)
+		v.message = httpclient.Readable(e.Msg)
 		if v.status == http.StatusUnauthorized {
 			v.message = "the secret key is refused" // Stripe's text shows part of the key
 		}
@@ -127,35 +125,4 @@ func (v verdict) unanswered() *payment.Failure {
 func (v verdict) unknown(a payment.Answer) payment.Answer {
 	a.Outcome, a.Code, a.Message = payment.OutcomeUnknown, v.code, v.message
 	return a
-}
-
-// readable shortens a text of Stripe's, takes out what does not print, and the
-// e-mail addresses that some messages repeat.
-func readable(text string) string {
-	const most = 200
-	words := strings.Fields(strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "")))
-	for i, word := range words {
-		if strings.Contains(word, "@") {
-			words[i] = "…"
-		}
-	}
-	text = strings.Join(words, " ")
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most]) + "…"
-	}
-	return text
-}
-
-// retryAfter reads the header's seconds; 0 when there are none to believe.
-func retryAfter(h http.Header) time.Duration {
-	seconds, err := strconv.Atoi(h.Get("Retry-After"))
-	if err != nil || seconds < 0 || seconds > 86400 {
-		return 0
-	}
-	return time.Duration(seconds) * time.Second
 }

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"justlogistics/internal/httpclient"
 	"justlogistics/internal/money"
@@ -64,7 +63,7 @@ func (g *Gateway) answer(at payment.Attempt, t transaction) payment.Answer {
 		return a
 	case "AUTHORIZED", "CAPTURED", "PARTIALLY_NULLIFIED", "NULLIFIED", "REVERSED":
 	default:
-		a.Outcome, a.Code, a.Message = payment.OutcomeUnknown, CodeUnreadable, "unknown status "+readable(t.Status)
+		a.Outcome, a.Code, a.Message = payment.OutcomeUnknown, CodeUnreadable, "unknown status "+httpclient.Readable(t.Status)
 		return a
 	}
 	taken := t.taken(at)
@@ -148,7 +147,7 @@ func (d *decimal) UnmarshalJSON(raw []byte) error {
 	}
 	m := pesos.FindStringSubmatch(text)
 	if m == nil {
-		return fmt.Errorf("amount %s is not a number of whole pesos", readable(text))
+		return fmt.Errorf("amount %s is not a number of whole pesos", httpclient.Readable(text))
 	}
 	n, err := strconv.ParseInt(m[1], 10, 64)
 	if err != nil {
@@ -173,7 +172,7 @@ func (i *integer) UnmarshalJSON(raw []byte) error {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		return fmt.Errorf("%s is not a whole number", readable(text))
+		return fmt.Errorf("%s is not a whole number", httpclient.Readable(text))
 	}
 	*i = integer{value: n, set: true}
 	return nil
@@ -227,7 +226,7 @@ func (g *Gateway) call(ctx context.Context, method, path string, in, out any) ve
 	}
 	defer func() { _ = resp.Body.Close() }() // read whole or given up: nothing left to lose
 	raw, err := io.ReadAll(resp.Body)
-	v := verdict{status: resp.StatusCode, reached: true, retryAfter: retryAfter(resp.Header, g.now())}
+	v := verdict{status: resp.StatusCode, reached: true, retryAfter: httpclient.RetryAfter(resp.Header, g.now())}
 	switch {
 	case resp.StatusCode != http.StatusOK:
 		v.explain(raw)
@@ -262,7 +261,7 @@ func (v *verdict) explain(raw []byte) {
 	}
 	for _, key := range []string{"error_message", "description", "message"} {
 		if text, ok := body[key].(string); ok && text != "" {
-			v.message = readable(text)
+			v.message = httpclient.Readable(text)
 			break
 		}
 	}
@@ -380,32 +379,4 @@ func (v verdict) unavailable() *payment.Failure {
 func (v verdict) unknown(a payment.Answer) payment.Answer {
 	a.Outcome, a.Code, a.Message = payment.OutcomeUnknown, v.code, v.message
 	return a
-}
-
-// readable shortens a provider's text and takes out what does not print.
-func readable(text string) string {
-	const most = 200
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, ""))
-	if runes := []rune(text); len(runes) > most {
-		text = string(runes[:most]) + "…"
-	}
-	return text
-}
-
-// retryAfter reads the header as seconds or as a date (RFC 9110, 10.2.3); 0
-// when there is none to believe.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	value := h.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil && seconds >= 0 && seconds <= 86400 {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(value); err == nil && at.After(now) && at.Sub(now) <= 24*time.Hour {
-		return at.Sub(now)
-	}
-	return 0
 }
