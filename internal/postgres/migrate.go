@@ -46,7 +46,7 @@ func withProvider(ctx context.Context, ownerURL string, fn func(*sql.DB, *goose.
 		return fmt.Errorf("database URL: %w", err)
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS jl_migrations`); err != nil {
+	if err := createSchema(ctx, db); err != nil {
 		return fmt.Errorf("migrations need the database's owner (is this the program's own role?): %w", err)
 	}
 	p, err := provider(db)
@@ -54,6 +54,27 @@ func withProvider(ctx context.Context, ownerURL string, fn func(*sql.DB, *goose.
 		return err
 	}
 	return fn(db, p)
+}
+
+// schemaLock is this program's own advisory lock, beside goose's.
+const schemaLock = 0x6a6c5f6d69677261
+
+// createSchema makes the place where goose keeps its table. IF NOT EXISTS alone
+// is no protection: of two that look at the same moment one fails on the
+// catalog's unique index.
+func createSchema(ctx context.Context, db *sql.DB) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(schemaLock)); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `CREATE SCHEMA IF NOT EXISTS jl_migrations`); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 // Migrate brings the database forward to this build and writes its copy of the
