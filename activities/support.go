@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/order"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/timeline"
 )
@@ -38,8 +39,8 @@ func (a *Support) ParkStep(ctx context.Context, c ParkedCase) error {
 		if err != nil {
 			return fmt.Errorf("park %s of %s: %w", c.Step, c.WorkflowID, err)
 		}
-		if _, err := tx.Exec(ctx, `UPDATE orders SET attention = coalesce(attention, $3), updated_at = now() WHERE tenant = $1 AND id = $2`, c.Tenant, c.Subject, c.Reason); err != nil {
-			return fmt.Errorf("attention for %s: %w", c.Subject, err)
+		if err := order.RaiseAttention(ctx, tx, c.Tenant, c.Subject, c.Reason); err != nil {
+			return err
 		}
 		return timeline.Add(ctx, tx, c.Tenant, c.Subject, "waits_for_a_person", "system", map[string]any{"step": c.Step, "reason": c.Reason, "workflow_id": c.WorkflowID})
 	}))
@@ -55,8 +56,8 @@ func (a *Support) UnparkStep(ctx context.Context, c ParkedCase, resolution strin
 		if tag.RowsAffected() == 0 {
 			return nil
 		}
-		_, err = tx.Exec(ctx, `UPDATE orders SET attention = NULL, updated_at = now() WHERE tenant = $1 AND id = $2 AND attention = $3
-		   AND NOT EXISTS (SELECT FROM parked WHERE tenant = $1 AND subject = $2 AND resolved_at IS NULL)`, c.Tenant, c.Subject, c.Reason)
+		_, err = tx.Exec(ctx, `DELETE FROM order_attention WHERE tenant = $1 AND order_id = $2 AND reason = $3
+		   AND NOT EXISTS (SELECT FROM parked WHERE tenant = $1 AND subject = $2 AND reason = $3 AND resolved_at IS NULL)`, c.Tenant, c.Subject, c.Reason)
 		if err != nil {
 			return fmt.Errorf("attention of %s: %w", c.Subject, err)
 		}
@@ -70,7 +71,7 @@ func (a *Support) UnparkStep(ctx context.Context, c ParkedCase, resolution strin
 func inheritDesk(ctx context.Context, tx pgx.Tx, tenant, workflowID string) error {
 	_, err := tx.Exec(ctx, `WITH old AS (
 	    UPDATE parked SET resolved_at = now(), resolution = 'the run was begun anew' WHERE tenant = $1 AND workflow_id = $2 AND resolved_at IS NULL RETURNING subject, reason)
-	  UPDATE orders o SET attention = NULL, updated_at = now() FROM old WHERE o.tenant = $1 AND o.id = old.subject AND o.attention = old.reason`, tenant, workflowID)
+	  DELETE FROM order_attention a USING old WHERE a.tenant = $1 AND a.order_id = old.subject AND a.reason = old.reason`, tenant, workflowID)
 	if err != nil {
 		return fmt.Errorf("cases of an earlier run of %s: %w", workflowID, err)
 	}

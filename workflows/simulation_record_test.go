@@ -11,11 +11,29 @@ import (
 )
 
 // order is what people see of a paid order.
-type order struct{ attention, frozen string }
+type order struct {
+	// attention is what it shows of its reasons for a person.
+	attention, frozen string
+	reasons           []string
+}
+
+// urgent are the reasons that an order shows before all others.
+var urgent = []string{checkout.ReasonChargedBack, checkout.ReasonDisputed, payment.ReasonLapsed, payment.ReasonVoided}
 
 func (o *order) raise(reason string) {
-	if o.attention == "" {
-		o.attention = reason
+	if !slices.Contains(o.reasons, reason) {
+		o.reasons = append(o.reasons, reason)
+	}
+	o.show()
+}
+
+func (o *order) show() {
+	o.attention = ""
+	for _, reason := range append(slices.Clone(urgent), o.reasons...) {
+		if slices.Contains(o.reasons, reason) {
+			o.attention = reason
+			return
+		}
 	}
 }
 
@@ -30,9 +48,8 @@ func (o *order) over(reason string) {
 	if o.frozen == reason {
 		o.frozen = ""
 	}
-	if o.attention == reason {
-		o.attention = ""
-	}
+	o.reasons = slices.DeleteFunc(o.reasons, func(r string) bool { return r == reason })
+	o.show()
 }
 
 // record is checkout.Record.
@@ -91,7 +108,7 @@ func (d *database) move(before payment.Payment, p *payment.Payment, n checkout.N
 				reason = payment.ReasonVoided
 			}
 			d.order.freeze(reason)
-			d.order.attention = reason
+			d.order.raise(reason)
 		}
 		return nil
 	case !before.Applied:
@@ -207,7 +224,7 @@ func (d *database) rule(before payment.Payment, p *payment.Payment, n checkout.N
 	c.FailureCode = ""
 	if before.Status == payment.StatusDisputed {
 		d.order.freeze(checkout.ReasonDisputed)
-		d.order.attention = checkout.ReasonDisputed
+		d.order.raise(checkout.ReasonDisputed)
 	}
 	return nil
 }
@@ -293,10 +310,11 @@ func (d *database) aftermath(p *payment.Payment, a payment.Answer, out *checkout
 	switch {
 	case p.Status == payment.StatusChargedBack:
 		d.order.freeze(checkout.ReasonDisputed)
-		d.order.attention = checkout.ReasonChargedBack
+		d.order.reasons = slices.DeleteFunc(d.order.reasons, func(r string) bool { return r == checkout.ReasonDisputed })
+		d.order.raise(checkout.ReasonChargedBack)
 	case p.Status == payment.StatusDisputed:
 		d.order.freeze(checkout.ReasonDisputed)
-		d.order.attention = checkout.ReasonDisputed
+		d.order.raise(checkout.ReasonDisputed)
 	case was == payment.StatusDisputed:
 		d.order.over(checkout.ReasonDisputed)
 	}
@@ -552,7 +570,7 @@ func (d *database) putRefund(id, status string, a payment.RefundAnswer) {
 				reason = payment.ReasonVoided
 			}
 			d.order.freeze(reason)
-			d.order.attention = reason
+			d.order.raise(reason)
 		}
 	case p.Status == payment.StatusAuthorized:
 		d.setPayment(p, payment.StatusCancelled)

@@ -200,7 +200,7 @@ func TestAudit_WhatAPersonHasClearedIsNoViolation(t *testing.T) {
 	t.Parallel()
 	s := openShop(t)
 	s.broken(`UPDATE payments SET captured_amount = captured_amount - 1 WHERE id = '{panel_payment_1}'; UPDATE captures SET amount = amount - 1 WHERE payment_id = '{panel_payment_1}';
-	          UPDATE orders SET attention = 'captured_less_than_total' WHERE id = '{panel}'`)
+	          INSERT INTO order_attention SELECT tenant, id, 'captured_less_than_total' FROM orders WHERE id = '{panel}'`)
 	s.in(func(tx pgx.Tx) error {
 		return order.Clear(t.Context(), tx, order.Clearing{Tenant: shopID, OrderID: s.ids["panel"], Attention: "captured_less_than_total", Actor: "ana", KeyID: "k", Reason: "it is fine"})
 	})

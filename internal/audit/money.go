@@ -28,7 +28,7 @@ var moneyRules = []rule{
 		         format('total %s %s, applied %s', o.total, o.currency, CASE WHEN p.n IS NULL THEN 'nothing' ELSE p.sum || ' ' || array_to_string(p.currencies, '+') END)
 		    FROM orders o LEFT JOIN paid p ON p.tenant = o.tenant AND p.order_id = o.id
 		   WHERE (coalesce(p.sum, 0) <> o.total OR p.n > 0 AND p.currencies <> ARRAY[o.currency])
-		     AND NOT coalesce(p.accepted, false) AND o.attention IS DISTINCT FROM 'captured_less_than_total'
+		     AND NOT coalesce(p.accepted, false) AND NOT EXISTS (SELECT FROM order_attention a WHERE a.tenant = o.tenant AND a.order_id = o.id AND a.reason = 'captured_less_than_total')
 		     AND NOT EXISTS (SELECT FROM support_actions a WHERE a.tenant = o.tenant AND a.verb = 'clear' AND a.detail->>'order_id' = o.id AND a.detail->>'attention' = 'captured_less_than_total')
 		     AND NOT (p.n IS NULL AND EXISTS (SELECT FROM payments g WHERE g.tenant = o.tenant AND g.order_id = o.id AND g.not_applied_reason IN ('voided','authorization_lapsed')))
 		   ORDER BY 1, 2`,

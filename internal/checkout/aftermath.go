@@ -62,12 +62,15 @@ func aftermath(ctx context.Context, tx pgx.Tx, tenantID, checkoutID, paymentID s
 		if err := order.Freeze(ctx, tx, tenantID, p.OrderID, ReasonDisputed); err != nil {
 			return err
 		}
-		return order.SetAttention(ctx, tx, tenantID, p.OrderID, ReasonChargedBack)
+		if err := order.LowerAttention(ctx, tx, tenantID, p.OrderID, ReasonDisputed); err != nil {
+			return err
+		}
+		return order.RaiseAttention(ctx, tx, tenantID, p.OrderID, ReasonChargedBack)
 	case to == payment.StatusDisputed:
 		if err := order.Freeze(ctx, tx, tenantID, p.OrderID, ReasonDisputed); err != nil {
 			return err
 		}
-		return order.SetAttention(ctx, tx, tenantID, p.OrderID, ReasonDisputed)
+		return order.RaiseAttention(ctx, tx, tenantID, p.OrderID, ReasonDisputed)
 	case p.Status == payment.StatusDisputed:
 		if err := order.Thaw(ctx, tx, tenantID, p.OrderID, ReasonDisputed); err != nil {
 			return err
@@ -181,5 +184,5 @@ func lapsed(ctx context.Context, tx pgx.Tx, tenantID string, p payment.Payment) 
 	if err := order.Freeze(ctx, tx, tenantID, p.OrderID, reason); err != nil {
 		return err
 	}
-	return order.SetAttention(ctx, tx, tenantID, p.OrderID, reason)
+	return order.RaiseAttention(ctx, tx, tenantID, p.OrderID, reason)
 }

@@ -366,7 +366,7 @@ func makeOrder(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID strin
 		if err := order.Freeze(ctx, tx, t.ID, checkoutID, ReasonDisputed); err != nil {
 			return err
 		}
-		if err := order.SetAttention(ctx, tx, t.ID, checkoutID, ReasonDisputed); err != nil {
+		if err := order.RaiseAttention(ctx, tx, t.ID, checkoutID, ReasonDisputed); err != nil {
 			return err
 		}
 	}

@@ -32,5 +32,5 @@ func NotVoided(ctx context.Context, tx pgx.Tx, tenantID, paymentID string) error
 	if err := order.Freeze(ctx, tx, tenantID, p.OrderID, reason); err != nil {
 		return err
 	}
-	return order.SetAttention(ctx, tx, tenantID, p.OrderID, reason)
+	return order.RaiseAttention(ctx, tx, tenantID, p.OrderID, reason)
 }

@@ -13,29 +13,21 @@ import (
 	"justlogistics/internal/timeline"
 )
 
-// RaiseAttention says why a person is needed; an order that waits for one
-// already keeps its first reason.
+// RaiseAttention says why a person is needed for an order, beside the reasons
+// that there are; the same again changes nothing, nor does a subject that is no
+// order. The order shows what concerns its money first, then what has waited
+// longest.
 func RaiseAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {
-	_, err := tx.Exec(ctx, `UPDATE orders SET attention = coalesce(attention, $3), updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, orderID, reason)
+	_, err := tx.Exec(ctx, `INSERT INTO order_attention (tenant, order_id, reason) SELECT tenant, id, $3 FROM orders WHERE tenant = $1 AND id = $2 ON CONFLICT DO NOTHING`, tenant, orderID, reason)
 	if err != nil {
 		return fmt.Errorf("attention for order %s: %w", orderID, err)
 	}
 	return nil
 }
 
-// SetAttention says why a person is needed, in the place of any other reason:
-// for what matters most, its money. What else waits is parked, and listed so.
-func SetAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {
-	_, err := tx.Exec(ctx, `UPDATE orders SET attention = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenant, orderID, reason)
-	if err != nil {
-		return fmt.Errorf("attention for order %s: %w", orderID, err)
-	}
-	return nil
-}
-
-// LowerAttention takes a reason for a person back that is over.
+// LowerAttention takes a reason for a person back that is over. The others stay.
 func LowerAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {
-	_, err := tx.Exec(ctx, `UPDATE orders SET attention = NULL, updated_at = now() WHERE tenant = $1 AND id = $2 AND attention = $3`, tenant, orderID, reason)
+	_, err := tx.Exec(ctx, `DELETE FROM order_attention WHERE tenant = $1 AND order_id = $2 AND reason = $3`, tenant, orderID, reason)
 	if err != nil {
 		return fmt.Errorf("attention of order %s: %w", orderID, err)
 	}
@@ -52,29 +44,29 @@ const (
 // Clearing is a person's word that an order's attention was seen to.
 type Clearing struct {
 	Tenant, OrderID string
-	// Attention is the reason that the person has seen to. One that has come in
-	// its place since is not cleared.
+	// Attention is the reason that the person has seen to; others stay.
 	Attention string
 	// Who and why: Actor names the person, KeyID the API key.
 	Actor, KeyID, Reason string
 }
 
-// Clear takes back an order's attention that a person has seen to, and records
-// who did and why. What else still asks for a person takes its place: an open
-// dispute, or the oldest parked step. It is 404 for another tenant's order, and
-// 409 when the order asks for nothing, or for something else, or when what it
-// asks for ends by itself: with the parked step, the dispute or the shortage
-// behind it. A new cause asks again. Parcels that are frozen stay so.
+// Clear takes back a reason for an order's attention that a person has seen to,
+// and records who did and why. The order's other reasons stay. It is 404 for
+// another tenant's order, and 409 when the order does not ask for attention for
+// this reason, or when what it asks for ends by itself: with the parked step, the
+// dispute or the shortage behind it. A new cause asks again. Parcels that are
+// frozen stay so.
 func Clear(ctx context.Context, tx pgx.Tx, c Clearing) error {
 	if err := c.check(); err != nil {
 		return err
 	}
 	var attention *string
-	var disputed, short bool
+	var asked, disputed, short bool
 	err := tx.QueryRow(ctx, `SELECT attention,
+	     EXISTS (SELECT FROM order_attention a WHERE a.tenant = o.tenant AND a.order_id = o.id AND a.reason = $3),
 	     EXISTS (SELECT FROM disputes d JOIN payments p ON p.tenant = d.tenant AND p.id = d.payment_id WHERE p.tenant = o.tenant AND p.order_id = o.id AND p.applied AND d.status = 'open'),
 	     EXISTS (SELECT FROM holds h WHERE h.tenant = o.tenant AND h.id = o.hold_id AND h.status = 'short')
-	  FROM orders o WHERE o.tenant = $1 AND o.id = $2 FOR UPDATE OF o`, c.Tenant, c.OrderID).Scan(&attention, &disputed, &short)
+	  FROM orders o WHERE o.tenant = $1 AND o.id = $2 FOR UPDATE OF o`, c.Tenant, c.OrderID, c.Attention).Scan(&attention, &asked, &disputed, &short)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return problem.Missing("order")
 	}
@@ -84,26 +76,26 @@ func Clear(ctx context.Context, tx pgx.Tx, c Clearing) error {
 	switch {
 	case attention == nil:
 		return problem.New(problem.Conflict, "attention_changed", "This order asks for nobody.").With("attention", nil)
-	case *attention != c.Attention:
+	case !asked:
 		return problem.New(problem.Conflict, "attention_changed", "This order asks for attention for another reason: "+*attention+".").With("attention", *attention)
 	case disputed && c.Attention == attentionDisputed:
 		return held("The dispute is open: it ends with the provider's decision.")
 	case short && c.Attention == attentionShort:
 		return held("Units of this order are still missing: it ends when they are found, or the order is changed.")
 	}
-	var workflowID, step, reason string
-	err = tx.QueryRow(ctx, `SELECT workflow_id, step, reason FROM parked WHERE tenant = $1 AND subject = $2 AND resolved_at IS NULL ORDER BY (reason = $3) DESC, since, step LIMIT 1`,
-		c.Tenant, c.OrderID, c.Attention).Scan(&workflowID, &step, &reason)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("parked steps of order %s: %w", c.OrderID, err)
-	}
-	if reason == c.Attention {
+	var workflowID, step string
+	err = tx.QueryRow(ctx, `SELECT workflow_id, step FROM parked WHERE tenant = $1 AND subject = $2 AND reason = $3 AND resolved_at IS NULL ORDER BY since, step LIMIT 1`,
+		c.Tenant, c.OrderID, c.Attention).Scan(&workflowID, &step)
+	if err == nil {
 		return held("The step "+step+" of "+workflowID+" waits for a person: use one of its verbs.").With("workflow_id", workflowID).With("step", step)
 	}
-	if disputed {
-		reason = attentionDisputed
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("parked steps of order %s: %w", c.OrderID, err)
 	}
-	return c.put(ctx, tx, reason)
+	if err := LowerAttention(ctx, tx, c.Tenant, c.OrderID, c.Attention); err != nil {
+		return err
+	}
+	return c.record(ctx, tx)
 }
 
 // Reasons that last as long as their cause.
@@ -130,13 +122,10 @@ func (c Clearing) check() error {
 	return f.Err()
 }
 
-// put writes the next reason ("": none) and who cleared the one before. An order
-// has no run of its own: its action is filed under its own name.
-func (c Clearing) put(ctx context.Context, tx pgx.Tx, next string) error {
-	if _, err := tx.Exec(ctx, `UPDATE orders SET attention = nullif($3, ''), updated_at = now() WHERE tenant = $1 AND id = $2`, c.Tenant, c.OrderID, next); err != nil {
-		return fmt.Errorf("clear the attention of order %s: %w", c.OrderID, err)
-	}
-	detail, err := json.Marshal(map[string]string{"order_id": c.OrderID, "attention": c.Attention, "next": next})
+// record keeps who cleared a reason and why. An order has no run of its own: its
+// action is filed under its own name.
+func (c Clearing) record(ctx context.Context, tx pgx.Tx) error {
+	detail, err := json.Marshal(map[string]string{"order_id": c.OrderID, "attention": c.Attention})
 	if err != nil {
 		return err
 	}

@@ -218,3 +218,29 @@ func TestList_FiltersAndPages(t *testing.T) {
 		return err
 	}))
 }
+
+func TestAttention_TheEndOfOneReasonHidesNoOther(t *testing.T) {
+	t.Parallel()
+	s := shoptest.Open(t)
+	orderID, _ := paid(t, s)
+	shown := func() string {
+		return shoptest.Value[string](t, s, `SELECT coalesce(attention, '') FROM orders WHERE id = $1`, orderID)
+	}
+	change := func(do func(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error, reason string) {
+		s.Do(t, func(tx pgx.Tx) error { return do(t.Context(), tx, shoptest.Tenant, orderID, reason) })
+	}
+	change(order.RaiseAttention, "captured_less_than_total")
+	change(order.RaiseAttention, "short_stock")
+	change(order.RaiseAttention, "captured_less_than_total")
+	require.Equal(t, "captured_less_than_total", shown(), "what has waited longest")
+	change(order.RaiseAttention, "disputed")
+	require.Equal(t, "disputed", shown(), "money comes first")
+	change(order.LowerAttention, "disputed")
+	require.Equal(t, "captured_less_than_total", shown())
+	change(order.LowerAttention, "captured_less_than_total")
+	require.Equal(t, "short_stock", shown())
+	change(order.LowerAttention, "short_stock")
+	require.Empty(t, shown())
+	change(order.LowerAttention, "short_stock")
+	require.Empty(t, shown())
+}

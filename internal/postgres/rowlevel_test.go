@@ -69,6 +69,7 @@ func fullShop(t *testing.T) *shoptest.Shop {
 			`INSERT INTO refund_requests (tenant, id, order_id, reason, amount, currency) SELECT tenant, id, id, 'goodwill', 1, 'CLP' FROM orders WHERE tenant = $1`,
 			`INSERT INTO refundable (tenant, order_id, line_id, unit, paid) SELECT tenant, id, '', 0, 1 FROM orders WHERE tenant = $1`,
 			`INSERT INTO refund_bookings (tenant, request_id, order_id, kind, amount) SELECT tenant, id, id, 'freight', 1 FROM orders WHERE tenant = $1`,
+			`INSERT INTO order_attention (tenant, order_id, reason) SELECT tenant, id, 'short_stock' FROM orders WHERE tenant = $1`,
 			`INSERT INTO disputes (tenant, id, payment_id, reference, status, amount, currency) SELECT tenant, id, id, 'dp_1', 'won', 1, 'CLP' FROM payments WHERE tenant = $1`,
 			`INSERT INTO reconciliations (tenant, id, gateway, day, from_at, to_at, status) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'flow', current_date, now(), now() + interval '1 day', 'done')`,
 			`INSERT INTO provider_transactions (tenant, gateway, source, kind, key, amount, currency, outcome, at) VALUES ($1, 'flow', 'api', 'charge', 'k', 1, 'CLP', 'approved', now())`,

@@ -94,8 +94,8 @@ WITH item AS (
          created_at, 'compared with the provider''s books', due_at, id
     FROM reconciliation_items WHERE tenant = $1 AND resolution = 'raised'
   UNION ALL
-  SELECT 'attention', 'order', NULL, id, attention, 'the order asks for attention: ' || replace(attention, '_', ' '), updated_at, '', NULL, id
-    FROM orders o WHERE tenant = $1 AND attention IS NOT NULL AND NOT EXISTS (SELECT FROM parked p WHERE p.tenant = o.tenant AND p.subject = o.id AND p.resolved_at IS NULL)
+  SELECT 'attention', 'order', NULL, order_id, reason, 'the order asks for attention: ' || replace(reason, '_', ' '), since, '', NULL, order_id || ' ' || reason
+    FROM order_attention a WHERE tenant = $1 AND NOT EXISTS (SELECT FROM parked p WHERE p.tenant = a.tenant AND p.subject = a.order_id AND p.reason = a.reason AND p.resolved_at IS NULL)
 ), keyed AS (
   SELECT *, kind || ' ' || of || ' ' || coalesce(workflow_id, '') || ' ' || row AS key FROM item
 )`
