@@ -223,9 +223,21 @@ func (s *Shop) Age(t testing.TB, holdID string, ago time.Duration) {
 	s.Exec(t, `UPDATE holds SET started_at = least(started_at, now() - $2::interval), expires_at = now() - $2::interval, held_until = now() - $2::interval WHERE id = $1`, holdID, ago)
 }
 
+// Bin makes a bin of a kind in a warehouse.
+func (s *Shop) Bin(t testing.TB, warehouse, code, kind string) {
+	t.Helper()
+	s.Exec(t, `INSERT INTO bins (tenant, warehouse, code, kind, zone) VALUES ($1, $2, $3, $4, split_part($3, '-', 1))`, Tenant, warehouse, code, kind)
+}
+
+// Tracked sets how a SKU's units are told apart, and its removal rule.
+func (s *Shop) Tracked(t testing.TB, sku, tracking, removal string) {
+	t.Helper()
+	s.Exec(t, `UPDATE products SET tracking = $3, removal = $4 WHERE tenant = $1 AND sku = $2`, Tenant, sku, tracking, removal)
+}
+
 // CheckBooks demands of every stock level what the audit demands: nothing
 // promised twice, the shelf equal to its movements, the promises equal to the
-// live holds.
+// live holds, and the same of every bin.
 func (s *Shop) CheckBooks(t require.TestingT) {
 	rows, err := s.Super.Query(context.Background(), `SELECT l.sku || ' in ' || l.warehouse || ': ' || l.on_hand || ' on hand, ' || l.reserved || ' reserved, ' || m.sum || ' moved, ' || h.sum || ' held'
 	  FROM stock_levels l,
@@ -237,4 +249,33 @@ func (s *Shop) CheckBooks(t require.TestingT) {
 	wrong, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	require.Empty(t, wrong)
+	rows, err = s.Super.Query(context.Background(), binBooks)
+	require.NoError(t, err)
+	wrong, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Empty(t, wrong)
 }
+
+// binBooks names what is wrong inside the warehouses: units in bins that are not
+// the sum of their movements, allocations that are counted wrongly, a serial that
+// is not where its bin says.
+const binBooks = `
+	SELECT 'bin ' || s.bin || ' has ' || s.quantity || ' ' || s.sku || ' ' || s.lot || ' ' || s.status || ', its movements say ' || m.sum || ', serials ' || n.count
+	  FROM bin_stock s JOIN products p ON p.tenant = s.tenant AND p.sku = s.sku,
+	       LATERAL (SELECT coalesce(sum(CASE WHEN m.to_bin = s.bin AND m.to_status = s.status THEN m.quantity ELSE 0 END - CASE WHEN m.from_bin = s.bin AND m.from_status = s.status THEN m.quantity ELSE 0 END), 0) AS sum
+	                  FROM bin_movements m WHERE (m.tenant, m.warehouse, m.sku, m.lot) = (s.tenant, s.warehouse, s.sku, s.lot) AND s.bin IN (m.from_bin, m.to_bin)) m,
+	       LATERAL (SELECT count(*) FROM serials n WHERE (n.tenant, n.warehouse, n.bin, n.sku, n.lot, n.status) = (s.tenant, s.warehouse, s.bin, s.sku, s.lot, s.status) AND n.state = 'in_stock') n
+	 WHERE s.quantity <> m.sum OR p.tracking = 'serial' AND s.quantity <> n.count
+	UNION ALL
+	SELECT 'bin ' || s.bin || ' says ' || s.allocated || ' of ' || s.sku || ' allocated, allocations are ' || a.sum
+	  FROM bin_stock s, LATERAL (SELECT coalesce(sum(a.quantity), 0) AS sum FROM allocations a WHERE (a.tenant, a.warehouse, a.bin, a.sku, a.lot) = (s.tenant, s.warehouse, s.bin, s.sku, s.lot) AND a.state IN ('open','picked')) a
+	 WHERE s.status = 'available' AND s.allocated <> a.sum
+	UNION ALL
+	SELECT l.sku || ' in ' || l.warehouse || ': ' || l.placed || ' placed, its bins have ' || b.sum
+	  FROM stock_levels l, LATERAL (SELECT coalesce(sum(quantity), 0) AS sum FROM bin_stock b WHERE (b.tenant, b.sku, b.warehouse) = (l.tenant, l.sku, l.warehouse) AND b.status = 'available') b
+	 WHERE l.placed <> b.sum
+	UNION ALL
+	SELECT 'hold ' || l.hold_id || ' says ' || l.allocated || '/' || l.picked || ' of ' || l.sku || ', allocations are ' || a.live || '/' || a.picked
+	  FROM hold_lines l, LATERAL (SELECT coalesce(sum(a.quantity), 0) AS live, coalesce(sum(a.quantity) FILTER (WHERE a.state = 'picked'), 0) AS picked FROM allocations a
+	                                WHERE (a.tenant, a.hold_id, a.sku, a.warehouse) = (l.tenant, l.hold_id, l.sku, l.warehouse) AND a.state IN ('open','picked')) a
+	 WHERE l.allocated <> a.live OR l.picked <> a.picked`

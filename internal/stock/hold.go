@@ -333,31 +333,6 @@ func Extend(ctx context.Context, tx pgx.Tx, tenant, holdID string, seconds, maxS
 	return expiresAt, true, nil
 }
 
-// HandOver takes all units of a confirmed hold off the shelf: on hand and
-// reserved fall together. Handing over twice moves nothing.
-func HandOver(ctx context.Context, tx pgx.Tx, tenant, holdID, reason, actor string) error {
-	b := &pgx.Batch{}
-	b.Queue(lockHold, tenant, holdID)
-	b.Queue(`WITH due AS (
-	    SELECT sku, warehouse, quantity - shorted - left_stock AS units FROM hold_lines
-	     WHERE tenant = $1 AND hold_id = $2 AND left_stock < quantity - shorted
-	       AND EXISTS (SELECT FROM holds WHERE tenant = $1 AND id = $2 AND confirmed_at IS NOT NULL AND status IN ('confirmed','short'))
-	  ), line AS (
-	    UPDATE hold_lines hl SET left_stock = left_stock + due.units FROM due
-	     WHERE hl.tenant = $1 AND hl.hold_id = $2 AND hl.sku = due.sku AND hl.warehouse = due.warehouse
-	    RETURNING hl.sku, hl.warehouse, due.units
-	  ), free AS (
-	    UPDATE stock_levels l SET reserved = l.reserved - line.units, updated_at = now() FROM line
-	     WHERE l.tenant = $1 AND l.sku = line.sku AND l.warehouse = line.warehouse RETURNING l.sku
-	  )
-	  INSERT INTO stock_movements (tenant, sku, warehouse, delta, reason, reference, actor)
-	  SELECT $1, sku, warehouse, -units, $3, $2, $4 FROM line WHERE (SELECT count(*) FROM free) >= 0`, tenant, holdID, reason, actor)
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return fmt.Errorf("hand over hold %s: %w", holdID, err)
-	}
-	return nil
-}
-
 // Describe says in words what is held where: "2 units in SCL-1, 1 in CCP-1".
 func Describe(lines []Line) string {
 	units := map[string]int{}

@@ -12,23 +12,25 @@ import (
 
 // Level is what one warehouse has of a SKU.
 type Level struct {
-	Warehouse string         `json:"warehouse"`
-	OnHand    int            `json:"on_hand"`
-	Reserved  int            `json:"reserved"`
-	Available int            `json:"available"`
-	SetAside  map[string]int `json:"set_aside,omitempty"`
+	Warehouse string `json:"warehouse"`
+	OnHand    int    `json:"on_hand"`
+	Reserved  int    `json:"reserved"`
+	Available int    `json:"available"`
+	// Placed is how many of those on hand lie in a bin.
+	Placed   int            `json:"placed"`
+	SetAside map[string]int `json:"set_aside,omitempty"`
 }
 
 // Levels reads a SKU's stock in every warehouse that has ever had it.
 func Levels(ctx context.Context, tx pgx.Tx, tenant, sku string) ([]Level, error) {
-	rows, err := tx.Query(ctx, `SELECT warehouse, on_hand, reserved, on_hand - reserved, set_aside FROM stock_levels WHERE tenant = $1 AND sku = $2 ORDER BY warehouse`, tenant, sku)
+	rows, err := tx.Query(ctx, `SELECT warehouse, on_hand, reserved, on_hand - reserved, placed, set_aside FROM stock_levels WHERE tenant = $1 AND sku = $2 ORDER BY warehouse`, tenant, sku)
 	if err != nil {
 		return nil, fmt.Errorf("stock of %s: %w", sku, err)
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Level, error) {
 		var l Level
 		var aside []byte
-		if err := row.Scan(&l.Warehouse, &l.OnHand, &l.Reserved, &l.Available, &aside); err != nil {
+		if err := row.Scan(&l.Warehouse, &l.OnHand, &l.Reserved, &l.Available, &l.Placed, &aside); err != nil {
 			return l, err
 		}
 		return l, json.Unmarshal(aside, &l.SetAside)
@@ -167,23 +169,23 @@ func touch(ctx context.Context, tx pgx.Tx, tenant, sku, warehouse string) error 
 	return nil
 }
 
-// apply books a change on a level that is locked.
+// apply books a change on a level that is locked. It knows no bins: units that
+// leave are taken from those in no bin, and from bins when there are too few.
 func apply(ctx context.Context, tx pgx.Tx, tenant string, c Change) ([]Shorted, error) {
 	if c.Delta == 0 {
 		return nil, nil
 	}
-	var onHand, reserved int
-	err := tx.QueryRow(ctx, `SELECT on_hand, reserved FROM stock_levels WHERE tenant = $1 AND sku = $2 AND warehouse = $3`, tenant, c.SKU, c.Warehouse).Scan(&onHand, &reserved)
-	if err != nil {
-		return nil, fmt.Errorf("stock level %s in %s: %w", c.SKU, c.Warehouse, err)
-	}
-	after := onHand + c.Delta
-	if after < 0 {
-		return nil, fmt.Errorf("%w: %d of %s in %s", ErrBelowZero, onHand, c.SKU, c.Warehouse)
-	}
 	var lost []Shorted
-	if missing := reserved - after; missing > 0 {
-		if lost, err = shorten(ctx, tx, tenant, c.SKU, c.Warehouse, missing); err != nil {
+	var err error
+	if c.Delta < 0 {
+		if lost, err = makeRoom(ctx, tx, tenant, c.SKU, c.Warehouse, -c.Delta); err != nil {
+			return nil, err
+		}
+		by := By{Person: c.Actor}
+		if by.Person == "" {
+			by.Person = "system"
+		}
+		if _, err := unplace(ctx, tx, tenant, c.SKU, c.Warehouse, -c.Delta, c.Reason, by); err != nil {
 			return nil, err
 		}
 	}
@@ -196,18 +198,13 @@ func apply(ctx context.Context, tx pgx.Tx, tenant string, c Change) ([]Shorted, 
 }
 
 // shorten takes missing units from the holds on a level: unpaid before paid,
-// the newest first.
+// the newest first. What was picked for a hold is in somebody's hands and stays
+// with it; what is allocated beyond the rest is given up.
 func shorten(ctx context.Context, tx pgx.Tx, tenant, sku, warehouse string, missing int) ([]Shorted, error) {
-	rows, err := tx.Query(ctx, `
-	WITH loser AS (
-	  SELECT h.id, hl.quantity - hl.shorted - hl.left_stock AS units,
-	         sum(hl.quantity - hl.shorted - hl.left_stock) OVER (ORDER BY h.confirmed_at IS NOT NULL, h.started_at DESC, h.id DESC ROWS UNBOUNDED PRECEDING)
-	           - (hl.quantity - hl.shorted - hl.left_stock) AS before
-	    FROM hold_lines hl JOIN holds h ON h.tenant = hl.tenant AND h.id = hl.hold_id
-	   WHERE hl.tenant = $1 AND hl.sku = $2 AND hl.warehouse = $3 AND h.status IN ('held','confirmed','short') AND hl.quantity - hl.shorted - hl.left_stock > 0
-	), cut AS (
-	  SELECT id, least(units, $4 - before)::int AS units FROM loser WHERE before < $4
-	), line AS (
+	if err := dropExcess(ctx, tx, tenant, sku, warehouse, missing); err != nil {
+		return nil, err
+	}
+	rows, err := tx.Query(ctx, losers+`, line AS (
 	  UPDATE hold_lines hl SET shorted = shorted + cut.units FROM cut WHERE hl.tenant = $1 AND hl.hold_id = cut.id AND hl.sku = $2 AND hl.warehouse = $3
 	), hold AS (
 	  UPDATE holds h SET status = 'short', updated_at = now(), due_at = coalesce(due_at, now() + interval '15 minutes') FROM cut WHERE h.tenant = $1 AND h.id = cut.id
@@ -224,6 +221,41 @@ func shorten(ctx context.Context, tx pgx.Tx, tenant, sku, warehouse string, miss
 		return nil, fmt.Errorf("take %d of %s from holds: %w", missing, sku, err)
 	}
 	return lost, nil
+}
+
+// losers are the holds that lose $4 units of a level, and how many each.
+const losers = `
+	WITH loser AS (
+	  SELECT h.id, hl.allocated, hl.quantity - hl.shorted - hl.left_stock AS kept, hl.quantity - hl.shorted - hl.left_stock - hl.picked AS units,
+	         sum(hl.quantity - hl.shorted - hl.left_stock - hl.picked) OVER (ORDER BY h.confirmed_at IS NOT NULL, h.started_at DESC, h.id DESC ROWS UNBOUNDED PRECEDING)
+	           - (hl.quantity - hl.shorted - hl.left_stock - hl.picked) AS before
+	    FROM hold_lines hl JOIN holds h ON h.tenant = hl.tenant AND h.id = hl.hold_id
+	   WHERE hl.tenant = $1 AND hl.sku = $2 AND hl.warehouse = $3 AND h.status IN ('held','confirmed','short') AND hl.quantity - hl.shorted - hl.left_stock > hl.picked
+	), cut AS (
+	  SELECT id, allocated, kept, least(units, $4 - before)::int AS units FROM loser WHERE before < $4
+	)`
+
+// dropExcess gives up open allocations of holds that are about to lose units, as
+// far as they cover more than the hold keeps.
+func dropExcess(ctx context.Context, tx pgx.Tx, tenant, sku, warehouse string, missing int) error {
+	rows, err := tx.Query(ctx, losers+` SELECT id, allocated - (kept - units) FROM cut WHERE allocated > kept - units`, tenant, sku, warehouse, missing)
+	if err != nil {
+		return fmt.Errorf("allocations of %s: %w", sku, err)
+	}
+	type excess struct {
+		HoldID string
+		Units  int
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[excess])
+	if err != nil {
+		return fmt.Errorf("allocations of %s: %w", sku, err)
+	}
+	for _, e := range list {
+		if _, err := closeUnits(ctx, tx, `tenant = $1 AND hold_id = $2 AND sku = $3 AND warehouse = $4 AND $5 = '' AND state = 'open'`, e.Units, tenant, e.HoldID, sku, warehouse, ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Cure takes from other shelves what a short hold has lost, all of it or

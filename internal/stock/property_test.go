@@ -27,6 +27,7 @@ func init() {
 
 // shelf is a machine of random operations on two SKUs in three warehouses.
 type shelf struct {
+	tb    testing.TB
 	shop  *shoptest.Shop
 	skus  []string
 	holds []string
@@ -157,7 +158,7 @@ func TestStock_RandomOperationsKeepTheBooks(t *testing.T) {
 	t.Parallel()
 	s := shoptest.New(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &shelf{shop: s, skus: []string{id.New(), id.New()}}
+		m := &shelf{shop: s, tb: t, skus: []string{id.New(), id.New()}}
 		for _, sku := range m.skus {
 			s.Product(t, sku, 1000, 5, 3, 0)
 		}

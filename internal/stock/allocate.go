@@ -1,0 +1,374 @@
+package stock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/id"
+)
+
+// ToAllocate asks for units of bins for a line of a confirmed hold.
+type ToAllocate struct {
+	HoldID    string
+	SKU       string
+	Warehouse string
+	Units     int
+	// Lot is a lot asked for; empty takes what the SKU's removal rule says.
+	Lot string
+	// NotBin leaves a bin out: the one that turned out to be short.
+	NotBin string
+	ListID string
+	Line   int
+}
+
+// Allocation is units of a bin for a line of a hold.
+type Allocation struct {
+	ID        string `json:"id"`
+	HoldID    string `json:"-"`
+	SKU       string `json:"sku"`
+	Warehouse string `json:"-"`
+	Bin       string `json:"bin"`
+	Lot       string `json:"lot,omitempty"`
+	Serial    string `json:"serial,omitempty"`
+	Quantity  int    `json:"quantity"`
+	State     string `json:"state"`
+	ListID    string `json:"-"`
+	Line      int    `json:"-"`
+}
+
+// candidate is free units in a bin, in the order in which they should leave.
+type candidate struct {
+	SKU, Bin, Lot string
+	Free          int
+}
+
+// Allocate chooses bins and lots for lines that were promised, and returns what
+// it could not find a bin for, by the index of the line. Lots leave by expiry
+// (fefo) or in the order in which they came (fifo), never one that is held,
+// expired, or has fewer days left on today (of the tenant) than the SKU's
+// pick_days_left; among equals pick bins come before reserve and receiving. Units
+// that lie in no bin are the last resort and have the bin "".
+//
+// All lines are of one warehouse. The promise itself is not touched. Lines of
+// one SKU are served in the order given.
+func Allocate(ctx context.Context, tx pgx.Tx, tenant, warehouse string, lines []ToAllocate, today time.Time) ([]Allocation, map[int]int, error) {
+	var skus []string
+	for _, l := range lines {
+		if l.Warehouse != warehouse {
+			return nil, nil, fmt.Errorf("allocate in %s: a line is of %s", warehouse, l.Warehouse)
+		}
+		skus = append(skus, l.SKU)
+	}
+	slices.Sort(skus)
+	skus = slices.Compact(skus)
+	if _, err := tx.Exec(ctx, `SELECT FROM stock_levels WHERE tenant = $1 AND sku = ANY($2) AND warehouse = $3 ORDER BY sku, warehouse FOR UPDATE`, tenant, skus, warehouse); err != nil {
+		return nil, nil, fmt.Errorf("allocate in %s: %w", warehouse, err)
+	}
+	free, err := candidates(ctx, tx, tenant, warehouse, skus, today)
+	if err != nil {
+		return nil, nil, err
+	}
+	var out []Allocation
+	missing := map[int]int{}
+	for i, l := range lines {
+		left := l.Units
+		pool := free[l.SKU]
+		for j := range pool {
+			c := &pool[j]
+			if left == 0 {
+				break
+			}
+			if c.Free == 0 || l.NotBin != "" && c.Bin == l.NotBin || l.Lot != "" && c.Lot != l.Lot {
+				continue
+			}
+			n := min(left, c.Free)
+			left -= n
+			c.Free -= n
+			out = append(out, Allocation{ID: id.New(), HoldID: l.HoldID, SKU: l.SKU, Warehouse: warehouse, Bin: c.Bin, Lot: c.Lot, Quantity: n, State: "open", ListID: l.ListID, Line: l.Line})
+		}
+		if left > 0 {
+			missing[i] = left
+		}
+	}
+	return out, missing, insertAllocations(ctx, tx, tenant, out)
+}
+
+// candidates lists the free units of SKUs in the order in which they should
+// leave.
+func candidates(ctx context.Context, tx pgx.Tx, tenant, warehouse string, skus []string, today time.Time) (map[string][]candidate, error) {
+	rows, err := tx.Query(ctx, `
+	SELECT s.sku, s.bin, s.lot, s.quantity - s.allocated
+	  FROM bin_stock s JOIN bins b ON b.tenant = s.tenant AND b.warehouse = s.warehouse AND b.code = s.bin
+	  JOIN products p ON p.tenant = s.tenant AND p.sku = s.sku
+	  LEFT JOIN lots l ON l.tenant = s.tenant AND l.sku = s.sku AND l.lot = s.lot AND s.lot <> ''
+	 WHERE s.tenant = $1 AND s.warehouse = $2 AND s.sku = ANY($3) AND s.status = 'available' AND s.quantity > s.allocated
+	   AND b.active AND b.kind IN ('pick','reserve','receiving') AND coalesce(l.status, 'available') = 'available'
+	   AND (l.expires_on IS NULL OR l.expires_on > $4::date + p.pick_days_left)
+	 ORDER BY s.sku, CASE WHEN p.removal = 'fefo' THEN l.expires_on END NULLS LAST, coalesce(l.received_at, s.since), array_position(ARRAY['pick','reserve','receiving'], b.kind), s.bin, s.lot`,
+		tenant, warehouse, skus, today)
+	if err != nil {
+		return nil, fmt.Errorf("units in bins of %s: %w", warehouse, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[candidate])
+	if err != nil {
+		return nil, fmt.Errorf("units in bins of %s: %w", warehouse, err)
+	}
+	out := map[string][]candidate{}
+	for _, c := range list {
+		out[c.SKU] = append(out[c.SKU], c)
+	}
+	rows, err = tx.Query(ctx, `SELECT l.sku, '', '', (l.on_hand - l.placed - coalesce((SELECT sum(a.quantity) FROM allocations a
+	      WHERE a.tenant = l.tenant AND a.warehouse = l.warehouse AND a.bin = '' AND a.sku = l.sku AND a.state = 'open'), 0))::int
+	  FROM stock_levels l WHERE l.tenant = $1 AND l.warehouse = $2 AND l.sku = ANY($3) AND l.on_hand > l.placed`, tenant, warehouse, skus)
+	if err != nil {
+		return nil, fmt.Errorf("units in no bin of %s: %w", warehouse, err)
+	}
+	loose, err := pgx.CollectRows(rows, pgx.RowToStructByPos[candidate])
+	if err != nil {
+		return nil, fmt.Errorf("units in no bin of %s: %w", warehouse, err)
+	}
+	for _, c := range loose {
+		if c.Free > 0 {
+			out[c.SKU] = append(out[c.SKU], c)
+		}
+	}
+	return out, nil
+}
+
+func insertAllocations(ctx context.Context, tx pgx.Tx, tenant string, list []Allocation) error {
+	if len(list) == 0 {
+		return nil
+	}
+	var ids, holds, skus, warehouses, bins, lots, serials, states, lists []string
+	var quantities, lines []int
+	for _, a := range list {
+		ids, holds, skus, warehouses = append(ids, a.ID), append(holds, a.HoldID), append(skus, a.SKU), append(warehouses, a.Warehouse)
+		bins, lots, serials, states, lists = append(bins, a.Bin), append(lots, a.Lot), append(serials, a.Serial), append(states, a.State), append(lists, a.ListID)
+		quantities, lines = append(quantities, a.Quantity), append(lines, a.Line)
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO allocations (tenant, id, hold_id, sku, warehouse, bin, lot, serial, quantity, state, list_id, line)
+	  SELECT $1, id, hold_id, sku, warehouse, bin, lot, nullif(serial, ''), quantity, state, nullif(list_id, ''), nullif(line, 0)
+	    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::text[], $12::int[])
+	      AS a (id, hold_id, sku, warehouse, bin, lot, serial, quantity, state, list_id, line)`,
+		tenant, ids, holds, skus, warehouses, bins, lots, serials, quantities, states, lists, lines)
+	if err != nil {
+		return fmt.Errorf("allocate: %w", named(err))
+	}
+	return nil
+}
+
+// ErrAllocationGone is returned for an allocation that has not so many units any
+// more: it was picked, or the bin lost them.
+var ErrAllocationGone = errors.New("those units are not allocated any more")
+
+// getAllocation reads an allocation whose level is locked by this call.
+func getAllocation(ctx context.Context, tx pgx.Tx, tenant, allocationID string) (Allocation, error) {
+	a := Allocation{ID: allocationID}
+	err := tx.QueryRow(ctx, `SELECT sku, warehouse FROM allocations WHERE tenant = $1 AND id = $2`, tenant, allocationID).Scan(&a.SKU, &a.Warehouse)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return a, fmt.Errorf("%w: %s", ErrAllocationGone, allocationID)
+	}
+	if err != nil {
+		return a, fmt.Errorf("allocation %s: %w", allocationID, err)
+	}
+	if err := touch(ctx, tx, tenant, a.SKU, a.Warehouse); err != nil {
+		return a, err
+	}
+	err = tx.QueryRow(ctx, `SELECT hold_id, bin, lot, coalesce(serial, ''), quantity, state, coalesce(list_id, ''), coalesce(line, 0) FROM allocations WHERE tenant = $1 AND id = $2`, tenant, allocationID).
+		Scan(&a.HoldID, &a.Bin, &a.Lot, &a.Serial, &a.Quantity, &a.State, &a.ListID, &a.Line)
+	if err != nil {
+		return a, fmt.Errorf("allocation %s: %w", allocationID, err)
+	}
+	return a, nil
+}
+
+// reduce takes units from an allocation in the state given.
+func reduce(ctx context.Context, tx pgx.Tx, tenant string, a Allocation, units int) error {
+	tag, err := tx.Exec(ctx, `UPDATE allocations SET quantity = quantity - $3, state = CASE WHEN quantity = $3 THEN 'closed' ELSE state END, updated_at = now()
+	  WHERE tenant = $1 AND id = $2 AND state = $4 AND quantity >= $3`, tenant, a.ID, units, a.State)
+	if err != nil {
+		return fmt.Errorf("allocation %s: %w", a.ID, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("%w: %s", ErrAllocationGone, a.ID)
+	}
+	return nil
+}
+
+// Drop gives up units of an open allocation: the promise stands and needs other
+// units. ErrAllocationGone when it has not so many.
+func Drop(ctx context.Context, tx pgx.Tx, tenant, allocationID string, units int) error {
+	a, err := getAllocation(ctx, tx, tenant, allocationID)
+	if err != nil {
+		return err
+	}
+	if a.State != "open" {
+		return fmt.Errorf("%w: %s is %s", ErrAllocationGone, a.ID, a.State)
+	}
+	return reduce(ctx, tx, tenant, a, units)
+}
+
+// Taken is units that a picker has taken from the bin of an allocation.
+type Taken struct {
+	AllocationID string
+	Units        int
+	// Lot is what the picker has in hand where the allocation's bin is "" and the
+	// SKU has lots.
+	Lot string
+	// Serials are the units' numbers, one each, where the SKU has them.
+	Serials []string
+	// To is the packing bin.
+	To       string
+	Document string
+	By
+}
+
+// Pick moves units of an open allocation from its bin to a packing bin, where
+// they stay promised to the same line. It returns the picked allocations.
+// ErrAllocationGone when the allocation has not so many units any more,
+// ErrNotInBin when its bin has not, and the errors of Move.
+func Pick(ctx context.Context, tx pgx.Tx, tenant string, p Taken) ([]Allocation, error) {
+	a, err := getAllocation(ctx, tx, tenant, p.AllocationID)
+	if err != nil {
+		return nil, err
+	}
+	if a.State != "open" || a.Quantity < p.Units || p.Units < 1 {
+		return nil, fmt.Errorf("%w: %d units of %s, which is %s with %d", ErrAllocationGone, p.Units, a.ID, a.State, a.Quantity)
+	}
+	if len(p.Serials) > 0 && len(p.Serials) != p.Units {
+		return nil, fmt.Errorf("%w: %d serials for %d units", ErrNeedsSerial, len(p.Serials), p.Units)
+	}
+	if err := reduce(ctx, tx, tenant, a, p.Units); err != nil {
+		return nil, err
+	}
+	from := In(a.Bin, Available)
+	m := BinMovement{SKU: a.SKU, Warehouse: a.Warehouse, Lot: a.Lot, Quantity: p.Units, From: from, To: In(p.To, Available), Reason: "pick", Document: p.Document, By: p.By}
+	if a.Bin == "" && a.Lot == "" {
+		m.Lot = p.Lot
+	}
+	var out []Allocation
+	one := func(serial string, units int) error {
+		m.Serial, m.Quantity = serial, units
+		if _, err := Move(ctx, tx, tenant, m); err != nil {
+			return err
+		}
+		out = append(out, Allocation{ID: id.New(), HoldID: a.HoldID, SKU: a.SKU, Warehouse: a.Warehouse, Bin: p.To, Lot: m.Lot, Serial: serial, Quantity: units, State: "picked", ListID: a.ListID, Line: a.Line})
+		return nil
+	}
+	if len(p.Serials) == 0 {
+		err = one("", p.Units)
+	}
+	for _, serial := range p.Serials {
+		if err == nil {
+			err = one(serial, 1)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, insertAllocations(ctx, tx, tenant, out)
+}
+
+// Unpick puts picked units back into a bin: the order was changed or cancelled,
+// or the wrong thing was taken. The promise stands and is not allocated.
+func Unpick(ctx context.Context, tx pgx.Tx, tenant, allocationID string, units int, to, document string, by By) error {
+	a, err := getAllocation(ctx, tx, tenant, allocationID)
+	if err != nil {
+		return err
+	}
+	if a.State != "picked" {
+		return fmt.Errorf("%w: %s is %s", ErrAllocationGone, a.ID, a.State)
+	}
+	if err := reduce(ctx, tx, tenant, a, units); err != nil {
+		return err
+	}
+	_, err = Move(ctx, tx, tenant, BinMovement{SKU: a.SKU, Warehouse: a.Warehouse, Lot: a.Lot, Serial: a.Serial, Quantity: units, From: In(a.Bin, Available), To: In(to, Available), Reason: "unpick", Document: document, By: by})
+	return err
+}
+
+// HandOver takes all units of a confirmed hold off the shelf: on hand and
+// reserved fall together. Picked units leave their packing bins; of the others
+// nobody knows the bin, so they leave by what unplace finds. Handing over twice
+// moves nothing.
+func HandOver(ctx context.Context, tx pgx.Tx, tenant, holdID, reason, actor string) error {
+	return handOver(ctx, tx, tenant, holdID, "", reason, "hold:"+holdID, By{Person: actor})
+}
+
+// HandOverFrom is HandOver for what one warehouse has of the hold: a shipment.
+func HandOverFrom(ctx context.Context, tx pgx.Tx, tenant, holdID, warehouse, document string, by By) error {
+	return handOver(ctx, tx, tenant, holdID, warehouse, "handed_over", document, by)
+}
+
+func handOver(ctx context.Context, tx pgx.Tx, tenant, holdID, warehouse, reason, document string, by By) error {
+	if _, err := tx.Exec(ctx, lockHold, tenant, holdID); err != nil {
+		return fmt.Errorf("hand over hold %s: %w", holdID, err)
+	}
+	rows, err := tx.Query(ctx, `SELECT sku, warehouse, quantity - shorted - left_stock, picked, allocated > picked FROM hold_lines
+	  WHERE tenant = $1 AND hold_id = $2 AND left_stock < quantity - shorted AND ($3 = '' OR warehouse = $3)
+	    AND EXISTS (SELECT FROM holds WHERE tenant = $1 AND id = $2 AND confirmed_at IS NOT NULL AND status IN ('confirmed','short')) ORDER BY sku, warehouse`, tenant, holdID, warehouse)
+	if err != nil {
+		return fmt.Errorf("hand over hold %s: %w", holdID, err)
+	}
+	type line struct {
+		SKU, Warehouse string
+		Units, Picked  int
+		Open           bool
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowToStructByPos[line])
+	if err != nil {
+		return fmt.Errorf("hand over hold %s: %w", holdID, err)
+	}
+	for _, l := range lines {
+		var picked []Allocation
+		if l.Picked > 0 || l.Open {
+			if picked, err = shipPicked(ctx, tx, tenant, holdID, l.SKU, l.Warehouse); err != nil {
+				return err
+			}
+		}
+		if loose := l.Units - l.Picked; loose > 0 {
+			if _, err := unplace(ctx, tx, tenant, l.SKU, l.Warehouse, loose, document, by); err != nil {
+				return err
+			}
+		}
+		b := &pgx.Batch{}
+		b.Queue(`UPDATE hold_lines SET left_stock = left_stock + $5 WHERE tenant = $1 AND hold_id = $2 AND sku = $3 AND warehouse = $4`, tenant, holdID, l.SKU, l.Warehouse, l.Units)
+		b.Queue(`UPDATE stock_levels SET reserved = reserved - $4, updated_at = now() WHERE tenant = $1 AND sku = $2 AND warehouse = $3`, tenant, l.SKU, l.Warehouse, l.Units)
+		if loose := l.Units - l.Picked; loose > 0 {
+			b.Queue(`INSERT INTO stock_movements (tenant, sku, warehouse, delta, reason, reference, actor) VALUES ($1,$2,$3,$4,$5,$6,$7)`, tenant, l.SKU, l.Warehouse, -loose, reason, holdID, by.Person)
+		}
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return fmt.Errorf("hand over hold %s: %w", holdID, err)
+		}
+		for _, a := range picked {
+			m := BinMovement{SKU: a.SKU, Warehouse: a.Warehouse, Lot: a.Lot, Serial: a.Serial, Quantity: a.Quantity, From: In(a.Bin, Available), Reason: reason, Document: document, By: by}
+			if err := record(ctx, tx, tenant, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// shipPicked marks what was picked for a line as shipped, gives up what was only
+// allocated, and returns the former.
+func shipPicked(ctx context.Context, tx pgx.Tx, tenant, holdID, sku, warehouse string) ([]Allocation, error) {
+	if _, err := tx.Exec(ctx, `UPDATE allocations SET state = 'closed', quantity = 0, updated_at = now() WHERE tenant = $1 AND hold_id = $2 AND sku = $3 AND warehouse = $4 AND state = 'open'`,
+		tenant, holdID, sku, warehouse); err != nil {
+		return nil, fmt.Errorf("allocations of hold %s: %w", holdID, err)
+	}
+	rows, err := tx.Query(ctx, `UPDATE allocations SET state = 'shipped', updated_at = now() WHERE tenant = $1 AND hold_id = $2 AND sku = $3 AND warehouse = $4 AND state = 'picked'
+	  RETURNING id, hold_id, sku, warehouse, bin, lot, coalesce(serial, ''), quantity, state, coalesce(list_id, ''), coalesce(line, 0)`, tenant, holdID, sku, warehouse)
+	if err != nil {
+		return nil, fmt.Errorf("allocations of hold %s: %w", holdID, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Allocation])
+	if err != nil {
+		return nil, fmt.Errorf("allocations of hold %s: %w", holdID, err)
+	}
+	return list, nil
+}
