@@ -75,7 +75,7 @@ func (l *Label) dataMatrix(a Area, payload string) {
 	for _, size := range []struct{ modules, codewords int }{
 		{10, 3}, {12, 5}, {14, 8}, {16, 12}, {18, 18}, {20, 22}, {22, 30}, {24, 36}, {26, 44}, {32, 62}, {36, 86}, {40, 114}, {44, 144},
 	} {
-		if len(payload) > size.codewords { // pairs of digits share one, so it is fewer
+		if codewords(payload) > size.codewords {
 			continue
 		}
 		if square := l.square(a, size.modules+2*2); square > 0 {
@@ -87,6 +87,16 @@ func (l *Label) dataMatrix(a Area, payload string) {
 		break
 	}
 	l.fail(fmt.Errorf("no barcode for %q: it is too long for %.0f x %.0f mm", payload, a.Width, a.Height))
+}
+
+// codewords is how many a payload needs at most: pairs of digits share one, and
+// every other character and FNC1 has its own.
+func codewords(payload string) int {
+	n := 0
+	for i := 0; i < len(payload); n++ {
+		i += min(2, max(1, digitsAt(payload, i)))
+	}
+	return n
 }
 
 // square is the side in dots of the squares with which that many fit side by
@@ -101,45 +111,38 @@ func (l *Label) square(a Area, modules int) int {
 
 // bars writes a Code 128 symbol in the widest bars that fit, in the middle of
 // the area, and reports whether they do. The margin is ten bars on each side.
-func (l *Label) bars(a Area, symbols []symbol) bool {
+func (l *Label) bars(a Area, symbols []string) bool {
 	modules := 11*len(symbols) + 11 + 13 // and the check symbol and the stop
 	bar := min(l.dots(a.Width)/(modules+2*10), l.atLeast(mostBar))
 	if bar < l.atLeast(leastBar) {
 		return false
 	}
 	x := l.dots(a.X) + (l.dots(a.Width)-bar*modules)/2
-	var data strings.Builder
-	for _, s := range symbols {
-		data.WriteString(s.zpl)
-	}
-	l.field(x, l.dots(a.Y), fmt.Sprintf("^BY%d^BCN,%d,N,N,N,N", bar, l.dots(a.Height)), data.String())
+	l.field(x, l.dots(a.Y), fmt.Sprintf("^BY%d^BCN,%d,N,N,N,N", bar, l.dots(a.Height)), strings.Join(symbols, ""))
 	return true
 }
 
 // atLeast is that many hundredths of a millimetre in dots, to the nearest.
 func (l *Label) atLeast(hundredths int) int { return (hundredths*l.dpi + 1270) / 2540 }
 
-// symbol is one symbol of Code 128 as the printer wants it in ^FD.
-type symbol struct{ zpl string }
-
 // Invocation codes of ^BC in mode N, which encodes exactly what it is told.
-var (
-	startB  = symbol{">:"}
-	startC  = symbol{">;"}
-	toB     = symbol{">6"}
-	toC     = symbol{">5"}
-	fnc1Sym = symbol{">8"}
+const (
+	startB     = ">:"
+	startC     = ">;"
+	toB        = ">6"
+	toC        = ">5"
+	symbolFNC1 = ">8"
 )
 
-// code128 chooses the symbols: pairs of digits in set C where there are at least
+// code128 chooses the symbols, each as the printer wants it in ^FD: pairs of digits in set C where there are at least
 // four together at an end of the data or six within, everything else in set B
 // (ISO/IEC 15417, annex E). It reports false for characters that aren't in B.
-func code128(data string) ([]symbol, bool) {
+func code128(data string) ([]string, bool) {
 	if data == "" {
 		return nil, false
 	}
 	inC := false
-	var symbols []symbol
+	var symbols []string
 	for i := 0; i < len(data); {
 		c, run := data[i], digitsAt(data, i)
 		if c == fnc1 {
@@ -161,15 +164,15 @@ func code128(data string) ([]symbol, bool) {
 		}
 		switch {
 		case c == fnc1:
-			symbols = append(symbols, fnc1Sym)
+			symbols = append(symbols, symbolFNC1)
 			i++
 		case inC:
-			symbols = append(symbols, symbol{data[i : i+2]})
+			symbols = append(symbols, data[i:i+2])
 			i += 2
 		case c < ' ' || c > '~':
 			return nil, false
 		default:
-			symbols = append(symbols, symbol{inSetB(c)})
+			symbols = append(symbols, inSetB(c))
 			i++
 		}
 	}
@@ -197,5 +200,3 @@ func digitsAt(s string, at int) int {
 	}
 	return n
 }
-
-func pair(a, b int) string { return fmt.Sprintf("%d,%d", a, b) }

@@ -1,6 +1,7 @@
 package label
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -53,7 +54,7 @@ func (l *Label) Lines(a Area, lines int, text string) {
 // line writes what fits already.
 func (l *Label) line(a Area, height float64, text string) {
 	if dots := l.dots(height); text != "" && dots > 0 {
-		l.field(l.dots(a.X), l.dots(a.Y), "^A0N,"+pair(dots, dots), text)
+		l.field(l.dots(a.X), l.dots(a.Y), fmt.Sprintf("^A0N,%d,%d", dots, dots), text)
 	}
 }
 
@@ -77,7 +78,8 @@ func printable(text string) string {
 
 // clipped cuts a text to a width in letters of a height, both in millimetres.
 func clipped(text string, width, height float64) string {
-	if widthOf(text, height) <= width {
+	const rounding = 0.001 // of Fit, whose letters are exactly as wide as the area
+	if widthOf(text, height) <= width+rounding {
 		return text
 	}
 	room := width - widthOf(clipMark, height)
