@@ -100,6 +100,35 @@ func TestLabels_TheirBarcodesHoldWhatTheyShould(t *testing.T) {
 	}
 }
 
+func TestLabels_NothingIsPrintedOverSomethingElse(t *testing.T) {
+	t.Parallel()
+	crowded := strings.Repeat("Wm8 ", 6) // 24 wide characters
+	labels := map[string]func(Print) (string, error){
+		"bin":    Bin{Code: "PASILLO-12-ESTANTE-04-W", Warehouse: crowded, Arrow: Up}.ZPL,
+		"pick":   Pick{Order: strings.Repeat("WM-12", 10), Position: 888, Of: 999, SKU: strings.Repeat("W", 64), Name: crowded + crowded, Bin: crowded, Quantity: 123456}.ZPL,
+		"parcel": Parcel{Shipment: strings.Repeat("M", 40), Order: crowded, Grams: 123456, Warehouse: crowded + crowded, Recipient: crowded + crowded, Address: []string{crowded, crowded, crowded, crowded, crowded + crowded}}.ZPL,
+		"lot": func(p Print) (string, error) {
+			return Lot{SKU: strings.Repeat("W", 64), Name: strings.Repeat(crowded, 6), Lot: "ABCDEFGHIJKLMNOPQRST", Expiry: expiry}.ZPL(p, today)
+		},
+	}
+	for name, sample := range samples {
+		labels["sample "+name] = func(Print) (string, error) { return sample.zpl() }
+	}
+	for name, write := range labels {
+		for _, p := range []Print{at203, at300} {
+			zpl, err := write(p)
+			require.NoError(t, err, name)
+			label := read(t, zpl)
+			for i, a := range label.places {
+				require.True(t, a.x >= 0 && a.y >= 0 && a.x+a.width <= label.width && a.y+a.height <= label.height, "%s: %v is on the label of %d x %d", name, a, label.width, label.height)
+				for _, b := range label.places[:i] {
+					require.False(t, a.overlaps(b), "%s: %v and %v", name, a, b)
+				}
+			}
+		}
+	}
+}
+
 func TestLot_ItsBarcodeIsReadBack(t *testing.T) {
 	t.Parallel()
 	zpl, err := lot.ZPL(at203, today)

@@ -17,6 +17,17 @@ type printed struct {
 	commands              []string
 	texts                 []string
 	codes                 []code
+	places                []place // of texts and barcodes
+}
+
+// place is where something is printed, in dots.
+type place struct {
+	what                string
+	x, y, width, height int
+}
+
+func (p place) overlaps(q place) bool {
+	return p.x < q.x+q.width && q.x < p.x+p.width && p.y < q.y+q.height && q.y < p.y+p.height
 }
 
 // code is a barcode with what a scanner would send, GS as ASCII 29 and FNC1 in
@@ -65,9 +76,15 @@ func read(t require.TestingT, zpl string) printed {
 			require.True(t, hexadecimal, "every field is escaped")
 			data := unescaped(t, with)
 			if as == "A0" {
+				var high, wide int
+				_, err := fmt.Sscanf(parameters, "N,%d,%d", &high, &wide)
+				require.NoError(t, err)
 				out.texts = append(out.texts, data)
+				out.places = append(out.places, place{data, x, y, int(widthOf(data, float64(wide))), high})
 			} else {
-				out.codes = append(out.codes, scanned(t, as, parameters, bar, x, y, data))
+				c := scanned(t, as, parameters, bar, x, y, data)
+				out.codes = append(out.codes, c)
+				out.places = append(out.places, place{c.symbology, x, y, c.width, c.high})
 			}
 		case "FS":
 			as, hexadecimal = "", false
@@ -86,7 +103,14 @@ func scanned(t require.TestingT, as, parameters string, bar, x, y int, data stri
 	case "BQ":
 		require.Regexp(t, `^[ML]A,`, data)
 		require.Equal(t, []string{"N", "2"}, p[:2])
-		side := number(t, p[2]) * 17 // at least a version 0, which there isn't
+		// The version that bytes at this level need, ISO/IEC 18004 table 7.
+		version := 1
+		for _, bytes := range map[byte][]int{'M': {14, 26, 42, 62, 84, 106, 122, 152, 180}, 'L': {17, 32, 53, 78, 106, 134, 154, 192, 230}}[data[0]] {
+			if len(data)-3 > bytes {
+				version++
+			}
+		}
+		side := number(t, p[2]) * (17 + 4*version)
 		return code{symbology: "QR", x: x, y: y, width: side, high: side, scan: data[3:]}
 	default:
 		require.Equal(t, []string{"N", p[1], "200", "", "", "", "_"}, p)

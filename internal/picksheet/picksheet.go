@@ -87,7 +87,7 @@ func Write(w io.Writer, list List) error {
 			s.row(top+headHeight+rowHeight*float64(j), lines.first+j, line)
 		}
 		if len(list.Lines) == 0 {
-			s.write(cell{x: margin, y: top + headHeight, width: tableWidth, size: 10, align: centre}, say.nothing)
+			s.write(cell{x: margin, y: top + headHeight + 5, width: tableWidth, size: 11, align: centre}, say.nothing)
 		}
 		s.foot(i+1, len(pages))
 	}

@@ -116,7 +116,7 @@ func TestWrite_TheSameListMakesTheSameBytes(t *testing.T) {
 func TestWrite_LongTextsAreBrokenAndNotLost(t *testing.T) {
 	t.Parallel()
 	list := listOf(t, 1)
-	list.Lines[0].SKU = "CAMISETA-TERMICA-MANGA-LARGA-HOMBRE-XXL"
+	list.Lines[0].SKU = "CAMISETA-TERMICA-MANGA-LARGA-HOMBRE-XXL-AZUL-MARINO-INVIERNO.027" // 64, the most there is
 	list.Lines[0].Bin = "ALTILLO-PASILLO-12-ESTANTE-4-NIVEL-3"
 	list.Lines[0].Name = strings.Repeat("Colchón de resortes ", 30)
 	texts := readBack(t, pdfOf(t, list))[0].all()

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/text/encoding/charmap"
 )
 
-// read is a page that was read back: its texts in the order of writing, and its
+// readPage is a page that was read back: its texts in the order of writing, and its
 // filled rectangles.
 type readPage struct {
 	texts []string

@@ -20,15 +20,18 @@ func (s *sheet) columns() []column {
 		{s.say.position, 9, right, false, func(position int, _ Line) string { return strconv.Itoa(position) }},
 		{s.say.bin, 27, left, true, func(_ int, line Line) string { return line.Bin }},
 		{"SKU", 28, left, false, func(_ int, line Line) string { return line.SKU }},
-		{s.say.name, 42, left, false, func(_ int, line Line) string { return line.Name }},
-		{s.say.lot, 20, left, false, func(_ int, line Line) string { return line.Lot }},
-		{s.say.expires, 19, left, false, func(_ int, line Line) string { return expiry(line) }},
+		{s.say.name, 40, left, false, func(_ int, line Line) string { return line.Name }},
+		{s.say.lot, 19, left, false, func(_ int, line Line) string { return line.Lot }},
+		{s.say.expires, 20.5, left, false, func(_ int, line Line) string { return expiry(line) }},
 		{s.say.quantity, 12, right, true, func(_ int, line Line) string { return strconv.Itoa(line.Quantity) }},
-		{s.say.order, 25, left, false, func(_ int, line Line) string { return destination(line) }},
+		{s.say.order, 26.5, left, false, func(_ int, line Line) string { return destination(line) }},
 	}
 }
 
-const tickWidth = 8.0
+const (
+	tickWidth = 8.0
+	padding   = 1.25
+)
 
 func expiry(line Line) string {
 	if line.Expiry.IsZero() {
@@ -48,7 +51,7 @@ func (s *sheet) head(y float64) {
 	s.pdf.SetTextColor(255, 255, 255)
 	x := margin
 	for _, c := range s.columns() {
-		s.write(cell{x: x + 1, y: y + 1.2, width: c.width - 2, size: 9, bold: true, align: c.align}, c.title)
+		s.write(cell{x: x + padding, y: y + 1.2, width: c.width - 2*padding, size: 9, bold: true, align: c.align}, c.title)
 		x += c.width
 	}
 	s.pdf.SetTextColor(0, 0, 0)
@@ -62,7 +65,7 @@ func (s *sheet) row(y float64, position int, line Line) {
 	}
 	x := margin
 	for _, c := range s.columns() {
-		s.fill(cell{x: x + 1, y: y, width: c.width - 2, bold: c.bold, align: c.align}, c.text(position, line))
+		s.fill(cell{x: x + padding, y: y, width: c.width - 2*padding, bold: c.bold, align: c.align}, c.text(position, line))
 		x += c.width
 	}
 	const tick = 5.0

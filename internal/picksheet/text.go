@@ -46,22 +46,21 @@ func (s *sheet) write(c cell, text string) {
 }
 
 // fill writes a text into a row of the table: in large letters when they fit,
-// else in smaller ones over two or three lines. Only what is too long for that
+// else in smaller ones over up to four lines. Only what is too long for that
 // is cut: a bin or a SKU of which a part is missing sends people to another.
 func (s *sheet) fill(c cell, text string) {
 	var lines []string
-	for _, try := range []struct {
-		size  float64
-		lines int
-	}{{9.5, 1}, {8, 2}, {6.5, 3}} {
-		c.size = try.size
+	most := 0
+	for _, size := range []float64{9.5, 8, 6.5, 5.5} { // for 1, 2, 3 and 4 lines in a row's height
+		c.size = size
 		s.font(c)
-		if lines = s.wrapped(encoded(text), c.width); len(lines) <= try.lines {
+		most++
+		if lines = s.wrapped(encoded(text), c.width); len(lines) <= most {
 			break
 		}
 	}
-	if len(lines) > 3 {
-		lines = append(lines[:2], s.cut(strings.Join(lines[2:], ""), c.width))
+	if len(lines) > most {
+		lines = append(lines[:most-1], s.cut(strings.Join(lines[most-1:], ""), c.width))
 	}
 	step := c.size * pointMM * leading
 	c.y += (rowHeight - step*float64(len(lines))) / 2
