@@ -211,6 +211,13 @@ func (s *Server) routes() {
 	s.handle(http.MethodPost, "/v1/stock/adjustments", s.adjustStock, warehouse)
 	s.handle(http.MethodPost, "/v1/stock/transfers", s.transferStock, warehouse)
 
+	s.placeRoutes()
+	s.pickingRoutes()
+	s.receivingRoutes()
+	s.countingRoutes()
+	s.transferRoutes()
+	s.scanRoutes()
+
 	s.handle(http.MethodGet, "/v1/transactions", s.listTransactions, support)
 	s.handle(http.MethodGet, "/v1/reports/sales", s.getSales, support)
 	s.handle(http.MethodGet, "/v1/reports/reconciliation", s.getReconciliation, support)

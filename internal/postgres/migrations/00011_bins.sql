@@ -16,6 +16,9 @@ ALTER TABLE products
   ADD COLUMN receive_days_left int NOT NULL DEFAULT 0 CHECK (receive_days_left BETWEEN 0 AND 10000),
   ADD COLUMN pick_days_left int NOT NULL DEFAULT 0 CHECK (pick_days_left BETWEEN 0 AND 10000);
 
+-- A scanned code names a product.
+CREATE INDEX products_barcodes ON products USING gin (barcodes);
+
 -- The floor plan, as its owner described it; null where there is none yet.
 ALTER TABLE warehouses ADD COLUMN plan jsonb;
 
@@ -327,6 +330,7 @@ DROP FUNCTION jl.apply_bin_movement(), jl.count_new_allocations(), jl.count_chan
 ALTER TABLE hold_lines DROP COLUMN allocated, DROP COLUMN picked;
 ALTER TABLE stock_levels DROP COLUMN placed;
 ALTER TABLE warehouses DROP COLUMN plan;
+DROP INDEX products_barcodes;
 ALTER TABLE products DROP COLUMN tracking, DROP COLUMN removal, DROP COLUMN receive_days_left, DROP COLUMN pick_days_left;
 ALTER TABLE stock_movements DROP CONSTRAINT stock_movements_reason_check;
 ALTER TABLE stock_movements ADD CONSTRAINT stock_movements_reason_check CHECK (reason IN ('count','receipt','adjustment','damage','loss','transfer_out','transfer_in',

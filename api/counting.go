@@ -1,0 +1,5 @@
+package api
+
+// countingRoutes are counts and stock alerts.
+func (s *Server) countingRoutes() {
+}

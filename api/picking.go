@@ -1,0 +1,5 @@
+package api
+
+// pickingRoutes are waves and pick lists.
+func (s *Server) pickingRoutes() {
+}

@@ -1,0 +1,5 @@
+package api
+
+// receivingRoutes are purchase orders, receipts and put-away.
+func (s *Server) receivingRoutes() {
+}

@@ -1,0 +1,5 @@
+package api
+
+// scanRoutes are the operators' commands.
+func (s *Server) scanRoutes() {
+}

@@ -1,0 +1,5 @@
+package api
+
+// transferRoutes are transfers between warehouses.
+func (s *Server) transferRoutes() {
+}
