@@ -181,9 +181,9 @@ func (in *intake) stopByPosition(f *faults, at string, bin *Bin, named int) {
 
 // crossAt is the centre line of the cross aisle that a position lies on.
 func (in *intake) crossAt(y int64) (centre int64, ok bool) {
-	half := in.plan.CrossAisles.WidthMM / 2
+	half := in.plan.CrossAisles.half()
 	for _, centre := range in.plan.CrossAisles.YMM {
-		if max(y-centre, centre-y) <= half {
+		if max(y-centre, centre-y) < half {
 			return centre, true
 		}
 	}

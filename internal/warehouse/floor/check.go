@@ -167,7 +167,7 @@ func checkListedAisles(f *faults, a Aisles) {
 // checkAisleSpacing demands that the racks between two aisles have room there.
 func (p *Plan) checkAisleSpacing(f *faults) {
 	all := p.aisles()
-	need := p.Aisles.WidthMM + int64(len(p.Racks.sides()))*p.Racks.DepthMM
+	need := 2*p.Aisles.half() + int64(len(p.Racks.sides()))*p.Racks.DepthMM
 	for i := 1; i < len(all); i++ {
 		if have := all[i].XMM - all[i-1].XMM; have < need {
 			field := "aisles.pitch_mm"

@@ -91,7 +91,7 @@ func (d *drawing) ground() {
 
 func (d *drawing) groundOfAisles() {
 	x, y := d.plan.AisleX(), d.plan.CrossY()
-	half, across := (d.plan.Aisles.WidthMM+1)/2, (d.plan.CrossAisles.WidthMM+1)/2
+	half, across := d.plan.Aisles.half(), d.plan.CrossAisles.half()
 	left, right := x[0]-d.plan.reach(), x[len(x)-1]+d.plan.reach()
 	d.rect(box{left, y[0] - across, right, y[len(y)-1] + across}, fmt.Sprintf(`fill="%s"`, groundColor))
 	for _, at := range x {
@@ -107,6 +107,7 @@ func (d *drawing) groundOfAisles() {
 }
 
 func (d *drawing) groundOfGraph() {
+	d.rect(d.box, fmt.Sprintf(`fill="%s"`, groundColor))
 	d.put(`<g stroke="%s" stroke-width="%d" stroke-linecap="round">`, wayColor, 14*d.px)
 	for _, w := range d.plan.Ways() {
 		a, b := d.plan.Nodes[w.From], d.plan.Nodes[w.To]
@@ -128,7 +129,7 @@ func (d *drawing) tints() {
 			continue
 		}
 		area := f.box()
-		if at, beside := d.aisleBeside(f); beside {
+		if at, beside := d.aisleBeside(f); beside && !f.isStation() {
 			area.left, area.right = min(area.left, at), max(area.right, at)
 		} else {
 			area = box{area.left - 5*d.px, area.front - 5*d.px, area.right + 5*d.px, area.back + 5*d.px}
@@ -142,6 +143,12 @@ func (f footprint) box() box {
 	return box{f.x - f.width/2, f.y - f.depth/2, f.x + f.width - f.width/2, f.y + f.depth - f.depth/2}
 }
 
+// isStation tells whether work is done there that is no picking.
+func (f footprint) isStation() bool {
+	_, ok := stationColors[f.bins[0].Kind]
+	return ok
+}
+
 // aisleBeside is the centre line that a rack stands at, when it stands beside
 // one.
 func (d *drawing) aisleBeside(f footprint) (x int64, ok bool) {
@@ -150,7 +157,8 @@ func (d *drawing) aisleBeside(f footprint) (x int64, ok bool) {
 		return 0, false
 	}
 	x = d.aisles[at].XMM
-	return x, max(f.x-x, x-f.x) >= f.width/2
+	distance := away(d.aisles[at], f.x)
+	return x, distance >= f.width/2 && distance <= d.plan.reach()
 }
 
 // racks draws each footprint cut into its levels: beside an aisle the lowest is
@@ -233,7 +241,7 @@ func (d *drawing) aisleNames() {
 		return
 	}
 	all, y := d.aisles, d.plan.CrossY()
-	half := (d.plan.CrossAisles.WidthMM + 1) / 2
+	half := d.plan.CrossAisles.half()
 	size := 15 * d.px
 	for i := 1; i < len(all); i++ {
 		size = min(size, (all[i].XMM-all[i-1].XMM)*3/int64(2*max(len(all[i].Name), len(all[i-1].Name))))

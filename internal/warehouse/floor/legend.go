@@ -35,7 +35,7 @@ func (l *legend) row() {
 
 // textWidth is about what a text takes at the size of the legend.
 func (l *legend) textWidth(s string) int64 {
-	return int64(utf8.RuneCountInString(s)) * 68 * l.d.px / 10
+	return int64(utf8.RuneCountInString(s)) * 64 * l.d.px / 10
 }
 
 // entry makes room for a sign of a width with a text behind it.
@@ -51,7 +51,7 @@ func (l *legend) entry(width int64, text string, draw func(x, y int64)) {
 
 func (l *legend) heading(text string) {
 	l.d.put(`<text x="%d" y="%d" font-weight="600">%s</text>`, l.x, l.y+4*l.d.px, escape(text))
-	l.x, l.used = l.x+l.textWidth(text)+18*l.d.px, true
+	l.x, l.used = l.x+l.textWidth(text)+26*l.d.px, true
 }
 
 func (l *legend) swatch(colour, frame string, text string) {

@@ -78,8 +78,8 @@ func Map(in MapInput) ([]byte, error) {
 	d.tints()
 	d.racks()
 	d.aisleNames()
-	d.depot()
 	d.route()
+	d.depot()
 	d.stops()
 	bottom := d.legend()
 	return d.document(bottom), nil
@@ -181,7 +181,7 @@ func (d *drawing) coverage() box {
 			b.include(n.XMM, n.YMM, sizeInGraph)
 		}
 	} else {
-		x, y, half := p.AisleX(), p.CrossY(), p.CrossAisles.WidthMM/2
+		x, y, half := p.AisleX(), p.CrossY(), p.CrossAisles.half()
 		b = box{x[0] - p.reach(), y[0] - half, x[len(x)-1] + p.reach(), y[len(y)-1] + half}
 		b.include(p.Depot.XMM, y[p.Depot.Cross], half)
 	}

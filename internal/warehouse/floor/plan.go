@@ -275,7 +275,7 @@ func (p *Plan) rackCentres() []int64 {
 
 func (p *Plan) roomForRacks() []int64 {
 	var centres []int64
-	half := (p.CrossAisles.WidthMM + 1) / 2
+	half := p.CrossAisles.half()
 	for i := 1; i < len(p.CrossAisles.YMM); i++ {
 		from, to := p.CrossAisles.YMM[i-1]+half, p.CrossAisles.YMM[i]-half
 		for y := from; y+p.Racks.WidthMM <= to && len(centres) <= mostRacks; y += p.Racks.WidthMM {
@@ -287,13 +287,17 @@ func (p *Plan) roomForRacks() []int64 {
 
 // rackX is where the racks on one side of an aisle have their middle.
 func (p *Plan) rackX(aisle, side int64) int64 {
-	return aisle + side*((p.Aisles.WidthMM+1)/2+p.Racks.DepthMM/2)
+	return aisle + side*(p.Aisles.half()+p.Racks.DepthMM/2)
 }
 
 // reach is how far from the centre line of an aisle its bins may be.
 func (p *Plan) reach() int64 {
-	return (p.Aisles.WidthMM+1)/2 + p.Racks.DepthMM
+	return p.Aisles.half() + p.Racks.DepthMM
 }
+
+// half is how far from a centre line the racks begin, in whole millimetres.
+func (a *Aisles) half() int64      { return (a.WidthMM + 1) / 2 }
+func (c *CrossAisles) half() int64 { return (c.WidthMM + 1) / 2 }
 
 // zoneOfAisle tells to which zone the generated bins of an aisle belong.
 func (p *Plan) zoneOfAisle() map[string]string {
