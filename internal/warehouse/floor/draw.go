@@ -225,7 +225,7 @@ func (d *drawing) tooltip(b MapBin) string {
 	if b.FillPermille >= 0 {
 		fill = fmt.Sprintf("%d %%", (b.FillPermille+5)/10)
 	}
-	lines := []string{first, d.say.full + ": " + fill, fmt.Sprintf("%s: %d", d.say.picked, b.Picks)}
+	lines := []string{first, d.say.fill + ": " + fill, fmt.Sprintf("%s: %d", d.say.picks, b.Picks)}
 	shown := min(len(b.Contents), mostContents)
 	lines = append(lines, b.Contents[:shown]...)
 	if rest := len(b.Contents) - shown; rest > 0 {
@@ -276,7 +276,7 @@ func (d *drawing) house(x, y int64, inside string) {
 // route draws the walk on the right of its line, so that the way there and the
 // way back can be told apart, with arrows.
 func (d *drawing) route() {
-	line := d.beside(distinct(d.in.Route), 3*float64(d.px))
+	line := beside(distinct(d.in.Route), 3*float64(d.px))
 	if len(line) < 2 {
 		return
 	}
@@ -317,7 +317,7 @@ func distinct(points []Point) []Point {
 
 // beside moves a line to its right by a distance; where the line turns back it
 // goes around the end.
-func (d *drawing) beside(line []Point, by float64) []Point {
+func beside(line []Point, by float64) []Point {
 	if len(line) < 2 {
 		return nil
 	}

@@ -6,8 +6,7 @@ import "strings"
 type words struct {
 	lang                         string
 	bins, title, fill, picks     string
-	full, noLimit, picked        string
-	overfull, more               string
+	noLimit, overfull, more      string
 	depot, walk, stop            string
 	zones, lowest, lowestInGraph string
 	kinds                        map[BinKind]string
@@ -15,8 +14,7 @@ type words struct {
 
 var spanish = words{
 	lang: "es", bins: "ubicaciones", title: "Mapa de bodega", fill: "Ocupación", picks: "Retiros",
-	full: "Ocupación", noLimit: "sin límite", picked: "Retiros",
-	overfull: "sobre el límite", more: "y %d más",
+	noLimit: "sin límite", overfull: "sobre el límite", more: "y %d más",
 	depot: "Inicio y entrega", walk: "Recorrido", stop: "Parada",
 	zones: "Zonas", lowest: "Nivel más bajo: junto al pasillo", lowestInGraph: "Nivel más bajo: abajo",
 	kinds: map[BinKind]string{
@@ -27,8 +25,7 @@ var spanish = words{
 
 var english = words{
 	lang: "en", bins: "bins", title: "Warehouse map", fill: "Fill", picks: "Picks",
-	full: "Fill", noLimit: "no limit", picked: "Picks",
-	overfull: "over the limit", more: "and %d more",
+	noLimit: "no limit", overfull: "over the limit", more: "and %d more",
 	depot: "Start and drop-off", walk: "Walk", stop: "Stop",
 	zones: "Zones", lowest: "Lowest level: next to the aisle", lowestInGraph: "Lowest level: at the bottom",
 	kinds: map[BinKind]string{
