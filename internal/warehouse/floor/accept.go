@@ -39,7 +39,7 @@ type intake struct {
 }
 
 func (p *Plan) newIntake() *intake {
-	in := &intake{plan: p, aisles: p.aisles(), byName: map[string]int{}, nodes: p.NodeIndex(), zones: map[string]bool{}, seen: map[string]string{}}
+	in := &intake{plan: p, aisles: p.aisles(), byName: map[string]int{}, nodes: p.nodeIndex(), zones: map[string]bool{}, seen: map[string]string{}}
 	for i, a := range in.aisles {
 		in.byName[a.Name] = i
 	}

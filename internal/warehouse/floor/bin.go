@@ -140,7 +140,7 @@ func (s Spot) levelNumber() int {
 // order. It is the order of a list that nobody has routed, and no short way.
 func (p *Plan) WalkKey() func(Bin) string {
 	if p.Kind == ByGraph {
-		index := p.NodeIndex()
+		index := p.nodeIndex()
 		return func(b Bin) string { return fmt.Sprintf("%04d-%06d-%s", index[b.Stop.Node], b.ZMM, b.Code) }
 	}
 	front, back := p.CrossAisles.YMM[0], p.CrossAisles.YMM[len(p.CrossAisles.YMM)-1]

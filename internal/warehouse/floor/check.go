@@ -274,6 +274,8 @@ func (p *Plan) checkEdges(f *faults, index map[string]int) {
 			f.add(at, "invalid", "a way from %s to itself", e.From)
 		case seen[pair]:
 			f.add(at, "duplicate", "there are two ways between %s and %s", e.From, e.To)
+		case e.LengthMM == 0 && straight(p.Nodes[from], p.Nodes[to]) == 0:
+			f.add(at+".length_mm", "required", "%s and %s lie at one place, so say how long the way is", e.From, e.To)
 		}
 		seen[pair] = true
 	}

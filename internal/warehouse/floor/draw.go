@@ -109,8 +109,9 @@ func (d *drawing) groundOfAisles() {
 func (d *drawing) groundOfGraph() {
 	d.rect(d.box, fmt.Sprintf(`fill="%s"`, groundColor))
 	d.put(`<g stroke="%s" stroke-width="%d" stroke-linecap="round">`, wayColor, 14*d.px)
-	for _, w := range d.plan.Ways() {
-		a, b := d.plan.Nodes[w.From], d.plan.Nodes[w.To]
+	index := d.plan.nodeIndex()
+	for _, e := range d.plan.Edges {
+		a, b := d.plan.Nodes[index[e.From]], d.plan.Nodes[index[e.To]]
 		d.put(`<line x1="%d" y1="%d" x2="%d" y2="%d"/>`, d.x(a.XMM), d.y(a.YMM), d.x(b.XMM), d.y(b.YMM))
 	}
 	d.put(`</g>`)
@@ -258,7 +259,7 @@ func (d *drawing) depotAt() Point {
 	if d.plan.Kind == ByAisles {
 		return Point{d.plan.Depot.XMM, d.plan.CrossY()[d.plan.Depot.Cross]}
 	}
-	n := d.plan.Nodes[d.plan.NodeIndex()[d.plan.Depot.Node]]
+	n := d.plan.Nodes[d.plan.nodeIndex()[d.plan.Depot.Node]]
 	return Point{n.XMM, n.YMM}
 }
 

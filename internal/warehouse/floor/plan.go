@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -179,33 +180,25 @@ func (p *Plan) CrossY() []int64 {
 	return p.CrossAisles.YMM
 }
 
-// NodeIndex tells which node of Nodes has a name.
-func (p *Plan) NodeIndex() map[string]int {
+// Ways returns the edges, each with the length that is walked, in mm.
+func (p *Plan) Ways() []Edge {
+	index := p.nodeIndex()
+	ways := slices.Clone(p.Edges)
+	for i, e := range ways {
+		if e.LengthMM == 0 {
+			ways[i].LengthMM = straight(p.Nodes[index[e.From]], p.Nodes[index[e.To]])
+		}
+	}
+	return ways
+}
+
+// nodeIndex tells which node of Nodes has a name.
+func (p *Plan) nodeIndex() map[string]int {
 	index := make(map[string]int, len(p.Nodes))
 	for i, n := range p.Nodes {
 		index[n.Name] = i
 	}
 	return index
-}
-
-// Way is an edge between two places of Nodes, with its length in mm.
-type Way struct {
-	From, To int
-	LengthMM int64
-}
-
-// Ways returns the edges by number, each with its length.
-func (p *Plan) Ways() []Way {
-	index := p.NodeIndex()
-	ways := make([]Way, 0, len(p.Edges))
-	for _, e := range p.Edges {
-		w := Way{From: index[e.From], To: index[e.To], LengthMM: e.LengthMM}
-		if w.LengthMM == 0 {
-			w.LengthMM = straight(p.Nodes[w.From], p.Nodes[w.To])
-		}
-		ways = append(ways, w)
-	}
-	return ways
 }
 
 func straight(a, b Node) int64 {

@@ -56,8 +56,8 @@ func TestParsePlan_GivesTheNumbersOfAisles(t *testing.T) {
 func TestParsePlan_GivesTheNumbersOfAGraph(t *testing.T) {
 	t.Parallel()
 	p := parse(t, graph)
-	require.Equal(t, map[string]int{"puerta": 0, "mesa": 1, "patio": 2}, p.NodeIndex())
-	require.Equal(t, []floor.Way{{From: 0, To: 1, LengthMM: 5000}, {From: 1, To: 2, LengthMM: 7000}}, p.Ways())
+	require.Equal(t, []floor.Edge{{From: "puerta", To: "mesa", LengthMM: 5000}, {From: "mesa", To: "patio", LengthMM: 7000}}, p.Ways())
+	require.Zero(t, p.Edges[0].LengthMM, "the plan stays what its owner wrote")
 	require.Empty(t, p.Bins())
 	require.Empty(t, p.AisleX())
 	require.Empty(t, p.CrossY())
@@ -171,6 +171,16 @@ func TestCheck_NamesTheNodesThatNoWayLeadsTo(t *testing.T) {
 
 	_, err = floor.ParsePlan([]byte(`{"kind":"graph","nodes":[{"name":"a","x_mm":0,"y_mm":0},{"name":"a","x_mm":0,"y_mm":0}],"edges":[{"from":"a","to":"b"},{"from":"a","to":"a"}],"depot":{"node":"c","cross":1}}`))
 	require.Equal(t, []string{"depot.cross not_of_this_kind", "nodes[1].name duplicate", "edges[0].to unknown_node", "edges[1] invalid", "depot.node unknown_node"}, faultsOf(t, err))
+}
+
+func TestCheck_WantsTheLengthOfAWayUpAndDown(t *testing.T) {
+	t.Parallel()
+	upstairs := func(length string) string {
+		return `{"kind":"graph","nodes":[{"name":"abajo","x_mm":0,"y_mm":0},{"name":"arriba","x_mm":0,"y_mm":0}],"edges":[{"from":"abajo","to":"arriba"` + length + `}],"depot":{"node":"abajo"}}`
+	}
+	_, err := floor.ParsePlan([]byte(upstairs("")))
+	require.Equal(t, []string{"edges[0].length_mm required"}, faultsOf(t, err))
+	require.Equal(t, int64(4000), parse(t, upstairs(`,"length_mm":4000`)).Ways()[0].LengthMM)
 }
 
 func TestCheck_ListsAtMostAHundredFaults(t *testing.T) {
