@@ -87,7 +87,7 @@ type search struct {
 
 // kicks is how often a round trip is taken apart: often for a picker's list,
 // fewer times for lists so long that each time takes long.
-func kicks(n int) int { return max(20, min(40*n, 200_000/n)) }
+func kicks(n int) int { return max(20, min(5*n, 50_000/n)) }
 
 func (s *search) run() []int {
 	s.insertCheapest()
