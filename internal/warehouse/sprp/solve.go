@@ -72,11 +72,11 @@ func (in *Instance) Solve() (Solution, error) {
 	stops := in.stops(picks)
 	tour, err := floor.Shortest(stops)
 	if err != nil {
-		return Solution{}, fmt.Errorf("route of %q: %w", in.Name, err)
+		return Solution{}, fmt.Errorf("find a route of %q: %w", in.Name, err)
 	}
 	snake, err := floor.SShape(stops)
 	if err != nil {
-		return Solution{}, fmt.Errorf("S-shaped route of %q: %w", in.Name, err)
+		return Solution{}, fmt.Errorf("measure the S-shape of %q: %w", in.Name, err)
 	}
 	s := Solution{Length: tour.Length, SShape: snake.Length, Picks: make([]Location, 0, len(picks)), Proven: proven}
 	if len(picks) > 0 {

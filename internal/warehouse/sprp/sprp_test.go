@@ -302,7 +302,7 @@ func FuzzParse(f *testing.F) {
 			require.ErrorAs(t, err, &syntax)
 			return
 		}
-		if in.Aisles > 100 || len(in.Locations) > 20 {
+		if in.Aisles > 100 || len(in.Locations) > 12 {
 			return
 		}
 		s, err := in.Solve()
