@@ -74,6 +74,61 @@ func TestGraph_IsExactForAFewStops(t *testing.T) {
 	}
 }
 
+func TestGraph_IsExactOnFloorsOfAnyForm(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(6, 6))
+	for range 300 {
+		n := 2 + r.IntN(14)
+		d := make([][]int64, n)
+		nodes, edges := make([]Node, n), []Edge{}
+		for i := range n {
+			nodes[i] = Node{Name: fmt.Sprint(i)}
+			d[i] = slices.Repeat([]int64{unreachable}, n)
+			d[i][i] = 0
+		}
+		join := func(i, j int) {
+			length := 1 + r.Int64N(50)
+			edges = append(edges, Edge{nodes[i].Name, nodes[j].Name, length})
+			d[i][j] = min(d[i][j], length)
+			d[j][i] = d[i][j]
+		}
+		for i := 1; i < n; i++ {
+			join(i, r.IntN(i))
+		}
+		for range r.IntN(n) {
+			if i, j := r.IntN(n), r.IntN(n); i != j {
+				join(i, j)
+			}
+		}
+		floydWarshall(d)
+		g, err := NewGraph(nodes, edges, "0")
+		require.NoError(t, err)
+		places := append([]int{0}, r.Perm(n)[:min(n, 1+r.IntN(8))]...)
+		between := make([][]int64, len(places))
+		var stops []string
+		for i, p := range places {
+			for _, q := range places {
+				between[i] = append(between[i], d[p][q])
+			}
+			if i > 0 {
+				stops = append(stops, nodes[p].Name)
+			}
+		}
+		tour, err := g.Tour(stops, 1)
+		require.NoError(t, err)
+		require.Equal(t, bruteForce(between), tour.Length)
+		require.ElementsMatch(t, intsBelow(len(stops)), tour.Order)
+	}
+}
+
+func intsBelow(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
 func TestGraph_IsWithinOnePercentOfTheShortestOnTwoBlocks(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(11, 11))
