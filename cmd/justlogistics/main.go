@@ -23,6 +23,7 @@ type commands struct {
 	Tenant   tenantCommand   `cmd:"" help:"Create tenants, issue and revoke their API keys, set their providers' credentials."`
 	Audit    auditCommand    `cmd:"" help:"Check every invariant over the whole database, and against the sandbox's ledger when there is one."`
 	Simulate simulateCommand `cmd:"" help:"Drive real orders through a running stack and compare what its buyers did with what the API says."`
+	Route    routeCommand    `cmd:"" help:"Find the shortest picker route of a published routing instance, and say how long it is."`
 	Sandbox  sandboxCommand  `cmd:"" hidden:"" help:"Play the providers. dev starts it by itself."`
 
 	Healthcheck healthcheckCommand `cmd:"" hidden:"" help:"Ask an address whether it is well; for containers."`
