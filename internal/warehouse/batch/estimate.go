@@ -11,14 +11,6 @@ type floor struct {
 	reach       []int64 // the way to the foremost stop of each aisle and back
 }
 
-// outline is how far a set of stops reaches into each aisle, from the front and
-// from the back; both are unvisited where the set has no stop in the aisle.
-type outline []depth
-
-type depth struct{ front, back int64 }
-
-const unvisited = math.MinInt64
-
 // newFloor measures one stop of each aisle.
 func newFloor(stops []Stop, measure func([]Stop) int64) floor {
 	f := floor{stops: stops, front: math.MaxInt64, back: math.MinInt64}
@@ -32,48 +24,98 @@ func newFloor(stops []Stop, measure func([]Stop) int64) floor {
 	return f
 }
 
-func (f *floor) outline(stops []int32) outline {
-	o := make(outline, len(f.reach))
-	for a := range o {
-		o[a] = depth{unvisited, unvisited}
-	}
+// visit is how far a set of stops reaches into an aisle, from the front and from
+// the back.
+type visit struct {
+	aisle       int32
+	front, back int64
+}
+
+// visits has the aisles of some stops, which are ascending.
+func (f *floor) visits(stops []int32) []visit {
+	var vs []visit
 	for _, s := range stops {
-		d := &o[f.aisle[s]]
-		d.front = max(d.front, f.stops[s].Y-f.front)
-		d.back = max(d.back, f.back-f.stops[s].Y)
-	}
-	return o
-}
-
-// join makes the outline cover another one too.
-func (o outline) join(p outline) {
-	for a := range o {
-		o[a].front, o[a].back = max(o[a].front, p[a].front), max(o[a].back, p[a].back)
-	}
-}
-
-// shared guesses how much shorter one route through both sets is than two: in
-// every aisle that both visit the way in is walked once, and the way to the
-// farthest aisle too.
-func (f *floor) shared(o, p outline) int64 {
-	var saving, reachO, reachP int64
-	for a := range o {
-		inO, inP := o[a].front != unvisited, p[a].front != unvisited
-		if inO {
-			reachO = max(reachO, f.reach[a])
+		front, back := f.stops[s].Y-f.front, f.back-f.stops[s].Y
+		last := len(vs) - 1
+		if last < 0 || vs[last].aisle != f.aisle[s] {
+			vs = append(vs, visit{f.aisle[s], front, back})
+			continue
 		}
-		if inP {
-			reachP = max(reachP, f.reach[a])
-		}
-		if inO && inP {
-			both := depth{max(o[a].front, p[a].front), max(o[a].back, p[a].back)}
-			saving += f.walk(o[a]) + f.walk(p[a]) - f.walk(both)
-		}
+		vs[last].front, vs[last].back = max(vs[last].front, front), max(vs[last].back, back)
 	}
-	return saving + min(reachO, reachP)
+	return vs
 }
 
 // walk guesses the way inside an aisle: in and back from either end, or through.
-func (f *floor) walk(d depth) int64 {
-	return min(2*d.front, 2*d.back, f.back-f.front)
+func (f *floor) walk(front, back int64) int64 {
+	return min(2*front, 2*back, f.back-f.front)
+}
+
+// outline is the visits of a set of orders, and the guess of its route: the way
+// to the farthest aisle and the walks inside the aisles.
+type outline struct {
+	aisles       []depth
+	walks, reach int64
+}
+
+// depth is a visit to an aisle; a walk of zero and no depth when there is none.
+type depth struct{ front, back, walk int64 }
+
+func (o *outline) length() int64 { return o.walks + o.reach }
+
+// reset makes the outline one of no orders.
+func (o *outline) reset(f *floor) {
+	if o.aisles == nil {
+		o.aisles = make([]depth, len(f.reach))
+	}
+	for a := range o.aisles {
+		o.aisles[a] = depth{math.MinInt64, math.MinInt64, 0}
+	}
+	o.walks, o.reach = 0, 0
+}
+
+// add adds an order.
+func (o *outline) add(f *floor, vs []visit) {
+	for _, v := range vs {
+		d := &o.aisles[v.aisle]
+		d.front, d.back = max(d.front, v.front), max(d.back, v.back)
+		walk := f.walk(d.front, d.back)
+		o.walks += walk - d.walk
+		d.walk = walk
+		o.reach = max(o.reach, f.reach[v.aisle])
+	}
+}
+
+// with is the guessed length when an order is added.
+func (o *outline) with(f *floor, vs []visit) int64 {
+	walks, reach := o.walks, o.reach
+	for _, v := range vs {
+		d := &o.aisles[v.aisle]
+		walks += f.walk(max(d.front, v.front), max(d.back, v.back)) - d.walk
+		reach = max(reach, f.reach[v.aisle])
+	}
+	return walks + reach
+}
+
+// shared guesses how much shorter one route through both sets is than two.
+func (o *outline) shared(f *floor, p *outline) int64 {
+	shared := min(o.reach, p.reach)
+	for a := range o.aisles {
+		d, e := &o.aisles[a], &p.aisles[a]
+		if d.front >= 0 && e.front >= 0 {
+			shared += d.walk + e.walk - f.walk(max(d.front, e.front), max(d.back, e.back))
+		}
+	}
+	return shared
+}
+
+// outline of the orders of a trolley but the one at this place; -1 leaves none
+// out.
+func (w *wave) outline(o *outline, items []int32, except int) {
+	o.reset(&w.floor)
+	for i, item := range items {
+		if i != except {
+			o.add(&w.floor, w.items[item].visits)
+		}
+	}
 }

@@ -41,8 +41,13 @@ func TestExp(t *testing.T) {
 		t.Skip()
 	}
 	verbose := os.Getenv("V") != ""
-	for _, v := range []struct{ p *int; e string }{{&groupItems, "GI"}, {&shakes, "SH"}, {&taken, "TK"}, {&groupsPerRound, "GR"}} {
-		if x, err := strconv.Atoi(os.Getenv(v.e)); err == nil { *v.p = x }
+	for _, v := range []struct {
+		p *int
+		e string
+	}{{&groupItems, "GI"}, {&shakes, "SH"}, {&taken, "TK"}, {&groupsPerRound, "GR"}, {&noDescend, "ND"}, {&temper, "TE"}, {&moveTries, "MT"}, {&insertTries, "IT"}, {&patience, "PA"}} {
+		if x, err := strconv.Atoi(os.Getenv(v.e)); err == nil {
+			*v.p = x
+		}
 	}
 	tot, cnt, tc := 0.0, 0.0, time.Duration(0)
 	byCap := map[int]float64{}
@@ -55,8 +60,12 @@ func TestExp(t *testing.T) {
 			for seed := range uint64(2) {
 				p, d := limited(o, cap, seed, int64(k))
 				r := float64(p.Length) / f
-				if verbose { fmt.Printf("n=%d c=%d ils=%.4f rounds=%d cpu=%v b=%d\n", n, c, r, p.Rounds, d, len(p.Batches)) }
-				tot += r; cnt++; tc += d
+				if verbose {
+					fmt.Printf("n=%d c=%d ils=%.4f rounds=%d cpu=%v b=%d\n", n, c, r, p.Rounds, d, len(p.Batches))
+				}
+				tot += r
+				cnt++
+				tc += d
 				byCap[c] += r / 6
 			}
 		}

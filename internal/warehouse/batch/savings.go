@@ -61,15 +61,16 @@ func (w *wave) bySeed(r *ruler) solution {
 	var trolleys []trolley
 	for len(left) > 0 {
 		t := trolley{items: []int32{left[0]}, load: w.items[left[0]].load}
-		outline := slices.Clone(w.items[left[0]].outline)
+		var o outline
+		w.outline(&o, t.items, -1)
 		left = left[1:]
 		for {
-			best, shared := -1, int64(-1)
+			best, shared := -1, int64(0)
 			for at, i := range left {
 				if !w.takes(&t, none, i) {
 					continue
 				}
-				if s := w.floor.shared(outline, w.items[i].outline); s > shared {
+				if s := o.length() + way[i] - o.with(&w.floor, w.items[i].visits); best < 0 || s > shared {
 					best, shared = at, s
 				}
 			}
@@ -79,7 +80,7 @@ func (w *wave) bySeed(r *ruler) solution {
 			i := left[best]
 			t.items = append(t.items, i)
 			t.load = t.load.plus(w.items[i].load)
-			outline.join(w.items[i].outline)
+			o.add(&w.floor, w.items[i].visits)
 			left = slices.Delete(left, best, best+1)
 		}
 		trolleys = append(trolleys, t)
@@ -124,7 +125,7 @@ func (p *pairs) Pop() any {
 type merger struct {
 	w        *wave
 	trolleys []trolley // those merged away have no items
-	outlines []outline
+	outlines []*outline
 	heap     pairs
 }
 
@@ -135,7 +136,8 @@ func (w *wave) savings(ctx context.Context) (solution, bool) {
 	r := ruler{w: w}
 	m := merger{w: w, trolleys: w.alone(&r).trolleys}
 	for i := range w.items {
-		m.outlines = append(m.outlines, w.items[i].outline)
+		m.outlines = append(m.outlines, &outline{})
+		w.outline(m.outlines[i], []int32{int32(i)}, -1)
 	}
 	for {
 		if !m.pairAll(ctx) {
@@ -187,8 +189,8 @@ func (m *merger) merge(ctx context.Context, p pair) bool {
 		items: slices.Concat(a.items, b.items), load: a.load.plus(b.load), key: a.key.with(b.key),
 		length: a.length + b.length - p.saving,
 	}
-	outline := slices.Clone(m.outlines[p.a])
-	outline.join(m.outlines[p.b])
+	outline := new(outline)
+	m.w.outline(outline, t.items, -1)
 	*a, *b = trolley{}, trolley{}
 	m.trolleys, m.outlines = append(m.trolleys, t), append(m.outlines, outline)
 	merged := int32(len(m.trolleys) - 1)
@@ -219,7 +221,7 @@ func (m *merger) partners(i int32) []int32 {
 	var guessed []pair
 	for j := range int32(len(m.trolleys)) {
 		if j != i && m.alive(j) && m.trolleys[i].load.plus(m.trolleys[j].load).fits(m.w.capacity) {
-			guessed = append(guessed, pair{m.w.floor.shared(m.outlines[i], m.outlines[j]), i, j})
+			guessed = append(guessed, pair{m.outlines[i].shared(&m.w.floor, m.outlines[j]), i, j})
 		}
 	}
 	slices.SortFunc(guessed, func(p, q pair) int {

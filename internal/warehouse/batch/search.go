@@ -20,6 +20,10 @@ var (
 	patience = 200
 	// groupsPerRound is how many groups a round searches at most.
 	groupsPerRound = 8
+	noDescend      = 0
+	temper         = 0
+	moveTries      = 8
+	insertTries    = 100
 )
 
 // search improves the plan in rounds. Each round deals the trolleys into groups
@@ -83,23 +87,17 @@ func (w *wave) sortByShared(first trolley, others []trolley) {
 		trolley trolley
 		shared  int64
 	}
-	outline := w.outline(first)
+	var o, p outline
+	w.outline(&o, first.items, -1)
 	guesses := make([]guess, len(others))
 	for i, t := range others {
-		guesses[i] = guess{t, w.floor.shared(outline, w.outline(t))}
+		w.outline(&p, t.items, -1)
+		guesses[i] = guess{t, o.shared(&w.floor, &p)}
 	}
 	slices.SortStableFunc(guesses, func(a, b guess) int { return cmp.Compare(b.shared, a.shared) })
 	for i, g := range guesses {
 		others[i] = g.trolley
 	}
-}
-
-func (w *wave) outline(t trolley) outline {
-	o := slices.Clone(w.items[t.items[0]].outline)
-	for _, i := range t.items[1:] {
-		o.join(w.items[i].outline)
-	}
-	return o
 }
 
 // group is some trolleys that are improved together, by one goroutine.
@@ -109,25 +107,37 @@ type group struct {
 	ctx      context.Context
 	chance   *rand.Rand
 	trolleys []trolley // may be empty ones among them
-	changed  []bool    // since all moves of the trolley were looked at
+	sketches []*sketch
+	guessed  []guessedMove
+	changed  []bool // since all moves of the trolley were looked at
 }
 
 // improve is iterated local search. Its answer is never longer than the trolleys
 // it was given, and worth nothing when ctx has ended.
 func (g *group) improve(start []trolley) []trolley {
 	g.adopt(start)
-	g.descend()
+	if noDescend < 2 {
+		g.descend()
+	}
 	best, length := g.kept(), g.length()
+	cur, curLength := best, length
+	scale := float64(temper) / 10000 * float64(length) / float64(len(best))
 	for range shakes {
 		if g.ctx.Err() != nil {
 			break
 		}
 		g.shake()
-		g.descend()
-		if l := g.length(); l <= length {
-			best, length = g.kept(), l
+		if noDescend == 0 {
+			g.descend()
+		}
+		l := g.length()
+		if float64(l) <= float64(curLength)+scale*g.chance.ExpFloat64() {
+			cur, curLength = g.kept(), l
+			if l <= length {
+				best, length = cur, l
+			}
 		} else {
-			g.adopt(best)
+			g.adopt(cur)
 			clear(g.changed)
 		}
 	}
@@ -222,7 +232,7 @@ func (g *group) descend() {
 			if b == a || b < a && g.changed[b] {
 				continue
 			}
-			for g.ctx.Err() == nil && g.move(&g.trolleys[a], &g.trolleys[b]) {
+			for g.ctx.Err() == nil && g.move(a, b) {
 				g.changed[b] = true
 				moved = true
 			}
@@ -236,23 +246,35 @@ func (g *group) descend() {
 
 // move makes the best shift of one order or swap of two; false when none
 // shortens the way.
-func (g *group) move(t, u *trolley) bool {
+func (g *group) move(a, b int) bool {
+	t, u := &g.trolleys[a], &g.trolleys[b]
 	if len(t.items) == 0 && len(u.items) == 0 {
 		return false
 	}
-	outT, outU, best := none, none, int64(0)
-	try := func(x, y int32) {
-		if gain := g.gain(t, u, x, y, best); gain > best {
-			outT, outU, best = x, y, gain
+	st, su := g.sketch(a), g.sketch(b)
+	before := st.whole.length() + su.whole.length()
+	g.guessed = g.guessed[:0]
+	f := &g.w.floor
+	for i, x := range t.items {
+		vx := g.w.items[x].visits
+		if g.w.takes(u, none, x) {
+			g.consider(guessedMove{x, none, before - st.without[i].length() - su.whole.with(f, vx)})
+		}
+		for j, y := range u.items {
+			if g.w.takes(u, y, x) && g.w.takes(t, x, y) {
+				g.consider(guessedMove{x, y, before - st.without[i].with(f, g.w.items[y].visits) - su.without[j].with(f, vx)})
+			}
 		}
 	}
-	for _, x := range t.items {
-		try(x, none)
+	for j, y := range u.items {
+		if g.w.takes(t, none, y) {
+			g.consider(guessedMove{none, y, before - su.without[j].length() - st.whole.with(f, g.w.items[y].visits)})
+		}
 	}
-	for _, y := range u.items {
-		try(none, y)
-		for _, x := range t.items {
-			try(x, y)
+	outT, outU, best := none, none, int64(0)
+	for _, m := range g.guessed {
+		if gain := g.gain(t, u, m.x, m.y, best); gain > best {
+			outT, outU, best = m.x, m.y, gain
 		}
 	}
 	if best == 0 {
@@ -261,6 +283,52 @@ func (g *group) move(t, u *trolley) bool {
 	g.r.exchange(t, outT, outU)
 	g.r.exchange(u, outU, outT)
 	return true
+}
+
+type guessedMove struct {
+	x, y int32
+	gain int64
+}
+
+// consider keeps the moves that are guessed best.
+func (g *group) consider(m guessedMove) {
+	at := len(g.guessed)
+	for at > 0 && g.guessed[at-1].gain < m.gain {
+		at--
+	}
+	if at == moveTries {
+		return
+	}
+	if len(g.guessed) == moveTries {
+		g.guessed = g.guessed[:moveTries-1]
+	}
+	g.guessed = slices.Insert(g.guessed, at, m)
+}
+
+// sketch is what is guessed of a trolley and of it without each of its items.
+type sketch struct {
+	of      mark
+	whole   outline
+	without []outline
+}
+
+func (g *group) sketch(a int) *sketch {
+	for len(g.sketches) <= a {
+		g.sketches = append(g.sketches, &sketch{})
+	}
+	s, t := g.sketches[a], &g.trolleys[a]
+	if s.of == t.key && s.whole.aisles != nil {
+		return s
+	}
+	s.of = t.key
+	g.w.outline(&s.whole, t.items, -1)
+	for len(s.without) < len(t.items) {
+		s.without = append(s.without, outline{})
+	}
+	for i := range t.items {
+		g.w.outline(&s.without[i], t.items, i)
+	}
+	return s
 }
 
 // gain is by how much x from t to u and y from u to t shorten both; or no more

@@ -23,11 +23,11 @@ type wave struct {
 
 // item is an order.
 type item struct {
-	index   int // among the orders given
-	load    Load
-	stops   []int32 // in wave.stops, ascending
-	outline outline
-	mark    mark
+	index  int // among the orders given
+	load   Load
+	stops  []int32 // in wave.stops, ascending
+	visits []visit
+	mark   mark
 }
 
 // trolley is a batch on the way to its best. Its key stands for its orders.
@@ -70,7 +70,7 @@ func newWave(orders []Order, capacity Load, measure func([]Stop) int64) *wave {
 	}
 	w.floor = newFloor(w.stops, measure)
 	for i := range w.items {
-		w.items[i].outline = w.floor.outline(w.items[i].stops)
+		w.items[i].visits = w.floor.visits(w.items[i].stops)
 	}
 	return w
 }
