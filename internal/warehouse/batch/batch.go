@@ -81,7 +81,8 @@ var errNoMeasure = errors.New("batch orders: no measure was given")
 // stops and back. It gets the distinct stops of a batch, sorted by aisle and Y,
 // may neither change nor keep the slice, must answer the same for the same
 // stops, and is called by several goroutines at once, as many as GOMAXPROCS. It
-// is never asked about an empty list: an order without stops costs no way.
+// is never asked about an empty list: an order without stops costs no way. A
+// negative length says that there is no route, which is an error here.
 //
 // The plan is never longer than one order per trolley, nor than orders batched
 // as they come, and never longer for more rounds. The search ends with the
@@ -96,6 +97,9 @@ func Build(ctx context.Context, orders []Order, capacity Load, measure func(stop
 		return Plan{}, err
 	}
 	w := newWave(orders, capacity, measure)
+	if err := w.checkRoutes(orders); err != nil {
+		return Plan{}, err
+	}
 	best := w.quick()
 	rounds := 0
 	if limit := o.roundLimit(); limit > 0 {

@@ -109,8 +109,10 @@ func (o *outline) shared(f *floor, p *outline) int64 {
 	return shared
 }
 
-// outline of the orders of a trolley but the one at this place; -1 leaves none
-// out.
+// everything is the place of no order.
+const everything = -1
+
+// outline makes the outline of some orders, without the one at a place.
 func (w *wave) outline(o *outline, items []int32, except int) {
 	o.reset(&w.floor)
 	for i, item := range items {

@@ -62,7 +62,7 @@ func (w *wave) bySeed(r *ruler) solution {
 	for len(left) > 0 {
 		t := trolley{items: []int32{left[0]}, load: w.items[left[0]].load}
 		var o outline
-		w.outline(&o, t.items, -1)
+		w.outline(&o, t.items, everything)
 		left = left[1:]
 		for {
 			best, shared := -1, int64(0)
@@ -137,7 +137,7 @@ func (w *wave) savings(ctx context.Context) (solution, bool) {
 	m := merger{w: w, trolleys: w.alone(&r).trolleys}
 	for i := range w.items {
 		m.outlines = append(m.outlines, &outline{})
-		w.outline(m.outlines[i], []int32{int32(i)}, -1)
+		w.outline(m.outlines[i], []int32{int32(i)}, everything)
 	}
 	for {
 		if !m.pairAll(ctx) {
@@ -190,7 +190,7 @@ func (m *merger) merge(ctx context.Context, p pair) bool {
 		length: a.length + b.length - p.saving,
 	}
 	outline := new(outline)
-	m.w.outline(outline, t.items, -1)
+	m.w.outline(outline, t.items, everything)
 	*a, *b = trolley{}, trolley{}
 	m.trolleys, m.outlines = append(m.trolleys, t), append(m.outlines, outline)
 	merged := int32(len(m.trolleys) - 1)

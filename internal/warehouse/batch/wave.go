@@ -3,6 +3,7 @@ package batch
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -77,6 +78,19 @@ func newWave(orders []Order, capacity Load, measure func([]Stop) int64) *wave {
 
 func compareStops(a, b Stop) int {
 	return cmp.Or(cmp.Compare(a.Aisle, b.Aisle), cmp.Compare(a.Y, b.Y))
+}
+
+// checkRoutes refuses orders that the router has no route for, before such an
+// answer passes for a short way.
+func (w *wave) checkRoutes(orders []Order) error {
+	r := ruler{w: w}
+	for i := range w.items {
+		if r.swapped(&trolley{}, none, int32(i)) < 0 {
+			at := w.items[i].index
+			return fmt.Errorf("batch orders: the router has no route through the stops of order %d (%s)", at, orders[at].ID)
+		}
+	}
+	return nil
 }
 
 // plan is the solution in the words of the caller.
