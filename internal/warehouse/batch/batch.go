@@ -72,9 +72,6 @@ type Options struct {
 	Budget time.Duration
 }
 
-// errNoMeasure is a fault of the caller's code, told apart for its text alone.
-var errNoMeasure = errors.New("batch orders: no measure was given")
-
 // Build plans the trolleys of a wave.
 //
 // measure is the length in millimetres of a route from the depot through the
@@ -91,7 +88,7 @@ var errNoMeasure = errors.New("batch orders: no measure was given")
 // no trace, so that plans can be told again. An error is a fault of the input.
 func Build(ctx context.Context, orders []Order, capacity Load, measure func(stops []Stop) int64, o Options) (Plan, error) {
 	if measure == nil {
-		return Plan{}, errNoMeasure
+		return Plan{}, errors.New("batch orders: no measure was given")
 	}
 	if err := check(orders, capacity, o); err != nil {
 		return Plan{}, err

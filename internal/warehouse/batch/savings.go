@@ -8,7 +8,8 @@ import (
 )
 
 // partners is how many trolleys are measured as the partner of one; the guess
-// chooses them. More of them make plans that are hardly shorter.
+// chooses them. Measuring all 500 of a wave makes the plan by savings 0.2 %
+// shorter and seven times as dear.
 const partners = 40
 
 // quick makes the plans that need almost no measuring, and takes the shortest:
