@@ -21,7 +21,7 @@ import (
 // which may look like a card's number. accountNumbers have as many digits as a
 // bank likes and are kept encrypted.
 var (
-	tradeNumbers   = []string{"sku", "barcodes"}
+	tradeNumbers   = []string{"sku", "barcodes", "code", "product", "lot", "serial", "serials"}
 	accountNumbers = []string{"bank_account.number"}
 )
 
