@@ -8,7 +8,7 @@ import (
 )
 
 // proofLengths is how many walks are measured, those of the search among them,
-// before a proof is given up: a second or so.
+// before a proof is given up: a second or few.
 const proofLengths = 120_000
 
 // proof tries the choices that may be better than the best one known (branch and
