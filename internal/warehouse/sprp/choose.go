@@ -7,30 +7,36 @@ import (
 	"justlogistics/internal/warehouse/route"
 )
 
-// mostChoices is up to how many ways of choosing locations all are tried.
-const mostChoices = 50_000
+// mostSets is how many sets of locations are weighed for one line of an order.
+// A line with more leaves the choice without a proof.
+const mostSets = 2000
 
 // choose picks, for each line of the order, locations with enough units, so that
 // the walk past all of them is short. It reports whether no choice is better.
 func (in *Instance) choose(floor *route.Aisles) ([]Location, bool) {
-	s := &selection{in: in, floor: floor, chosen: make([][]Location, len(in.Order))}
+	s := &selection{in: in, floor: floor, sets: make([][][]Location, len(in.Order)), chosen: make([][]Location, len(in.Order))}
 	byArticle := map[int][]Location{}
 	for _, l := range in.Locations {
 		byArticle[l.Article] = append(byArticle[l.Article], l)
 	}
-	for _, line := range in.Order {
-		s.offered = append(s.offered, byArticle[line.Article])
-	}
-	ways := 1
-	covers := make([][][]Location, len(in.Order))
+	free, known := false, true
 	for i, line := range in.Order {
-		covers[i] = smallest(s.offered[i], line.Quantity, mostChoices/ways)
-		if len(covers[i]) == 0 {
-			return s.search(), false
-		}
-		ways *= len(covers[i])
+		s.offered = append(s.offered, byArticle[line.Article])
+		s.sets[i] = smallest(s.offered[i], line.Quantity, mostSets)
+		known = known && len(s.sets[i]) > 0
+		free = free || len(s.sets[i]) != 1
 	}
-	return s.tryAll(covers), true
+	if !free {
+		for i := range s.sets {
+			s.chosen[i] = s.sets[i][0]
+		}
+		return s.all(), true
+	}
+	s.search()
+	if !known {
+		return s.all(), false
+	}
+	return s.prove()
 }
 
 // smallest lists the sets of locations that have enough units and of which none
@@ -70,8 +76,11 @@ func smallest(at []Location, quantity, limit int) [][]Location {
 type selection struct {
 	in      *Instance
 	floor   *route.Aisles
-	offered [][]Location // by line
-	chosen  [][]Location // by line
+	offered [][]Location   // by line
+	sets    [][][]Location // by line: the smallest sets, unless they are too many
+	chosen  [][]Location   // by line
+
+	measured int // walks
 }
 
 func (s *selection) all() []Location {
@@ -96,36 +105,28 @@ func taken(at []Location, quantity int) []Location {
 	return out
 }
 
-func (s *selection) length() int64 { return s.floor.Length(s.in.stops(s.all())) }
+func (s *selection) length() int64 { return s.measure(s.in.stops(s.all())) }
 
-// tryAll tries every way of choosing one set for each line.
-func (s *selection) tryAll(covers [][][]Location) []Location {
-	var best []Location
-	shortest := int64(-1)
-	var try func(line int)
-	try = func(line int) {
-		if line < len(covers) {
-			for _, set := range covers[line] {
-				s.chosen[line] = set
-				try(line + 1)
-			}
-			return
-		}
-		if length := s.length(); shortest < 0 || length < shortest {
-			shortest, best = length, s.all()
-		}
+// measure is the length of the shortest walk past stops and more.
+func (s *selection) measure(stops []route.Stop, more ...Location) int64 {
+	s.measured++
+	for _, l := range more {
+		stops = append(stops, s.in.stop(l))
 	}
-	try(0)
-	return best
+	return s.floor.Length(stops)
 }
 
-// rounds is how often the search takes a part of the choice back.
-const rounds = 400
+// rounds is how often the search takes a part of the choice back, and
+// searchLengths how many walks it measures before it stops anyway.
+const (
+	rounds        = 400
+	searchLengths = 40_000
+)
 
 // search chooses what makes the walk longer by least, line by line, and then
 // again and again takes a few lines back and chooses for them anew: in turn those
 // of an aisle, which is then avoided, and any. It is the same every time.
-func (s *selection) search() []Location {
+func (s *selection) search() {
 	r := rand.New(rand.NewPCG(1, uint64(len(s.in.Order))))
 	lines := make([]int, len(s.in.Order))
 	for i := range lines {
@@ -135,7 +136,7 @@ func (s *selection) search() []Location {
 	slices.SortStableFunc(lines, func(a, b int) int { return len(s.offered[a]) - len(s.offered[b]) })
 	s.fill(lines, noAisle)
 	shortest := s.length()
-	for round := range rounds {
+	for round := 0; round < rounds && s.measured < searchLengths; round++ {
 		before := slices.Clone(s.chosen)
 		r.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
 		again, closed := lines[:1+round%min(len(lines), 6)], noAisle
@@ -155,45 +156,77 @@ func (s *selection) search() []Location {
 			s.chosen = before
 		}
 	}
-	return s.all()
 }
 
 const noAisle = -1
+
+// handy is up to how many sets of a line the search compares. For a line with
+// more it puts a set together place by place.
+const handy = 50
 
 // fill chooses locations for lines that have none, in the closed aisle only
 // where nothing else is left.
 func (s *selection) fill(lines []int, closed int) {
 	stops := s.in.stops(s.all())
 	for _, line := range lines {
-		missing := s.in.Order[line].Quantity
-		open, shut := []Location{}, []Location{}
-		for _, l := range s.offered[line] {
-			if l.Aisle == closed {
-				shut = append(shut, l)
-			} else {
-				open = append(open, l)
-			}
+		if n := len(s.sets[line]); n > 0 && n <= handy {
+			s.chosen[line] = s.nearestSet(stops, s.sets[line], closed)
+		} else {
+			s.chosen[line] = s.gather(stops, line, closed)
 		}
-		for missing > 0 {
-			if len(open) == 0 {
-				open, shut = shut, nil
-			}
-			i := s.nearest(stops, open, missing)
-			l := open[i]
-			s.chosen[line] = append(s.chosen[line], l)
-			stops = append(stops, s.in.stops([]Location{l})...)
-			missing -= l.Quantity
-			open = slices.Delete(open, i, i+1)
+		stops = append(stops, s.in.stops(s.chosen[line])...)
+	}
+}
+
+// nearestSet is the set that makes the walk longer by least.
+func (s *selection) nearestSet(stops []route.Stop, sets [][]Location, closed int) []Location {
+	var best []Location
+	var least int64
+	bestShut := false
+	for _, set := range sets {
+		shut := slices.ContainsFunc(set, func(l Location) bool { return l.Aisle == closed })
+		if best != nil && shut && !bestShut {
+			continue
+		}
+		length := s.measure(stops, set...)
+		if best == nil || bestShut && !shut || length < least {
+			best, least, bestShut = set, length, shut
 		}
 	}
+	return best
+}
+
+// gather takes the nearest location again and again until there are enough units.
+func (s *selection) gather(stops []route.Stop, line, closed int) []Location {
+	missing := s.in.Order[line].Quantity
+	var out, open, shut []Location
+	for _, l := range s.offered[line] {
+		if l.Aisle == closed {
+			shut = append(shut, l)
+		} else {
+			open = append(open, l)
+		}
+	}
+	for missing > 0 {
+		if len(open) == 0 {
+			open, shut = shut, nil
+		}
+		i := s.nearest(stops, open, missing)
+		l := open[i]
+		out = append(out, l)
+		stops = append(stops, s.in.stop(l))
+		missing -= l.Quantity
+		open = slices.Delete(open, i, i+1)
+	}
+	return out
 }
 
 // nearest is the location that costs the least way for each unit that it gives.
 func (s *selection) nearest(stops []route.Stop, offered []Location, missing int) int {
-	before := s.floor.Length(stops)
+	before := s.measure(stops)
 	best, least := 0, 0.0
 	for i, l := range offered {
-		more := s.floor.Length(append(stops, s.in.stops([]Location{l})...)) - before
+		more := s.measure(stops, l) - before
 		each := float64(more) / float64(min(l.Quantity, missing))
 		if i == 0 || each < least {
 			best, least = i, each

@@ -92,10 +92,12 @@ func (in *Instance) Solve() (Solution, error) {
 func (in *Instance) stops(picks []Location) []route.Stop {
 	out := make([]route.Stop, len(picks))
 	for i, l := range picks {
-		out[i] = route.Stop{Aisle: l.Aisle, Y: in.y(l.Cell)}
+		out[i] = in.stop(l)
 	}
 	return out
 }
+
+func (in *Instance) stop(l Location) route.Stop { return route.Stop{Aisle: l.Aisle, Y: in.y(l.Cell)} }
 
 // Units writes a length in the unit of the file.
 func Units(length int64) string {
