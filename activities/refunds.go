@@ -144,6 +144,40 @@ func (a *Payments) able(ctx context.Context, in RefundRef) (refund.Able, error) 
 	return func(n payment.Name) (payment.Capabilities, bool) { return can, n == name }, nil
 }
 
+// Remade is what RemakeRefund has done: OK that the word was taken, RefundID the
+// refund whose run makes it anew, if anything is left to be given back.
+type Remade struct {
+	OK       bool   `json:"ok"`
+	RefundID string `json:"refund_id,omitempty"`
+}
+
+// RemakeRefund takes a person's word that a refund whose answer was lost was not
+// made: another takes its place. Told again it answers the same.
+func (a *Payments) RemakeRefund(ctx context.Context, in RefundRef) (out Remade, err error) {
+	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		before, _, err := payment.LockRefund(ctx, tx, in.Tenant, in.RefundID)
+		if err != nil {
+			return err
+		}
+		if out.RefundID, out.OK, err = payment.RemakeRefund(ctx, tx, in.Tenant, in.RefundID); err != nil || !out.OK {
+			return err
+		}
+		subject := before.CheckoutID
+		if subject == "" {
+			subject = before.OrderID
+		}
+		if before.Status == "failed" || subject == "" { // told before
+			return nil
+		}
+		data := map[string]any{"refund_id": in.RefundID, "amount": before.Amount, "reason": before.Reason}
+		if before.RequestID != "" {
+			data["refund_id"], data["part_id"] = before.RequestID, in.RefundID
+		}
+		return timeline.Add(ctx, tx, in.Tenant, subject, "refund_not_made", "support", data)
+	})
+	return out, classify(err)
+}
+
 // RefundPayment gives the money back, or finds that it was given back already: a
 // refund that was tried before is looked up first. It fails with TypeFrozen
 // while the payment is disputed, and with TypeChargedBack when that was lost.

@@ -314,3 +314,54 @@ func TestSweep_BeginsTheRunOfARequestOnceByTheRequestsID(t *testing.T) {
 	require.NoError(t, s.Sweep(t.Context()))
 	require.Equal(t, []string{"refund:" + shoptest.Tenant + ":" + requestID}, s.restarted)
 }
+
+func TestRemakeRefund_TakesAPersonsWordOnceAndOnlyInThatDoubt(t *testing.T) {
+	t.Parallel()
+	b, g, part := lostRefund(t, nil)
+	untraced := payment.RefundAnswer{Outcome: payment.OutcomeUnknown, Code: payment.CodeRefundUntraced}
+	says := func() activities.Remade {
+		t.Helper()
+		out, err := b.payments.RemakeRefund(t.Context(), part)
+		require.NoError(t, err)
+		return out
+	}
+	require.NoError(t, b.payments.PutRefund(t.Context(), part, "unknown", untraced, 60))
+	require.False(t, says().OK, "its notification may still come")
+	require.NoError(t, b.payments.PutRefund(t.Context(), part, "needs_attention", untraced, 0))
+	b.hint(t, part, "named")
+	require.False(t, says().OK, "a name that nobody has asked for yet")
+	b.Do(t, func(tx pgx.Tx) error {
+		return payment.DropHint(t.Context(), tx, shoptest.Tenant, part.RefundID, "named")
+	})
+	require.Len(t, shoptest.List[string](t, b.Shop, `SELECT id FROM refunds`), 1)
+
+	request := shoptest.Value[string](t, b.Shop, `SELECT request_id FROM refunds`)
+	for range 2 {
+		require.Equal(t, activities.Remade{OK: true, RefundID: request}, says())
+	}
+	require.Equal(t, []string{"failed not_made_says_support true", "pending not_made_says_support false"}, shoptest.List[string](t, b.Shop, `SELECT status || ' ' || code || ' ' || (tried_at IS NOT NULL)::text FROM refunds ORDER BY id`))
+	require.Equal(t, 1, shoptest.Value[int](t, b.Shop, `SELECT count(*) FROM events WHERE kind = 'refund_not_made' AND actor = 'support'`))
+	require.EqualValues(t, 1_000, b.payment(t).Refunded)
+	require.EqualValues(t, 1_000, shoptest.Value[int64](t, b.Shop, `SELECT sum(amount) FROM refund_bookings WHERE NOT released`))
+
+	b.g.after = nil
+	v, err := b.payments.LoadRefund(t.Context(), activities.RefundRef{Tenant: shoptest.Tenant, RefundID: request})
+	require.NoError(t, err)
+	require.Len(t, v.Parts, 1)
+	answer, err := b.payments.RefundPayment(t.Context(), partOf(v, 0))
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeApproved, answer.Outcome)
+	require.Empty(t, g.asked, "nothing of the first try is asked for")
+}
+
+func TestRemakeRefund_WhereTheBuyerHasTheMoneyOtherwiseBooksNothing(t *testing.T) {
+	t.Parallel()
+	b, _, part := lostRefund(t, nil)
+	require.NoError(t, b.payments.PutRefund(t.Context(), part, "needs_attention", payment.RefundAnswer{Code: payment.CodeRefundUntraced}, 0))
+	b.Exec(t, `UPDATE payments SET refunded_elsewhere = captured_amount`)
+	out, err := b.payments.RemakeRefund(t.Context(), part)
+	require.NoError(t, err)
+	require.Equal(t, activities.Remade{OK: true}, out)
+	require.Equal(t, []string{"failed"}, shoptest.List[string](t, b.Shop, `SELECT status FROM refunds`))
+	require.Zero(t, shoptest.Value[int64](t, b.Shop, `SELECT coalesce(sum(amount), 0)::bigint FROM refund_bookings WHERE NOT released`))
+}

@@ -88,13 +88,16 @@ func TestAttention_ThatSomethingStillHoldsStays(t *testing.T) {
 		return a
 	}
 	workflowID := b.park(id, "doubt:x", "{retry}")
-	b.sql(`UPDATE orders SET attention = 'unknown_outcome'`)
+	asks := func(reason string) {
+		b.sql(`INSERT INTO order_attention (tenant, order_id, reason, since) VALUES ($1, $2, $3, CASE WHEN $3 = 'refunded_at_provider' THEN now() - interval '1 hour' ELSE now() END)`, shop, id, reason)
+	}
+	asks("unknown_outcome")
 	held := refused("unknown_outcome").json()
 	require.Equal(t, workflowID, held["workflow_id"])
 	require.Equal(t, "doubt:x", held["step"])
 
 	// What was there first is cleared, and what still waits takes its place.
-	b.sql(`UPDATE orders SET attention = 'refunded_at_provider'`)
+	asks("refunded_at_provider")
 	a := b.do("POST", path, clearing("refunded_at_provider"))
 	require.Equal(t, 200, a.status, a.body)
 	require.Equal(t, "unknown_outcome", a.json()["attention"])
@@ -102,7 +105,7 @@ func TestAttention_ThatSomethingStillHoldsStays(t *testing.T) {
 	require.Equal(t, 200, b.do("POST", path, clearing("unknown_outcome")).status)
 
 	b.sql(`UPDATE holds SET status = 'short', due_at = now() + interval '1 hour' WHERE order_id = $1`, id)
-	b.sql(`UPDATE orders SET attention = 'short_stock'`)
+	asks("short_stock")
 	refused("short_stock")
 	b.sql(`UPDATE holds SET status = 'confirmed', due_at = NULL WHERE order_id = $1`, id)
 	require.Equal(t, 200, b.do("POST", path, clearing("short_stock")).status)
@@ -122,4 +125,42 @@ func TestAttention_ThatSomethingStillHoldsStays(t *testing.T) {
 	require.Equal(t, "disputed", a.json()["shipments"].([]any)[0].(map[string]any)["frozen"], "the parcels stay")
 	dispute(payment.DisputeLost)
 	require.Nil(t, b.do("GET", "/v1/orders/"+id, nil).json()["attention"], "told again it is no new cause")
+}
+
+func TestAttention_ShowsEveryReasonAndADisputeHidesNone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	o := b.bought()
+	id := o["id"].(string)
+	shows := func(want ...any) {
+		t.Helper()
+		now := b.do("GET", "/v1/orders/"+id, nil).json()
+		require.Equal(t, append([]any{}, want...), now["attention_reasons"])
+		listed := b.do("GET", "/v1/orders", nil).json()["data"].([]any)[0].(map[string]any)
+		require.Equal(t, now["attention_reasons"], listed["attention_reasons"])
+		if len(want) == 0 {
+			require.Nil(t, now["attention"])
+		} else {
+			require.Equal(t, want[0], now["attention"])
+		}
+	}
+	shows()
+	b.refundedInPanel(o, "re_1")
+	shows("refunded_at_provider")
+	paymentID := o["payments"].([]any)[0].(map[string]any)["id"].(string)
+	dispute := func(status payment.DisputeStatus) {
+		b.hear(id, paymentID, func(a *payment.Answer) {
+			a.Dispute = &payment.Dispute{Reference: "dp_1", Status: status, Amount: a.Amount, Currency: a.Currency}
+		})
+	}
+	dispute(payment.DisputeOpen)
+	shows("disputed", "refunded_at_provider")
+	require.Equal(t, 200, b.do("POST", "/v1/orders/"+id+"/attention", clearing("refunded_at_provider")).status, "one that is not shown first is cleared by its name")
+	shows("disputed")
+	b.refundedInPanel(o, "re_1", "re_2")
+	shows("disputed", "refunded_at_provider")
+	dispute(payment.DisputeWon)
+	shows("refunded_at_provider")
+	require.Equal(t, 200, b.do("POST", "/v1/orders/"+id+"/attention", clearing("refunded_at_provider")).status)
+	shows()
 }

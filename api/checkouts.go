@@ -305,6 +305,10 @@ func (s *Server) writeTry(r *request, checkoutID string, in checkout.PaymentChoi
 	if terms.Gateway, err = s.capabilities(r.ctx, r.tenant, in.Gateway); err != nil {
 		return "", err
 	}
+	// Another attempt ends those before it. Where it is known that it can't begin,
+	// it isn't asked for: what the buyer can pay with now stays.
+	down := in.Gateway != checkout.GatewayAuto && s.gateways.Open(r.ctx, r.tenant, payment.Name(in.Gateway))
+	var stays checkout.Resource
 	paymentID := id.New()
 	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error {
 		t, err := tenant.Get(r.ctx, tx, r.tenant)
@@ -335,6 +339,10 @@ func (s *Server) writeTry(r *request, checkoutID string, in checkout.PaymentChoi
 		if c.Status != checkout.AwaitingPayment {
 			return closedForTry(c)
 		}
+		if down {
+			stays = c
+			return nil
+		}
 		if err := checkout.SetReturnURL(r.ctx, tx, r.tenant, checkoutID, in.ReturnURL); err != nil {
 			return err
 		}
@@ -345,6 +353,9 @@ func (s *Server) writeTry(r *request, checkoutID string, in checkout.PaymentChoi
 		}
 		return r.claim.Begun(r.ctx, tx, paymentID)
 	})
+	if err == nil && down {
+		return "", s.gatewayDown(r, stays, "", in.Gateway)
+	}
 	return paymentID, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -452,6 +453,40 @@ func TestTry_BeginsAnotherAttemptAndMapsRefusals(t *testing.T) {
 	paid := b.do("POST", path, map[string]any{"gateway": "stripe"})
 	require.Equal(t, "already_paid", paid.code())
 	require.Equal(t, id, paid.json()["order_id"])
+}
+
+func TestTry_AtAGatewayThatIsKnownToBeDownLeavesTheEarlierAttemptPayable(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	asked := 0
+	b.temporal.update = map[string]func(context.Context, string, any) (any, error){workflows.UpdateTry: func(ctx context.Context, id string, arg any) (any, error) {
+		asked++
+		req := arg.(workflows.TryRequest)
+		_, _, checkoutID, _ := workflows.ParseID(id)
+		_, _, err := checkout.AddAttempt(ctx, b.db, shop, checkoutID, req.PaymentID, payment.Name(req.Gateway), 0)
+		return workflows.TryAnswer{}, err
+	}}
+	c := b.checkout()
+	path := "/v1/checkouts/" + c["id"].(string) + "/payments"
+	b.opened("stripe")
+	key := []string{"Idempotency-Key", "with-stripe"}
+	// What is known of circuits is read once a second.
+	require.Eventually(t, func() bool { return b.registry.Open(t.Context(), shop, payment.Stripe) }, 10*time.Second, 50*time.Millisecond)
+	a := b.do("POST", path, map[string]any{"gateway": "stripe"}, key...)
+	require.Equal(t, 503, a.status, a.body)
+	require.Equal(t, "gateway_unavailable", a.code())
+	require.Equal(t, []any{"transbank", "flow"}, a.json()["alternatives"])
+	require.Zero(t, asked, "the run, which closes the earlier attempt, was not asked")
+	now := b.do("GET", "/v1/checkouts/"+c["id"].(string), nil).json()
+	require.Equal(t, "awaiting_payment", now["status"])
+	require.Len(t, now["payments"], 1)
+	require.NotNil(t, now["payment"].(map[string]any)["redirect"])
+
+	b.sql(`UPDATE gateway_circuits SET probe_after = now()`)
+	require.Eventually(t, func() bool { return !b.registry.Open(t.Context(), shop, payment.Stripe) }, 10*time.Second, 50*time.Millisecond)
+	a = b.do("POST", path, map[string]any{"gateway": "stripe"}, key...)
+	require.Equal(t, 201, a.status, a.body)
+	require.Equal(t, 1, asked, "the same key tries again once a call may try")
 }
 
 func TestCancel_FollowsWhatTheWorkflowDecides(t *testing.T) {

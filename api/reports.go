@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	enumspb "go.temporal.io/api/enums/v1"
 
+	"justlogistics/internal/cardnumber"
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/problem"
@@ -399,8 +400,12 @@ func (s *Server) receive(r *request, h upload) (endpoint, error) {
 		return nil, err
 	}
 	hash := sha256.New()
-	file := io.TeeReader(http.MaxBytesReader(r.Writer, r.Request.Body, maxUpload), hash)
+	var guard cardnumber.Scanner // sees everything before it is read
+	file := io.TeeReader(http.MaxBytesReader(r.Writer, r.Request.Body, maxUpload), io.MultiWriter(hash, &guard))
 	then, err := h(r, file)
+	if err := s.refuseCards(r.Context, named(guard.Lines())); err != nil {
+		return nil, err // also in the place of what was read wrong, which may tell of it
+	}
 	switch {
 	case tooLarge(err):
 		return nil, problem.New(kindTooLarge, "body_too_large", "A file has at most 32 MiB.")
@@ -412,6 +417,14 @@ func (s *Server) receive(r *request, h upload) (endpoint, error) {
 	r.body = hash.Sum(nil)
 	r.began = time.Now() // the caller's patience begins when the file is here
 	return then, nil
+}
+
+// named are the lines of a file as a refusal names them.
+func named(lines []int) (out []string) {
+	for _, n := range lines {
+		out = append(out, fmt.Sprintf("line %d", n))
+	}
+	return out
 }
 
 // settlementReceived says what was read of a settlement file.

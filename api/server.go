@@ -61,6 +61,7 @@ type Temporal interface {
 type Gateways interface {
 	Gateway(ctx context.Context, tenant string, name payment.Name) (payment.Gateway, error)
 	Route(ctx context.Context, tenantID string, rules tenant.Settings, q tenant.RouteQuery) (ready, down []payment.Name, err error)
+	Open(ctx context.Context, tenant string, name payment.Name) bool
 }
 
 // Metrics is where the API registers its measurements.

@@ -63,6 +63,7 @@ type bundle struct {
 	otherKey string
 	logs     *syncBuffer
 	ring     *secretbox.Keyring
+	registry *gateways.Registry
 }
 
 type syncBuffer struct {
@@ -99,7 +100,9 @@ func setup(t *testing.T) *bundle {
 		require.NoError(t, db.InTenant(ctx, name, func(tx pgx.Tx) error { return b.seed(ctx, tx, name) }))
 	}
 
-	registry := gateways.New(credentials, gateways.Options{Client: httpclient.New(httpclient.Options{})})
+	registry := gateways.New(credentials, gateways.Options{Client: httpclient.New(httpclient.Options{}), DB: db})
+	t.Cleanup(registry.Close)
+	b.registry = registry
 	b.ring, err = secretbox.ParseKeyring("k1:" + secretbox.GenerateKey())
 	require.NoError(t, err)
 	s, err := api.New(api.Config{MetricsHere: true, PublicURL: "https://api.example", TemporalUIURL: "https://temporal.example", Namespace: "default", CredentialKeys: b.ring},

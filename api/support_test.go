@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"justlogistics/internal/id"
 	"justlogistics/internal/tenant"
 	"justlogistics/workflows"
 )
@@ -226,4 +227,32 @@ func TestOperations_NeedNoKey(t *testing.T) {
 	require.Contains(t, metrics.body, `justlogistics_http_request_duration_seconds_count{method="GET",route="/healthz",status="200"} 1`)
 	b.sql(`UPDATE jl_migrations.done SET is_applied = false`)
 	require.Equal(t, 503, b.do("GET", "/readyz", nil, none...).status)
+}
+
+func TestVerb_ThatARefundWasNotMadeIsSaidOnlyOfOneThatCannotBeTraced(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	refundID := id.New()
+	workflowID := b.park(b.checkout()["id"].(string), "doubt", "{retry,resolve}")
+	refund := workflows.ID(workflows.KindRefund, shop, refundID)
+	b.sql(`UPDATE parked SET workflow_id = $1, step = 'refund', reason = 'refund_refused', verbs = '{retry,resolve,cancel}'`, refund)
+	var got workflows.SupportRequest
+	b.temporal.update = map[string]func(context.Context, string, any) (any, error){workflows.UpdateSupport: func(_ context.Context, _ string, arg any) (any, error) {
+		got = arg.(workflows.SupportRequest)
+		return workflows.SupportAnswer{Result: "resolve of refund is under way"}, nil
+	}}
+	require.NotEqual(t, workflowID, refund)
+	b.temporal.set(func(f *fakeTemporal) { f.runs[refund] = true })
+	path := "/v1/support/workflows/" + refund + "/resolve"
+	word := map[string]any{"reason": "it is not in the panel", "actor": "carla", "outcome": "not_made"}
+	a := b.do("POST", path, word)
+	require.Equal(t, 422, a.status, a.body)
+	require.Equal(t, map[string]string{"outcome": "invalid"}, a.fields())
+	require.Zero(t, value[int](b, `SELECT count(*) FROM support_actions`))
+
+	b.sql(`UPDATE parked SET reason = 'refund_untraced'`)
+	a = b.do("POST", path, word)
+	require.Equal(t, 200, a.status, a.body)
+	require.Equal(t, "not_made", got.Outcome)
+	require.Equal(t, 1, value[int](b, `SELECT count(*) FROM support_actions WHERE actor = 'carla' AND reason = 'it is not in the panel' AND detail->>'outcome' = 'not_made'`))
 }

@@ -118,6 +118,12 @@ func (l *inboxLoop) tell(ctx context.Context, r inbox.Row) error {
 	if v.Status.Open() {
 		return workflows.Restart(ctx, l.temporal, workflows.KindCheckout, r.Tenant, r.CheckoutID, false)
 	}
+	// A late run that waits for a person is told too: he must not rule on less
+	// than is known.
+	err = l.temporal.SignalWorkflow(ctx, workflows.ID(workflows.KindLatePayment, r.Tenant, r.PaymentID), "", workflows.SignalNews, news)
+	if !errors.As(err, &gone) {
+		return err
+	}
 	return workflows.StartLatePayment(ctx, l.temporal, workflows.CheckoutInput{Tenant: r.Tenant, CheckoutID: r.CheckoutID, PaymentID: r.PaymentID, ReturnID: news.ReturnID})
 }
 

@@ -138,7 +138,7 @@ func (r *captureRun) try(ctx workflow.Context) (refused, tried string, err error
 	if err := startBooked(ctx, r.in.Tenant, ruling); err != nil {
 		return "", "", err
 	}
-	if ruling.Mismatch != "" {
+	if ruling.Mismatch != "" || ruling.CameBack > 0 {
 		// Money that pays nothing: the run that asks a person about it.
 		if err := startLatePayment(ctx, r.checkout()); err != nil {
 			return "", "", err

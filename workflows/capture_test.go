@@ -229,3 +229,36 @@ func TestCapture_StartsWhatItsRulingHasBooked(t *testing.T) {
 	require.NoError(t, c.play(t, nil))
 	require.Equal(t, []string{"refund:demo:REFUND1", "refund:demo:REFUND2"}, c.runs)
 }
+
+// captureGivenUp is a capture whose answer was lost and that a person gave up after
+// hours; then nobody knows what has become of it for a while.
+func captureGivenUp(unknowns int) (schedule, func(*simulation)) {
+	p := authorizedAndThen(step{At: time.Minute, Do: captureIt})
+	p.Faults = []fault{{Call: "CapturePayment", Nth: 1, Times: 1, When: after, As: unknownActed}, {Call: "CapturePayment", Nth: 2, Times: 300, When: after, As: unknown}}
+	return p, at(150*time.Minute, func(s *simulation) {
+		s.plan.Faults = append(s.plan.Faults, fault{Call: "AskGateway", Nth: s.calls["AskGateway"] + 1, Times: unknowns, When: after, As: unknown})
+		s.update(captureRun(s.db.payments[0]), workflows.UpdateSupport, nil, workflows.SupportRequest{ActionID: s.db.id("ACTION"), Step: "capture", Verb: workflows.VerbCancel})
+	})
+}
+
+func TestCapture_GivenUpIsAskedForUntilTheGatewayTells(t *testing.T) {
+	t.Parallel()
+	plan, cancels := captureGivenUp(4)
+	s := play(t, plan, cancels, at(153*time.Minute, func(s *simulation) {
+		if p := s.db.payments[0]; p.Status != payment.StatusCaptured {
+			s.broken("payment %s is %s", p.ID, p.Status)
+		}
+	}))
+	require.Equal(t, []string{"capture capture_unanswered"}, s.parkedSteps())
+}
+
+func TestCapture_GivenUpAndNeverToldWaitsForAPersonAndIsAskedForAllTheSame(t *testing.T) {
+	t.Parallel()
+	plan, cancels := captureGivenUp(20)
+	s := play(t, plan, cancels, at(165*time.Minute, func(s *simulation) {
+		if parked := s.parkedSteps(); parked[len(parked)-1] != "doubt:"+s.db.payments[0].ID+" payment_unknown" {
+			s.broken("it waits for %v", parked)
+		}
+	}))
+	require.Equal(t, payment.StatusCaptured, s.db.payments[0].Status)
+}

@@ -30,6 +30,10 @@ const (
 	graceStep        = 30 // seconds
 )
 
+// stepCameBack begins the step of money that pays nothing and that its provider
+// has not given back after all.
+const stepCameBack = "came-back"
+
 // Checkout holds stock, offers the buyer a way to pay, waits for the money or
 // the time, and ends when no attempt can be approved any more. A run that
 // starts on a checkout which is under way (restart) goes on from its rows.
@@ -109,18 +113,19 @@ type checkoutRun struct {
 	desk *desk
 	view checkout.View
 
-	opened  bool
-	late    bool
-	queue   []*command
-	cancels []*command // accepted, waiting for the end of a doubt
-	doubts  []*doubt
-	pollAt  time.Time
-	polls   int
-	endAt   time.Time // before this the end of the hold is not tried again
-	bell    workflow.Channel
-	news    workflow.ReceiveChannel
-	short   workflow.ReceiveChannel
-	state   checkout.Status // last written to the search attribute
+	opened   bool
+	late     bool
+	queue    []*command
+	cancels  []*command // accepted, waiting for the end of a doubt
+	doubts   []*doubt
+	pollAt   time.Time
+	polls    int
+	endAt    time.Time // before this the end of the hold is not tried again
+	walkEnds time.Time // the gateways of auto are tried until then; zero for a named one
+	bell     workflow.Channel
+	news     workflow.ReceiveChannel
+	short    workflow.ReceiveChannel
+	state    checkout.Status // last written to the search attribute
 	// lingering are attempts, by payment, that nobody can close: they are over
 	// at the end of their links.
 	lingering map[string]bool
@@ -205,6 +210,7 @@ func (r *checkoutRun) open(ctx workflow.Context) (err error) {
 		old := ID(KindCheckout, r.in.Tenant, r.view.Replaces)
 		_ = workflow.SignalExternalWorkflow(ctx, old, "", SignalNews, News{}).Get(ctx, nil)
 	}
+	r.walk(ctx, r.view.Requested)
 	for r.view.Status == checkout.Reserving {
 		n := len(r.view.Attempts)
 		class, err := r.begin(ctx, r.view.Attempts[n-1])
@@ -245,11 +251,23 @@ func (r *checkoutRun) open(ctx workflow.Context) (err error) {
 	return nil
 }
 
+// walk begins the time that the gateways of auto have together. A named gateway
+// has its own, since there is no other to be asked.
+func (r *checkoutRun) walk(ctx workflow.Context, gateway string) {
+	if r.walkEnds = (time.Time{}); gateway == checkout.GatewayAuto {
+		r.walkEnds = workflow.Now(ctx).Add(walkPatience)
+	}
+}
+
 // begin asks the gateway for the attempt. class is empty when the buyer can
 // pay, else the class of what prevented it.
 func (r *checkoutRun) begin(ctx workflow.Context, a checkout.AttemptView) (class string, err error) {
 	in := r.payment(a.PaymentID)
-	call := beginCall(ctx, a.Gateway, fmt.Sprintf("%s: begin payment of %s for %s", title(a.Gateway), amount(r.view.Total, r.view.Currency), r.view.Number), r.left(ctx))
+	within := time.Duration(0)
+	if !r.walkEnds.IsZero() {
+		within = beginsWithin(workflow.Now(ctx), r.walkEnds)
+	}
+	call := beginCall(ctx, a.Gateway, fmt.Sprintf("%s: begin payment of %s for %s", title(a.Gateway), amount(r.view.Total, r.view.Currency), r.view.Number), r.left(ctx), within)
 	var asked activities.Asked
 	failed := workflow.ExecuteActivity(call, payments.BeginPayment, in).Get(ctx, &asked)
 	if failed != nil {
@@ -657,6 +675,25 @@ func (r *checkoutRun) settle(ctx workflow.Context, paymentID, inboxID string) er
 	return r.certainNow(ctx, paymentID)
 }
 
+// untold reports whether a gateway did not tell what a late payment's
+// authorization has become. Nobody else asks about it: its capture or void was
+// given up, and may have had its effect all the same.
+func (r *checkoutRun) untold(ctx workflow.Context, n checkout.News, a checkout.AttemptView) bool {
+	return r.late && n.Answer.Outcome == payment.OutcomeUnknown && a.Status == payment.StatusAuthorized && asksUntilTold(ctx)
+}
+
+// doubtsAuthorization reports whether a late payment's authorization is still
+// asked about. Its row does not say that it is in doubt.
+func (r *checkoutRun) doubtsAuthorization(ctx workflow.Context, a checkout.AttemptView) bool {
+	return r.late && a.Status == payment.StatusAuthorized && r.doubted(a.PaymentID) && asksUntilTold(ctx)
+}
+
+// asksUntilTold is the gate of untold: runs of before ended with the first
+// answer, whatever it was.
+func asksUntilTold(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, "late-payment-untold", workflow.DefaultVersion, 1) >= 1
+}
+
 // letGo frees what was held again when the late attempt came to nothing. While
 // it is in doubt the units stay.
 func (r *checkoutRun) letGo(ctx workflow.Context, paymentID string) (err error) {
@@ -723,9 +760,13 @@ func (r *checkoutRun) askAgain(ctx workflow.Context, d *doubt) error {
 		return err
 	}
 	a, _ := r.view.Attempt(d.paymentID)
-	if len(r.doubts) > 0 && uncertain(a) && workflow.Now(ctx).Sub(d.since) > doubtUntilParked {
+	if len(r.doubts) > 0 && workflow.Now(ctx).Sub(d.since) > doubtUntilParked && (uncertain(a) || r.doubtsAuthorization(ctx, a)) {
+		message := "Nobody knows whether payment %s at %s took the buyer's money. Look at the provider's panel and resolve it as approved or declined; we go on asking."
+		if a.Status == payment.StatusAuthorized {
+			message = "Nobody knows what has become of the authorization of payment %s at %s: its capture or void was given up, and may have had its effect. Look at the provider's panel. Resolve it as approved when it stands as it was, as declined when it was given back. If it was captured, wait or retry: we go on asking, and only the provider's answer books it."
+		}
 		if err := r.desk.park(ctx, Case{Step: "doubt:" + d.paymentID, Reason: "payment_unknown", Verbs: []string{VerbRetry, VerbResolve},
-			Message: fmt.Sprintf("Nobody knows whether payment %s at %s took the buyer's money. Look at the provider's panel and resolve it as approved or declined; we go on asking.", d.paymentID, title(a.Gateway)),
+			Message: fmt.Sprintf(message, d.paymentID, title(a.Gateway)),
 			Tried:   fmt.Sprintf("asked since %s", clock(d.since))}); err != nil {
 			return err
 		}
@@ -747,7 +788,7 @@ func (r *checkoutRun) recordNews(ctx workflow.Context, n checkout.News) error {
 	wasOpen := r.view.Status.Open()
 	r.view = ruling.View
 	a, _ := r.view.Attempt(n.PaymentID)
-	if uncertain(a) {
+	if uncertain(a) || r.untold(ctx, n, a) {
 		r.doubt(workflow.Now(ctx), n.PaymentID)
 	} else if err := r.certainNow(ctx, n.PaymentID); err != nil {
 		return err
@@ -765,6 +806,12 @@ func (r *checkoutRun) recordNews(ctx workflow.Context, n checkout.News) error {
 			Message: fmt.Sprintf("%s approved payment %s, but not as we asked (%s): %s, and we asked for %s. The money is recorded and pays nothing: resolve with outcome accept or refund.",
 				title(a.Gateway), n.PaymentID, strings.ReplaceAll(ruling.Mismatch, "_", " "), amount(n.Answer.Amount, n.Answer.Currency), amount(r.view.Total, r.view.Currency)),
 			Tried: "compared with the intent"})
+	}
+	if ruling.CameBack > 0 {
+		return r.desk.park(ctx, Case{Step: stepCameBack + ":" + n.PaymentID, Reason: "refund_came_back", Verbs: []string{VerbResolve, VerbSkip},
+			Message: fmt.Sprintf("A refund in %s's panel has failed: %s of payment %s, which pays nothing, are with us again. Resolve with outcome refund to give them back, or skip when that is done otherwise.",
+				title(a.Gateway), amount(ruling.CameBack, r.view.Currency), n.PaymentID),
+			Tried: "asked the gateway"})
 	}
 	if err := r.review(ctx, n, a); err != nil {
 		return err
@@ -904,6 +951,7 @@ func (r *checkoutRun) another(ctx workflow.Context, c *command) (refused string,
 	if !r.view.ExpiresAt.After(workflow.Now(ctx)) {
 		return "hold_ended", nil
 	}
+	r.walk(ctx, c.gateway)
 	for _, a := range r.view.Attempts {
 		if !alive(a, workflow.Now(ctx)) {
 			continue
@@ -1054,7 +1102,9 @@ func (r *checkoutRun) decide(ctx workflow.Context, dec *decision) (err error) {
 		if err = r.desk.unpark(ctx, dec.Step, "asking again"); err == nil {
 			err = r.ask(ctx, paymentID)
 		}
-	case what == "mismatch" && dec.Outcome == "refund":
+	case what == stepCameBack && dec.Outcome != "refund":
+		dec.result = "nothing done: resolve of " + dec.Step + " needs the outcome refund"
+	case (what == "mismatch" || what == stepCameBack) && dec.Outcome == "refund":
 		var refundID string
 		if refundID, err = certain[string](ctx, r.desk, "refund-stray", "book the refund", checkouts.RefundStray, r.ref, paymentID); err == nil {
 			if err = r.desk.unpark(ctx, dec.Step, "refunded"); err == nil && refundID != "" {

@@ -20,6 +20,11 @@ const (
 	VerbCancel  = "cancel"
 )
 
+// OutcomeNotMade is what `resolve` states of a refund whose answer was lost
+// (payment.CodeRefundUntraced) and that is not in the provider's panel. The
+// refund is then made anew.
+const OutcomeNotMade = "not_made"
+
 // Error types of the support update.
 const (
 	TypeVerbNotApplicable = "verb_not_applicable"

@@ -435,10 +435,37 @@ func (p *refundPart) park(ctx workflow.Context, reason, tried string, answer pay
 			made.Code = payment.CodeFoundBySupport
 		}
 		return true, true, p.put(ctx, "succeeded", made, 0)
+	case req.Verb == VerbResolve && req.Outcome == OutcomeNotMade && personSaysNotMade(ctx):
+		done, err = p.remake(ctx)
+		if done || err != nil {
+			return done, true, err
+		}
 	case req.Verb == VerbCancel, req.Verb == VerbResolve && req.Outcome == "failed":
 		return true, true, p.put(ctx, "failed", payment.RefundAnswer{Outcome: payment.OutcomeDeclined, Code: payment.CodeGivenUp}, 0)
 	}
 	return false, true, p.put(ctx, "pending", payment.RefundAnswer{}, 10*time.Minute)
+}
+
+// personSaysNotMade is the gate of OutcomeNotMade, which runs of before asked
+// about again.
+func personSaysNotMade(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, "refund-not-made", workflow.DefaultVersion, 1) >= 1
+}
+
+// remake has another part make anew what a person did not find in the provider's
+// panel. done is false when the word came too late: there is news to ask for
+// first.
+func (p *refundPart) remake(ctx workflow.Context) (done bool, err error) {
+	step := strings.Replace(p.step, "refund", "record", 1)
+	remade, err := certain[activities.Remade](ctx, p.desk, step, "not made, says a person: it is made anew", payments.RemakeRefund, p.ref)
+	if err != nil || !remade.OK {
+		return false, err
+	}
+	p.view.Status = "failed"
+	if p.refundRun.view.Request || remade.RefundID == "" {
+		return true, nil // the request takes its new part up
+	}
+	return true, startRefund(ctx, p.in.Tenant, remade.RefundID)
 }
 
 func (p *refundPart) parked(reason, tried string) Case {
@@ -449,7 +476,7 @@ func (p *refundPart) parked(reason, tried string) Case {
 		c.Verbs = []string{VerbResolve, VerbCancel}
 		c.Message = fmt.Sprintf("Pay %s back by bank transfer; GET /v1/refunds/%s shows the account. Then resolve it as succeeded with the reference of the transfer, or cancel the refund.", sum, p.in.RefundID)
 	case payment.CodeRefundUntraced:
-		c.Message = fmt.Sprintf("Nobody knows whether %[1]s has given back %[2]s of payment %[3]s: its answer was lost, and it cannot be asked by our id. Look in its panel for the refund %[4]s. If it is there, resolve it as succeeded with its reference; if not, cancel the refund and ask for it anew. It goes on by itself if %[1]s sends news of it.",
+		c.Message = fmt.Sprintf("Nobody knows whether %[1]s has given back %[2]s of payment %[3]s: its answer was lost, and it cannot be asked by our id. Look in its panel for the refund %[4]s. If it is there, resolve it as succeeded with its reference. If it is certainly not there, resolve it as not_made: it is then made anew under another id. Retry only asks again. It goes on by itself if %[1]s sends news of it.",
 			title(p.view.Gateway), sum, p.view.PaymentID, p.ref.RefundID)
 	case "payment_disputed":
 		c.Message = fmt.Sprintf("The buyer's bank disputes payment %s, so %s are not given back now. It goes on by itself when the dispute has ended. Or cancel the refund.", p.view.PaymentID, sum)

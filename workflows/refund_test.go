@@ -292,3 +292,82 @@ func TestRefund_ThatCouldNotBeTracedGoesOnWithNewsOfItsName(t *testing.T) {
 	require.Equal(t, "succeeded", s.db.refunds[0].Status)
 	require.Equal(t, total, s.bank.sessions[0].back())
 }
+
+func TestRefund_ThatAPersonDidNotFindIsMadeAnewUnderAnotherID(t *testing.T) {
+	t.Parallel()
+	plan, untraced := lostTrace(unknown)
+	s := play(t, plan, untraced, refundVerb(14*time.Minute, workflows.VerbResolve, workflows.OutcomeNotMade))
+	require.Len(t, s.db.refunds, 2)
+	lost, anew := s.db.refunds[0], s.db.refunds[1]
+	require.Equal(t, "failed "+payment.CodeNotMade, lost.Status+" "+lost.Code)
+	require.Equal(t, "succeeded", anew.Status)
+	require.Equal(t, lost.ID, s.db.revives[anew.ID])
+	require.Equal(t, []string{"refund refund_untraced"}, s.parkedSteps(), "a person is asked once")
+	require.Len(t, s.bank.sessions[0].refunds, 1)
+	require.Equal(t, total, s.bank.sessions[0].back())
+}
+
+func TestRefund_RetryOfOneThatCannotBeTracedSendsNothing(t *testing.T) {
+	t.Parallel()
+	plan, untraced := lostTrace(unknown)
+	play(t, plan, untraced, refundVerb(14*time.Minute, workflows.VerbRetry, ""),
+		at(40*time.Minute, func(s *simulation) {
+			if s.bank.sessions[0].back() > 0 || s.parkedSteps()[len(s.parkedSteps())-1] != "refund refund_untraced" {
+				s.broken("%d went back; parked %v", s.bank.sessions[0].back(), s.parkedSteps())
+			}
+		}))
+}
+
+func TestRefund_OfAPartThatAPersonDidNotFindIsMadeAnewByItsRequest(t *testing.T) {
+	t.Parallel()
+	plan := bought(schedule{Untraced: true, Faults: []fault{{Call: "RefundPayment", Nth: 1, Times: 1, When: after, As: unknown}}})
+	plan.Steps = append(plan.Steps, asksFor(time.Minute, askTwoParts))
+	s := play(t, plan, at(20*time.Minute, func(s *simulation) {
+		request := s.db.asked[0].id
+		part := s.db.refunds[0].ID
+		s.update(workflows.ID(workflows.KindRefund, demo, request), workflows.UpdateSupport, nil, workflows.SupportRequest{ActionID: s.db.id("ACTION"), Step: "refund:" + part, Verb: workflows.VerbResolve, Outcome: workflows.OutcomeNotMade})
+	}))
+	require.Len(t, s.db.refunds, 3)
+	require.Equal(t, payment.CodeNotMade, s.db.refunds[0].Code)
+	require.Equal(t, []string{"original failed", "original succeeded", "original succeeded"}, parts(s))
+	require.Len(t, s.bank.sessions[0].refunds, 2)
+	require.Equal(t, total, s.bank.sessions[0].back())
+}
+
+// cameBack: a person gave our refund up because the panel had made one, which
+// then fails.
+func cameBack(then ...func(*simulation)) (schedule, []func(*simulation)) {
+	p := strayMoney(schedule{RefundRefused: true})
+	p.Steps = append(p.Steps, step{At: time.Minute, Do: panelRefund}, step{At: 20 * time.Minute, Do: panelLost})
+	return p, append([]func(*simulation){refundVerb(10*time.Minute, workflows.VerbCancel, "")}, then...)
+}
+
+func TestRefund_InThePanelThatFailsOnMoneyThatMayNotBeKeptWaitsForAPerson(t *testing.T) {
+	t.Parallel()
+	plan, directions := cameBack(at(25*time.Minute, func(s *simulation) {
+		s.plan.RefundRefused = false // now it takes them
+		s.update(workflows.ID(workflows.KindLatePayment, demo, s.db.payments[0].ID), workflows.UpdateSupport, nil,
+			workflows.SupportRequest{ActionID: s.db.id("ACTION"), Step: "came-back:" + s.db.payments[0].ID, Verb: workflows.VerbResolve, Outcome: "refund"})
+	}))
+	s := play(t, plan, directions...)
+	require.Equal(t, []string{"refund refund_refused", "came-back:" + s.db.payments[0].ID + " refund_came_back"}, s.parkedSteps())
+	require.Equal(t, payment.ReasonCameBack, s.db.refunds[len(s.db.refunds)-1].Reason)
+	require.Equal(t, "succeeded", s.db.refunds[len(s.db.refunds)-1].Status)
+	require.Equal(t, total, s.bank.sessions[0].byUs())
+}
+
+func TestRefund_OfMoneyThatCameBackIsNeverAccepted(t *testing.T) {
+	t.Parallel()
+	plan, directions := cameBack(at(25*time.Minute, func(s *simulation) {
+		for _, outcome := range []string{"accept", "approved", "declined"} {
+			s.update(workflows.ID(workflows.KindLatePayment, demo, s.db.payments[0].ID), workflows.UpdateSupport, nil,
+				workflows.SupportRequest{ActionID: s.db.id("ACTION"), Step: "came-back:" + s.db.payments[0].ID, Verb: workflows.VerbResolve, Outcome: outcome})
+		}
+	}), at(26*time.Minute, func(s *simulation) {
+		if p := s.db.payments[0]; p.Applied || p.NotAppliedReason != payment.ReasonCancelled {
+			s.broken("payment %s: applied %t (%s)", p.ID, p.Applied, p.NotAppliedReason)
+		}
+		s.plan.RefundRefused = false
+	}))
+	require.Len(t, play(t, plan, directions...).bank.sessions, 1)
+}

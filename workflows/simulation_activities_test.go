@@ -39,7 +39,7 @@ func (s *simulation) activities() map[string]any {
 		"HoldStock": s.start, "NextGateway": s.next, "AddAttempt": s.try, "ReadCheckout": s.load, "GiveUp": s.giveUp, "Grace": s.grace, "EndUnpaid": s.endUnpaid, "EndRun": s.settled,
 		"RecordAnswer": s.record, "HoldAgain": s.holdAgain, "LetGo": s.letGo, "NotCommitted": s.notCommitted, "RefundStray": s.refundStray, "CureShort": s.cureShort, "HoldOf": s.holdOf, "Shorted": s.shorted,
 		"BeginPayment": s.begin, "NotBegun": s.notBegun, "SettleReturn": s.settle, "AskGateway": s.lookup, "CloseAttempt": s.close,
-		"LoadRefund": s.loadRefund, "RefundPayment": s.refund, "LookupRefund": s.lookupRefund, "PutRefund": s.putRefund, "SettleRefund": s.settleRefund, "VoidPayment": s.voidPayment,
+		"LoadRefund": s.loadRefund, "RefundPayment": s.refund, "LookupRefund": s.lookupRefund, "PutRefund": s.putRefund, "RemakeRefund": s.remakeRefund, "SettleRefund": s.settleRefund, "VoidPayment": s.voidPayment,
 		"Reserve": s.reserve, "LoadReservation": s.loadReservation, "EndReservation": s.endReservation, "ExtendReservation": s.extendReservation, "ConfirmReservation": s.confirmReservation,
 		"LoadCapture": s.loadCapture, "CapturePayment": s.capturePayment, "VoidAuthorization": s.voidAuthorization, "WithdrawCapture": s.withdrawCapture, "PutCaptureOff": s.putCaptureOff,
 		"ParkStep": s.park, "UnparkStep": s.unpark,
@@ -398,6 +398,10 @@ func (s *simulation) giveBack(ctx context.Context, name string, in activities.Re
 func (s *simulation) putRefund(ctx context.Context, in activities.RefundRef, status string, a payment.RefundAnswer, _ int) error {
 	_, err := s.step(ctx, "PutRefund", func() { s.db.putRefund(in.RefundID, status, a) })
 	return err
+}
+
+func (s *simulation) remakeRefund(ctx context.Context, in activities.RefundRef) (activities.Remade, error) {
+	return call(ctx, s, "RemakeRefund", func() (activities.Remade, error) { return s.db.remake(s.db.refund(in.RefundID)), nil })
 }
 
 func (s *simulation) reservationStep(ctx context.Context, name string, effect func() checkout.ReservationView) (checkout.ReservationView, error) {

@@ -47,6 +47,7 @@ type database struct {
 	disputes    map[string][]*payment.Dispute // by payment
 	elsewhere   map[string]bool               // refunds that were made without us
 	due         map[string]time.Time          // of captures and voids
+	withdrawn   map[string]bool               // payments of which a panel's refund has failed, and nobody has given one of ours up since
 	changed     map[string]int                // how often a refund's row was changed
 	omitted     rule                          // of a world that is wrong on purpose
 }
@@ -55,14 +56,15 @@ type database struct {
 type rule string
 
 const (
-	ruleLapse   rule = "an order whose authorization is gone asks for a person"
-	ruleGivenUp rule = "a void that is given up leaves what it found"
-	ruleWord    rule = "a person's word captures nothing"
-	rulePanel   rule = "what went back without us is recorded"
-	ruleSum     rule = "a sum is compared with all that is known"
-	ruleDispute rule = "a dispute that is lost takes the money"
-	ruleRevive  rule = "a refund that failed later is made again"
-	ruleAsk     rule = "a capture that was tried is asked for first"
+	ruleLapse    rule = "an order whose authorization is gone asks for a person"
+	ruleGivenUp  rule = "a void that is given up leaves what it found"
+	ruleWord     rule = "a person's word captures nothing"
+	rulePanel    rule = "what went back without us is recorded"
+	ruleSum      rule = "a sum is compared with all that is known"
+	ruleDispute  rule = "a dispute that is lost takes the money"
+	ruleRevive   rule = "a refund that failed later is made again"
+	ruleCameBack rule = "money that came back to a stray payment has a person"
+	ruleAsk      rule = "a capture that was tried is asked for first"
 )
 
 func (d *database) omits(r rule) bool { return d.omitted == r }

@@ -276,6 +276,7 @@ func (l *ledger) refund(in payment.RefundIntent, pending bool) payment.RefundAns
 		}
 		s.refunds[in.RefundID] = &moneyBack{amount: in.Amount, reference: "back-" + in.RefundID, pending: pending}
 	}
+	in.Reference = s.refunds[in.RefundID].reference // the call's own answer names it
 	return l.lookupRefund(in)
 }
 

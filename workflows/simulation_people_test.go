@@ -277,7 +277,7 @@ func (s *simulation) decide(n int, earnest bool) {
 		}
 	}
 	ofRefund := strings.HasPrefix(c.Step, "refund")
-	if _, id, _ := cutStep(c.Step); verb == workflows.VerbResolve && c.Reason != "payment_mismatch" && id != "" && !ofRefund {
+	if _, id, _ := cutStep(c.Step); verb == workflows.VerbResolve && c.Reason != "payment_mismatch" && c.Reason != "refund_came_back" && id != "" && !ofRefund {
 		// Whoever states an approval states the amount that was asked for; with
 		// another one the gateway has to be asked again.
 		if x := s.bank.find(s.db.payment(id).Reference); x != nil && (x.state == charged || x.state == authorized) && x.wrong != 0 {
@@ -297,6 +297,8 @@ func (s *simulation) truth(c *parkedRow, n int) (outcome, reference string) {
 	switch c.Reason {
 	case "payment_mismatch":
 		return []string{"accept", "refund"}[n%2], ""
+	case "refund_came_back":
+		return "refund", ""
 	case "short_stock":
 		return "", ""
 	}
@@ -306,6 +308,15 @@ func (s *simulation) truth(c *parkedRow, n int) (outcome, reference string) {
 			if x := s.bank.find(s.db.payment(r.PaymentID).Reference); x.state == charged {
 				return "failed", ""
 			}
+		}
+		if r := s.db.refund(id); c.Reason == payment.CodeRefundUntraced {
+			if r == nil {
+				r = s.db.refund(s.refundOf(c.WorkflowID))
+			}
+			if made := s.bank.find(s.db.payment(r.PaymentID).Reference).refunds[r.ID]; made != nil {
+				return "succeeded", made.reference
+			}
+			return []string{workflows.OutcomeNotMade, "failed"}[n%2], ""
 		}
 		return []string{"succeeded", "failed"}[n%2], "transfer-1"
 	}
@@ -323,6 +334,12 @@ func (s *simulation) truth(c *parkedRow, n int) (outcome, reference string) {
 	}
 	x.state = failed
 	return "declined", ""
+}
+
+// refundOf is the refund that a run without a request looks after.
+func (s *simulation) refundOf(workflowID string) string {
+	_, _, id, _ := workflows.ParseID(workflowID)
+	return id
 }
 
 // committing is the moment in which a commit charges the buyer: units must be

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"justlogistics/activities"
 	"justlogistics/internal/checkout"
 	"justlogistics/internal/inbox"
 	"justlogistics/internal/payment"
@@ -119,7 +120,34 @@ func (d *database) move(before payment.Payment, p *payment.Payment, n checkout.N
 		d.order.raise(payment.ReasonCapturedLess)
 	}
 	d.aftermath(p, a, out)
+	d.cameBack(p, out)
 	return nil
+}
+
+// cameBack is money that may not be kept and whose refund in the panel has
+// failed.
+func (d *database) cameBack(p *payment.Payment, out *checkout.Ruling) {
+	left := p.Captured - p.Refunded - p.RefundedElsewhere
+	if d.omits(ruleCameBack) || out.Mismatch != "" || p.Applied || p.NotAppliedReason == "" || p.Status != payment.StatusCaptured && p.Status != payment.StatusPartiallyRefunded || left <= 0 {
+		return
+	}
+	failed := false
+	for _, r := range d.refunds {
+		switch {
+		case r.PaymentID != p.ID:
+		case d.elsewhere[r.ID]:
+			failed = failed || r.Status == "failed"
+		case r.Status != "succeeded" && r.Status != "failed":
+			return
+		}
+	}
+	switch {
+	case !failed:
+	case strings.HasPrefix(p.NotAppliedReason, "mismatch_"):
+		out.Mismatch = p.NotAppliedReason
+	default:
+		out.CameBack = left
+	}
 }
 
 func onAuthorization(p payment.Payment, n checkout.News) (a payment.Answer, lapse payment.Status) {
@@ -250,13 +278,17 @@ func (d *database) runOf(r *payment.RefundRecord) string {
 	return r.ID
 }
 
-func (d *database) bookedRefund(paymentID string) string {
+func (d *database) bookedRefund(paymentID string) (id string) {
 	for _, r := range d.refunds {
-		if r.PaymentID == paymentID && r.Status != "failed" && !d.elsewhere[r.ID] {
+		switch {
+		case r.PaymentID != paymentID || r.Status == "failed" || d.elsewhere[r.ID]:
+		case r.Status != "succeeded":
 			return d.runOf(r)
+		case id == "":
+			id = d.runOf(r)
 		}
 	}
-	return ""
+	return id
 }
 
 // strays are reasons of which a payment has one refund at most.
@@ -274,6 +306,11 @@ func (d *database) intendRefund(p *payment.Payment, amount int64, reason string)
 			d.broken("a second refund of payment %s: %s after %s (refunds_once_per_stray)", p.ID, reason, r.Reason)
 		}
 	}
+	return d.bookRefund(p, amount, reason)
+}
+
+// bookRefund is payment.BookRefund.
+func (d *database) bookRefund(p *payment.Payment, amount int64, reason string) string {
 	r := &payment.RefundRecord{ID: d.id("REFUND"), Method: payment.MethodOriginal, PaymentID: p.ID, CheckoutID: p.CheckoutID, Amount: amount, Currency: p.Currency, Reason: reason, Status: "pending", RefundedBefore: p.Refunded, CreatedAt: d.now()}
 	p.Refunded += amount
 	d.backWithin(p)
@@ -287,8 +324,12 @@ func (d *database) refundStray(p *payment.Payment) (string, error) {
 		_, err := d.askVoid(p, payment.ReasonMismatch)
 		return "", err
 	}
-	if back := p.Captured - p.Refunded - p.RefundedElsewhere; back > 0 {
+	back := p.Captured - p.Refunded - p.RefundedElsewhere
+	switch {
+	case back > 0 && strings.HasPrefix(p.NotAppliedReason, "mismatch_"):
 		return d.intendRefund(p, back, payment.ReasonMismatch), nil
+	case back > 0:
+		return d.bookRefund(p, back, payment.ReasonCameBack), nil
 	}
 	return d.bookedRefund(p.ID), nil
 }
@@ -408,7 +449,7 @@ func (d *database) wentBack(p *payment.Payment, a payment.Answer, out *checkout.
 	for _, r := range failed {
 		d.revive(d.refund(r.RefundID), "failed_later")
 	}
-	if added && p.Applied {
+	if (added || found) && p.Applied {
 		d.order.raise(checkout.ReasonRefundedElsewhere)
 	}
 	for _, r := range d.refunds {
@@ -467,7 +508,7 @@ func (d *database) byName(p *payment.Payment, told []payment.RefundSeen) (added 
 		default:
 			r.Status = "failed"
 			p.RefundedElsewhere -= r.Amount
-			withdrawn = true
+			withdrawn, d.withdrawn[p.ID] = true, true
 		}
 	}
 	for _, x := range strange {
@@ -519,6 +560,31 @@ func (d *database) revive(r *payment.RefundRecord, code string) {
 	if r.Status != "succeeded" || r.Method != payment.MethodOriginal || d.successor(r.ID) != nil || d.omits(ruleRevive) {
 		return
 	}
+	status := "pending"
+	if r.Revived {
+		status = "needs_attention"
+	}
+	d.bookAnew(r, code, status)
+}
+
+// remake is payment.RemakeRefund.
+func (d *database) remake(r *payment.RefundRecord) (out activities.Remade) {
+	n := d.successor(r.ID)
+	if n == nil {
+		if r.Status != "needs_attention" || r.Code != payment.CodeRefundUntraced || r.Method != payment.MethodOriginal || r.TriedAt == nil || r.Reference != "" {
+			return out
+		}
+		n = d.bookAnew(r, payment.CodeNotMade, "pending")
+	}
+	if out.OK = true; n != nil {
+		out.RefundID = d.runOf(n)
+	}
+	return out
+}
+
+// bookAnew ends a refund as failed and books it under another id, unless the
+// payment has not that much left.
+func (d *database) bookAnew(r *payment.RefundRecord, code, status string) *payment.RefundRecord {
 	p := d.payment(r.PaymentID)
 	d.setRefund(r, "failed")
 	r.Code = code
@@ -527,17 +593,15 @@ func (d *database) revive(r *payment.RefundRecord, code string) {
 		if q := d.request(r.RequestID); q != nil {
 			q.booked -= r.Amount
 		}
-		return
+		return nil
 	}
 	n := *r
-	n.ID, n.Status, n.TriedAt, n.Reference, n.Revived, n.CreatedAt = d.id("PART"), "pending", nil, "", true, d.now()
-	if r.Revived {
-		n.Status = "needs_attention"
-	}
+	n.ID, n.Status, n.TriedAt, n.Reference, n.Revived, n.CreatedAt = d.id("PART"), status, nil, "", true, d.now()
 	d.revives[n.ID] = r.ID
 	p.Refunded += n.Amount
 	d.backWithin(p)
 	d.refunds = append(d.refunds, &n)
+	return &n
 }
 
 // putRefund is activities.Payments.PutRefund and payment.PutRefund.
@@ -558,6 +622,9 @@ func (d *database) putRefund(id, status string, a payment.RefundAnswer) {
 		q.booked -= r.Amount
 	}
 	p := d.payment(r.PaymentID)
+	if a.Code == payment.CodeGivenUp || a.Code == payment.CodeBankTransfer {
+		d.withdrawn[p.ID] = false // whoever says so knows of it
+	}
 	switch {
 	case status != "succeeded" && status != "failed":
 	case r.Method != payment.MethodVoid:

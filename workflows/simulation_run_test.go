@@ -102,12 +102,12 @@ func simulate(plan schedule, options ...func(*simulation)) *simulation {
 	s.env.SetTestTimeout(20 * time.Second)
 	s.env.SetDetachedChildWait(false)
 	now := func() time.Time { return s.env.Now().Add(plan.Skew) }
-	s.db = &database{shelves: &shelves{now: now, levels: map[shelf]*level{}, broken: s.broken}, requests: map[string]*confirmRequest{}, revives: map[string]string{}, disputes: map[string][]*payment.Dispute{}, elsewhere: map[string]bool{}, changed: map[string]int{}, due: map[string]time.Time{}, decided: map[string]bool{}, route: []payment.Name{payment.Transbank, payment.Stripe}}
+	s.db = &database{shelves: &shelves{now: now, levels: map[shelf]*level{}, broken: s.broken}, requests: map[string]*confirmRequest{}, revives: map[string]string{}, disputes: map[string][]*payment.Dispute{}, elsewhere: map[string]bool{}, changed: map[string]int{}, withdrawn: map[string]bool{}, due: map[string]time.Time{}, decided: map[string]bool{}, route: []payment.Name{payment.Transbank, payment.Stripe}}
 	s.db.level(sku, "SCL-1").onHand, s.db.level(sku, "CCP-1").onHand = plan.SCL, plan.CCP
 	s.db.checkout = &checkoutRow{ID: checkoutID, wants: []stock.Want{{SKU: sku, Quantity: plan.Units}}, seconds: plan.Hold,
 		View: checkout.View{Status: checkout.Reserving, Number: "DEMO-000001", Channel: "web", Currency: "CLP", Total: total, Requested: plan.Gateway}}
 	s.db.reservation = &reservationRow{id: reservationID, wants: []stock.Want{{SKU: sku, Quantity: plan.Reservation}}, seconds: plan.Hold}
-	s.bank = &ledger{now: s.env.Now, committing: s.committing, charge: s.charge, defers: plan.Defers}
+	s.bank = &ledger{now: s.env.Now, committing: s.committing, charge: s.charge, defers: plan.Defers, untraced: plan.Untraced}
 	s.bank.lapses = s.lapses
 	s.db.token, s.db.defers = plan.Token, plan.Defers
 	for _, o := range options {
@@ -494,6 +494,7 @@ func (s *simulation) hand(e *newsRow) {
 	case s.signal(theCheckout, workflows.SignalNews, news):
 	case s.db.checkout.Status.Open():
 		s.want(run{theCheckout, workflows.CheckoutName, workflows.CheckoutInput{Tenant: demo, CheckoutID: checkoutID}})
+	case s.signal(workflows.ID(workflows.KindLatePayment, demo, e.paymentID), workflows.SignalNews, news):
 	default:
 		s.latePayment(e.paymentID, news.ReturnID)
 	}

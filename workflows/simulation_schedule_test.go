@@ -29,6 +29,8 @@ type schedule struct {
 	// RefundTakes is how long the provider has a refund pending.
 	RefundTakes   time.Duration
 	RefundRefused bool
+	// Untraced: a refund whose answer was lost cannot be asked for.
+	Untraced bool
 	// Lossy: the operator's cancel is a loss of the run instead, as when
 	// Temporal's file is deleted: the sweeper begins it anew from its rows.
 	Lossy bool
@@ -142,7 +144,7 @@ type outage struct {
 }
 
 var databaseCalls = []string{"HoldStock", "NextGateway", "AddAttempt", "ReadCheckout", "GiveUp", "Grace", "EndUnpaid", "EndRun", "RecordAnswer", "HoldAgain", "LetGo", "NotCommitted", "RefundStray", "CureShort", "Shorted", "NotBegun",
-	"LoadRefund", "PutRefund", "SettleRefund", "LoadCapture", "WithdrawCapture", "PutCaptureOff", "ParkStep", "UnparkStep", "Reserve", "LoadReservation", "EndReservation", "ExtendReservation", "ConfirmReservation"}
+	"LoadRefund", "PutRefund", "RemakeRefund", "SettleRefund", "LoadCapture", "WithdrawCapture", "PutCaptureOff", "ParkStep", "UnparkStep", "Reserve", "LoadReservation", "EndReservation", "ExtendReservation", "ConfirmReservation"}
 
 var gatewayCalls = []string{"BeginPayment", "SettleReturn", "AskGateway", "CloseAttempt", "RefundPayment", "VoidPayment", "CapturePayment", "VoidAuthorization"}
 
@@ -291,11 +293,32 @@ var themes = []func(t *rapid.T, s *schedule){
 		s.Faults = append(s.Faults, f)
 	},
 	secondHalf, secondHalf,
+	func(t *rapid.T, s *schedule) { // nobody can be asked for a refund whose answer was lost
+		s.Untraced, s.RefundRefused = true, false
+		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve}, step{At: 40 * time.Second, Do: giveBack, N: rapid.IntRange(0, askKinds-1).Draw(t, "kind")},
+			step{At: time.Duration(rapid.SampledFrom([]int{60, 700, 900, 1000}).Draw(t, "then at")) * time.Second, Do: rapid.SampledFrom([]act{support, support, giveBack, panelRefund, dispute, refundTold}).Draw(t, "then"), N: rapid.IntRange(0, 5).Draw(t, "n")})
+		s.Faults = append(s.Faults, fault{Call: "RefundPayment", Nth: rapid.IntRange(1, 2).Draw(t, "nth"), Times: rapid.SampledFrom([]int{1, 1, 2}).Draw(t, "often"), When: after, As: rapid.SampledFrom([]failure{unknown, unknownActed, timesOut}).Draw(t, "lost as")})
+		if rapid.Bool().Draw(t, "and more fails") {
+			s.Faults = append(s.Faults, fault{Call: rapid.SampledFrom([]string{"RemakeRefund", "PutRefund", "LoadRefund"}).Draw(t, "fails"), Nth: 1, Times: rapid.SampledFrom([]int{1, 2}).Draw(t, "times"),
+				When: rapid.SampledFrom([]phase{before, after}).Draw(t, "when"), As: rapid.SampledFrom([]failure{timesOut, databaseAway, bug}).Draw(t, "as")})
+		}
+	},
 	func(t *rapid.T, s *schedule) { // the panel gives back, and that fails
 		s.Gateway = rapid.SampledFrom([]string{"stripe", "mercadopago"}).Draw(t, "with")
 		s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approve}, step{At: 40 * time.Second, Do: panelRefund, N: rapid.IntRange(0, 5).Draw(t, "given back")},
 			step{At: 2000 * time.Second, Do: rapid.SampledFrom([]act{giveBack, dispute, panelRefund, refundTold}).Draw(t, "then"), N: rapid.IntRange(0, 5).Draw(t, "n")},
 			step{At: 3000 * time.Second, Do: rapid.SampledFrom([]act{panelLost, panelLost, refundLost}).Draw(t, "lost"), N: rapid.IntRange(0, 5).Draw(t, "how")})
+	},
+	func(t *rapid.T, s *schedule) { // money that may not be kept goes back in the panel, and that fails
+		s.Gateway = rapid.SampledFrom([]string{"stripe", "mercadopago"}).Draw(t, "with")
+		if rapid.Bool().Draw(t, "of another amount") {
+			s.Steps = append(s.Steps, step{At: 5 * time.Second, Do: approveWrong})
+		} else {
+			s.Steps = append(s.Steps, step{At: 10 * time.Second, Do: replace}, step{In: "CloseAttempt", Nth: 1, When: before, Do: approve, N: 3})
+		}
+		s.Steps = append(s.Steps, step{At: 40 * time.Second, Do: panelRefund, N: rapid.IntRange(0, 2).Draw(t, "given back")},
+			step{At: time.Duration(rapid.SampledFrom([]int{50, 2000, 9000}).Draw(t, "lost at")) * time.Second, Do: panelLost},
+			step{At: time.Duration(rapid.SampledFrom([]int{1900, 9500}).Draw(t, "then at")) * time.Second, Do: rapid.SampledFrom([]act{support, panelRefund, dispute, panelLost}).Draw(t, "then"), N: rapid.IntRange(0, 5).Draw(t, "n")})
 	},
 	func(t *rapid.T, s *schedule) { // the run is lost in the middle
 		s.Lossy = true
@@ -435,8 +458,8 @@ func outages(hold int) *rapid.Generator[outage] {
 // String is the schedule as Go.
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "schedule{Gateway: %q, Token: %q, TokenTardy: %t, Defers: %t, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Lossy: %t, Ruling: %d",
-		s.Gateway, s.Token, s.TokenTardy, s.Defers, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Lossy, s.Ruling)
+	fmt.Fprintf(&b, "schedule{Gateway: %q, Token: %q, TokenTardy: %t, Defers: %t, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Untraced: %t, Lossy: %t, Ruling: %d",
+		s.Gateway, s.Token, s.TokenTardy, s.Defers, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Untraced, s.Lossy, s.Ruling)
 	b.WriteString(", Steps: []step{")
 	for _, st := range s.Steps {
 		if st.In == "" {

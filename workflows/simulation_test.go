@@ -134,7 +134,7 @@ func (c *sightings) require(t *testing.T) {
 	t.Helper()
 	want := []string{"checkout paid", "checkout expired", "checkout cancelled", "checkout payment_failed",
 		"refund requested", "refund revived", "part original succeeded", "part original failed", "part bank_transfer succeeded", "part void succeeded", "refund late_payment", "refund duplicate_payment", "refund cancelled_checkout", "refund mismatch",
-		"parked doubt", "parked gateway", "parked mismatch", "parked record", "parked refund", "parked shortage",
+		"parked came-back", "parked doubt", "parked gateway", "parked mismatch", "refund refund_came_back", "parked record", "parked refund", "parked shortage",
 		"run late-payment", "run reservation", "run refund", "run shortage", "lost run",
 		"attention authorization_lapsed", "attention authorization_voided", "attention captured_less_than_total", "attention charged_back", "attention refunded_at_provider",
 		"authorization captured", "authorization lapsed", "authorization voided", "captured in part", "dispute lost", "dispute won", "lost to its order: authorization_lapsed", "lost to its order: voided",
@@ -235,6 +235,9 @@ func TestSimulation_Regressions(t *testing.T) {
 			{At: 5 * time.Second, Do: approve}, {At: 322 * time.Second, Do: panelCapture, N: 3}, {At: 329 * time.Second, Do: giveBack, N: 2}, {At: 640 * time.Second, Do: panelRefund}}},
 		"a person accepts a mismatch that was charged back": {Gateway: "transbank", Units: 1, SCL: 1, Hold: 900, Steps: []step{
 			{At: time.Second, Do: approveWrong}, {At: time.Minute, Do: dispute, N: 3}, {At: 600 * time.Second, Do: support, N: 5}}},
+		"a late run that waits for a person hears of the end of a dispute": {Gateway: "mercadopago", Defers: true, Units: 1, SCL: 1, Hold: 900, RefundTakes: 4 * time.Minute, RefundRefused: true, Lossy: true, Steps: []step{
+			{At: 2 * time.Second, Do: replace, On: 1}, {At: 929 * time.Second, Do: dispute, On: 1}, {In: "CloseAttempt", Nth: 1, When: before, Do: approve, On: 1}, {At: 50 * time.Second, Do: panelCapture, N: 2}},
+			Faults: []fault{{Call: "VoidAuthorization", Nth: 1, Times: 300, When: before, As: unknown}}},
 		"two verbs at once on one step": {Gateway: "stripe", Units: 1, CCP: 1, Hold: 900, RefundRefused: true, Steps: []step{
 			{At: time.Second, Do: approve, N: 1}, {At: time.Second, Do: cancel}, {At: 1500 * time.Second, Do: support}, {At: 1500 * time.Second, Do: support}},
 			Faults: []fault{{Call: "RecordAnswer", Nth: 1, Times: 1, When: before, As: bug}}},
@@ -366,6 +369,14 @@ func TestSimulation_NoticesWhatIsBroken(t *testing.T) {
 				{At: 40 * time.Second, Do: panelRefund}, {At: 40 * time.Second, Do: giveBack, N: askTwoParts}, {At: 164 * time.Second, Do: dispute, N: 2}},
 				Faults: []fault{{Call: "RefundPayment", Nth: 1, Times: 900, When: announced, As: unavailable}}},
 			broken: omitting(ruleSum), says: "went back by the panel",
+		},
+		"money that came back to a stray payment has nobody": {
+			plan: func() schedule {
+				s := strayMoney(schedule{Units: 1, SCL: 1, Hold: 900, RefundRefused: true, Ruling: 1})
+				s.Steps = append(s.Steps, step{At: time.Minute, Do: panelRefund}, step{At: patience + 65*time.Minute, Do: panelLost})
+				return s
+			}(),
+			broken: omitting(ruleCameBack), says: "came back from the panel",
 		},
 		"a lost dispute changes nothing": {
 			plan:   schedule{Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Steps: []step{{At: 5 * time.Second, Do: approve}, {At: time.Minute, Do: dispute, N: 1}}},

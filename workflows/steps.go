@@ -64,15 +64,44 @@ func askCall(ctx workflow.Context, g payment.Name, summary string, left time.Dur
 
 // beginCall is gatewayCall for the step that the buyer waits for: a gateway
 // that is away is not waited for, the next one is used.
-func beginCall(ctx workflow.Context, g payment.Name, summary string, left time.Duration) workflow.Context {
+//
+// within bounds all tries together; 0 is no bound of its own.
+func beginCall(ctx workflow.Context, g payment.Name, summary string, left, within time.Duration) workflow.Context {
+	once, all := 5*time.Second, min(max(left, leastPatience), 20*time.Second)
+	if within > 0 {
+		once, all = min(once, within), min(all, within)
+	}
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              GatewayTaskQueue(g),
-		StartToCloseTimeout:    5 * time.Second,
-		ScheduleToCloseTimeout: min(max(left, leastPatience), 20*time.Second),
+		StartToCloseTimeout:    once,
+		ScheduleToCloseTimeout: all,
 		RetryPolicy: &temporal.RetryPolicy{InitialInterval: 300 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: 2 * time.Second, MaximumAttempts: 3,
 			NonRetryableErrorTypes: []string{activities.TypeUnavailable, activities.TypeRateLimited}},
 		Summary: summary,
 	})
+}
+
+// A storefront waits 10 s for its answer. walkPatience is what the gateways of
+// auto have of that together, the rest is for the steps around them; a gateway
+// has leastBegin in any case.
+const (
+	walkPatience = 8500 * time.Millisecond
+	leastBegin   = time.Second
+)
+
+// beginsWithin is how long one gateway of auto may take while the walk lasts
+// until the given time: two fifths of what is left. So the first has 3.4 s, which
+// is plenty for a gateway that works at all, and when four hang (3.4, 2, 1.2 and
+// 1 s) the fifth is still asked in time. When the time is used up, 0: the
+// storefront gets a 202, and whoever is left is given all the patience of a named
+// one, since a late answer is better than none. Nothing is lost by giving one up:
+// what it began is not shown to the buyer, and beginning moves no money.
+func beginsWithin(now, until time.Time) time.Duration {
+	left := until.Sub(now)
+	if left < leastBegin {
+		return 0
+	}
+	return max(left*2/5, leastBegin)
 }
 
 // certain runs a database step until it has happened. A database that is away

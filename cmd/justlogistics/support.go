@@ -135,7 +135,7 @@ func (c supportSkipCommand) Run(ctx context.Context) error {
 
 type supportResolveCommand struct {
 	useFlags
-	Outcome   string `required:"" help:"approved or declined (payment), accept or refund (mismatch), succeeded or failed (refund)."`
+	Outcome   string `required:"" help:"approved or declined (payment), accept or refund (mismatch), refund (money that came back), succeeded or failed (refund), not_made (a refund that can't be traced)."`
 	Reference string `help:"What proves it: the provider's reference, or the bank transfer's."`
 }
 

@@ -63,13 +63,13 @@ var moneyRules = []rule{
 	},
 	{
 		invariant: 2, name: "money.duplicates_are_called_so",
-		says: "a stray approval of a paid order goes back as duplicate_payment, unless it came before the order was paid or was a mismatch",
+		says: "a stray approval of a paid order goes back as duplicate_payment, unless it came before the order was paid, was a mismatch, or came back from the provider",
 		rows: `SELECT count(*) FROM payments p JOIN checkouts c ON c.tenant = p.tenant AND c.id = p.checkout_id WHERE NOT p.applied AND p.captured_amount > 0 AND c.status = 'paid'`,
 		find: `SELECT p.tenant, p.id, jsonb_build_object('order', c.id, 'refund', r.id, 'reason', r.reason), format('refund %s of a second approval says %s', r.id, r.reason)
 		    FROM payments p JOIN checkouts c ON c.tenant = p.tenant AND c.id = p.checkout_id AND c.status = 'paid'
 		    JOIN orders o ON o.tenant = c.tenant AND o.id = c.order_id
 		    JOIN refunds r ON r.tenant = p.tenant AND r.payment_id = p.id AND r.origin = 'ours' AND r.status <> 'failed'
-		   WHERE NOT p.applied AND p.captured_amount > 0 AND r.reason NOT IN ('duplicate_payment','mismatch') AND r.created_at > o.paid_at ORDER BY 1, 2`,
+		   WHERE NOT p.applied AND p.captured_amount > 0 AND r.reason NOT IN ('duplicate_payment','mismatch','refund_came_back') AND r.created_at > o.paid_at ORDER BY 1, 2`,
 		repair: "correct the reason; the money is right",
 	},
 	{

@@ -2,7 +2,9 @@ package checkout
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -112,7 +114,7 @@ func wentBack(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p pay
 			return false, err
 		}
 	}
-	if len(found.New) > 0 && p.Applied {
+	if len(found.New)+len(found.Withdrawn) > 0 && p.Applied {
 		err = order.RaiseAttention(ctx, tx, tenantID, p.OrderID, ReasonRefundedElsewhere)
 	}
 	if err != nil {
@@ -121,6 +123,34 @@ func wentBack(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p pay
 	again, err := revived(ctx, tx, tenantID, p.ID)
 	out.RefundIDs = append(out.RefundIDs, again...)
 	return found.Found(), err
+}
+
+// cameBack finds money that may not be kept and is with us again, because a
+// refund at the provider has failed that had made one of ours needless. Where a
+// refund of ours is at work, or a person rules on a mismatch, that one goes on.
+func cameBack(ctx context.Context, tx pgx.Tx, tenantID, paymentID string, out *Ruling) error {
+	if out.Mismatch != "" {
+		return nil
+	}
+	var reason string
+	var left int64
+	err := tx.QueryRow(ctx, `SELECT p.not_applied_reason, p.captured_amount - p.refunded_amount - p.refunded_elsewhere FROM payments p
+	   WHERE p.tenant = $1 AND p.id = $2 AND NOT p.applied AND p.not_applied_reason IS NOT NULL AND p.status IN ('captured','partially_refunded')
+	     AND p.captured_amount > p.refunded_amount + p.refunded_elsewhere
+	     AND EXISTS (SELECT FROM refunds f WHERE f.tenant = p.tenant AND f.payment_id = p.id AND f.origin = 'provider' AND f.status = 'failed')
+	     AND NOT EXISTS (SELECT FROM refunds f WHERE f.tenant = p.tenant AND f.payment_id = p.id AND f.origin = 'ours' AND f.status IN ('pending','unknown','needs_attention'))`,
+		tenantID, paymentID).Scan(&reason, &left)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return fmt.Errorf("what came back to payment %s: %w", paymentID, err)
+	case strings.HasPrefix(reason, mismatchPrefix):
+		out.Mismatch = reason // as before it was given back
+	default:
+		out.CameBack = left
+	}
+	return nil
 }
 
 // revived are the refunds whose runs make anew what has failed: requests, and

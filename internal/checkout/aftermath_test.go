@@ -317,3 +317,63 @@ func TestRefundStray_OfAnAuthorizationAsksForItsVoid(t *testing.T) {
 	require.Empty(t, refundID)
 	require.Equal(t, "mismatch", shoptest.Value[string](t, s, `SELECT void_reason FROM payments`))
 }
+
+func TestRecord_ARefundInThePanelThatFailsIsToldWhereverItsMoneyBelongs(t *testing.T) {
+	t.Parallel()
+	panel := func(amount int64, outcome payment.Outcome) func(a *payment.Answer) {
+		return func(a *payment.Answer) {
+			if a.Refunds = []payment.RefundSeen{{Reference: "re_panel", Amount: amount, Outcome: outcome}}; outcome == payment.OutcomeApproved {
+				a.Refunded = amount
+			}
+		}
+	}
+	t.Run("to an order", func(t *testing.T) {
+		t.Parallel()
+		s, orderID, paymentID := bought(t)
+		hear(t, s, orderID, paymentID, panel(3_990, payment.OutcomeApproved))
+		s.Do(t, func(tx pgx.Tx) error {
+			return order.LowerAttention(t.Context(), tx, shoptest.Tenant, orderID, checkout.ReasonRefundedElsewhere)
+		})
+		r := hear(t, s, orderID, paymentID, panel(3_990, payment.OutcomeDeclined))
+		require.Equal(t, checkout.ReasonRefundedElsewhere, attention(t, s, orderID), "it asks again")
+		require.Zero(t, r.CameBack)
+	})
+	t.Run("to nothing", func(t *testing.T) {
+		t.Parallel()
+		s := shoptest.New(t)
+		s.Product(t, "A", 10_000, 1, 1)
+		checkoutID, paymentID := s.Offer(t, shoptest.Submission("A", 2))
+		s.Exec(t, `UPDATE checkouts SET status = 'cancelled'`)
+		stray := hear(t, s, checkoutID, paymentID, func(*payment.Answer) {})
+		require.NotEmpty(t, stray.RefundID)
+		hear(t, s, checkoutID, paymentID, panel(23_990, payment.OutcomeApproved))
+		failed := panel(23_990, payment.OutcomeDeclined)
+		require.Zero(t, hear(t, s, checkoutID, paymentID, failed).CameBack, "ours is at work")
+		s.Do(t, func(tx pgx.Tx) error {
+			return payment.PutRefund(t.Context(), tx, shoptest.Tenant, stray.RefundID, "failed", payment.RefundAnswer{Code: payment.CodeGivenUp}, 0)
+		})
+		for range 2 {
+			require.EqualValues(t, 23_990, hear(t, s, checkoutID, paymentID, failed).CameBack, "told until it is decided")
+		}
+		refundID, err := checkout.RefundStray(t.Context(), s.DB, shoptest.Tenant, checkoutID, paymentID)
+		require.NoError(t, err)
+		again, err := checkout.RefundStray(t.Context(), s.DB, shoptest.Tenant, checkoutID, paymentID)
+		require.NoError(t, err)
+		require.Equal(t, refundID, again, "booked once")
+		require.Zero(t, hear(t, s, checkoutID, paymentID, failed).CameBack)
+		require.Equal(t, 1, shoptest.Value[int](t, s, `SELECT count(*) FROM refunds WHERE reason = 'refund_came_back' AND amount = 23990 AND status = 'pending'`))
+	})
+	t.Run("of another amount", func(t *testing.T) {
+		t.Parallel()
+		s := shoptest.New(t)
+		s.Product(t, "A", 10_000, 1, 1)
+		checkoutID, paymentID := s.Offer(t, shoptest.Submission("A", 2))
+		wrong := func(change func(a *payment.Answer)) checkout.Ruling {
+			return hear(t, s, checkoutID, paymentID, func(a *payment.Answer) { a.Amount = 9_000; change(a) })
+		}
+		require.Equal(t, "mismatch_amount", wrong(func(*payment.Answer) {}).Mismatch)
+		wrong(panel(9_000, payment.OutcomeApproved))
+		require.Empty(t, wrong(panel(9_000, payment.OutcomeApproved)).Mismatch, "it went back")
+		require.Equal(t, "mismatch_amount", wrong(panel(9_000, payment.OutcomeDeclined)).Mismatch, "told in the record that hears of it")
+	})
+}

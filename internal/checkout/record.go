@@ -52,6 +52,10 @@ type Ruling struct {
 	Void bool `json:"void,omitempty"`
 	// Mismatch names what differs between the approval and its intent.
 	Mismatch string `json:"mismatch,omitempty"`
+	// CameBack is what was given back at the provider of a payment that pays
+	// nothing, and has failed there since: nothing of ours gives it back, and a
+	// person decides. In minor units.
+	CameBack int64 `json:"came_back,omitempty"`
 }
 
 // ReasonReview is why an order waits that its payment's provider still reviews.
@@ -168,7 +172,10 @@ func move(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, r 
 			return err
 		}
 	}
-	return aftermath(ctx, tx, t.ID, checkoutID, p.ID, a, out)
+	if err := aftermath(ctx, tx, t.ID, checkoutID, p.ID, a, out); err != nil {
+		return err
+	}
+	return cameBack(ctx, tx, t.ID, p.ID, out)
 }
 
 // over reports whether an attempt has come to nothing, or its bank has given the
@@ -310,9 +317,10 @@ func paysAgain(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string, p *p
 	return true, timeline.Add(ctx, tx, tenantID, checkoutID, "payment_came_after_all", "system", map[string]any{"payment_id": p.ID})
 }
 
-// bookedRefund is the refund of ours that a payment has; "" when there is none.
+// bookedRefund is the refund of ours that a payment has, one that is at work
+// before those that are made; "" when there is none.
 func bookedRefund(ctx context.Context, tx pgx.Tx, tenantID, paymentID string) (refundID string, err error) {
-	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT coalesce(request_id, id) FROM refunds WHERE tenant = $1 AND payment_id = $2 AND origin = 'ours' AND status <> 'failed' ORDER BY id LIMIT 1), '')`, tenantID, paymentID).Scan(&refundID)
+	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT coalesce(request_id, id) FROM refunds WHERE tenant = $1 AND payment_id = $2 AND origin = 'ours' AND status <> 'failed' ORDER BY (status = 'succeeded'), id LIMIT 1), '')`, tenantID, paymentID).Scan(&refundID)
 	if err != nil {
 		return "", fmt.Errorf("refund of %s: %w", paymentID, err)
 	}
@@ -489,8 +497,8 @@ func NotCommitted(ctx context.Context, db *postgres.DB, tenantID, checkoutID, pa
 	return v, err
 }
 
-// RefundStray books the refund of a payment that a person has ruled not to be
-// kept (a mismatch), or asks for the void of one that is only authorized. The id
+// RefundStray books the refund of what is left of a payment that a person has
+// ruled not to be kept (a mismatch, or money that came back), or asks for the void of one that is only authorized. The id
 // is empty when there is nothing to refund.
 func RefundStray(ctx context.Context, db *postgres.DB, tenantID, checkoutID, paymentID string) (refundID string, err error) {
 	err = db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
@@ -507,11 +515,17 @@ func RefundStray(ctx context.Context, db *postgres.DB, tenantID, checkoutID, pay
 			refundID, err = bookedRefund(ctx, tx, tenantID, paymentID)
 			return err
 		}
-		refundID, err = payment.IntendRefund(ctx, tx, tenantID, p, back, payment.ReasonMismatch)
+		reason := payment.ReasonMismatch
+		if strings.HasPrefix(p.NotAppliedReason, mismatchPrefix) {
+			refundID, err = payment.IntendRefund(ctx, tx, tenantID, p, back, reason)
+		} else {
+			reason = payment.ReasonCameBack
+			refundID, err = payment.BookRefund(ctx, tx, tenantID, p, back, reason)
+		}
 		if err != nil {
 			return err
 		}
-		return timeline.Add(ctx, tx, tenantID, checkoutID, "refund_booked", "support", map[string]any{"refund_id": refundID, "payment_id": paymentID, "reason": payment.ReasonMismatch})
+		return timeline.Add(ctx, tx, tenantID, checkoutID, "refund_booked", "support", map[string]any{"refund_id": refundID, "payment_id": paymentID, "reason": reason})
 	})
 	return refundID, err
 }

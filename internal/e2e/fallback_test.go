@@ -186,6 +186,24 @@ func TestFallback_AutoTakesTheFirstThatWorks(t *testing.T) {
 	}
 }
 
+// TestFallback_FourThatHangLeaveTimeForTheFifth: on a quiet machine the answer is
+// 201 within 10 s. What is demanded leaves room for a busy one.
+func TestFallback_FourThatHangLeaveTimeForTheFifth(t *testing.T) {
+	t.Parallel()
+	s := stacktest.Shared(t).Shop(t, everyGatewayForAuto)
+	last := providers[len(providers)-1]
+	for _, hangs := range providers[:len(providers)-1] {
+		s.Sandbox.Faults(hangs.name, map[string]any{"latency_ms": 20_000})
+	}
+	began := time.Now()
+	a := s.Call(tenant.Storefront, "POST", "/v1/checkouts", stacktest.Basket("auto"))
+	require.Contains(t, []int{201, 202}, a.Status, "%s", a.Body)
+	t.Logf("%d after %s", a.Status, time.Since(began))
+	c := s.AwaitStatus(stacktest.Decode[stacktest.Checkout](t, a).ID, "awaiting_payment")
+	require.Less(t, time.Since(began), 14*time.Second)
+	require.Equal(t, last.name, c.Payment.Gateway)
+}
+
 func TestGateways_TellNoSecrets(t *testing.T) {
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t)

@@ -18,7 +18,7 @@ import (
 // order. The order shows what concerns its money first, then what has waited
 // longest.
 func RaiseAttention(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error {
-	_, err := tx.Exec(ctx, `INSERT INTO order_attention (tenant, order_id, reason) SELECT tenant, id, $3 FROM orders WHERE tenant = $1 AND id = $2 ON CONFLICT DO NOTHING`, tenant, orderID, reason)
+	_, err := tx.Exec(ctx, `INSERT INTO order_attention (tenant, order_id, reason, since) SELECT tenant, id, $3, clock_timestamp() FROM orders WHERE tenant = $1 AND id = $2 ON CONFLICT DO NOTHING`, tenant, orderID, reason)
 	if err != nil {
 		return fmt.Errorf("attention for order %s: %w", orderID, err)
 	}

@@ -1,6 +1,7 @@
 package order_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -221,8 +222,8 @@ func TestList_FiltersAndPages(t *testing.T) {
 
 func TestAttention_TheEndOfOneReasonHidesNoOther(t *testing.T) {
 	t.Parallel()
-	s := shoptest.Open(t)
-	orderID, _ := paid(t, s)
+	s := shoptest.New(t)
+	orderID := create(t, s, func(*order.New) {}, held("A", "SCL-1", 3, 0), held("B", "SCL-1", 1, 0))
 	shown := func() string {
 		return shoptest.Value[string](t, s, `SELECT coalesce(attention, '') FROM orders WHERE id = $1`, orderID)
 	}

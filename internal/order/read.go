@@ -19,16 +19,18 @@ import (
 
 // Summary is an order as lists show it. Amounts are in minor units.
 type Summary struct {
-	ID        string          `json:"id"`
-	Number    string          `json:"number"`
-	Status    string          `json:"status"`
-	Attention *string         `json:"attention"`
-	Channel   string          `json:"channel"`
-	Totals    Totals          `json:"totals"`
-	Customer  json.RawMessage `json:"customer"`
-	PaidAt    time.Time       `json:"paid_at"`
-	CreatedAt time.Time       `json:"created_at"`
-	UpdatedAt time.Time       `json:"updated_at"`
+	ID     string `json:"id"`
+	Number string `json:"number"`
+	Status string `json:"status"`
+	// Attention is the first of AttentionReasons, nil when there are none.
+	Attention        *string         `json:"attention"`
+	AttentionReasons []string        `json:"attention_reasons"`
+	Channel          string          `json:"channel"`
+	Totals           Totals          `json:"totals"`
+	Customer         json.RawMessage `json:"customer"`
+	PaidAt           time.Time       `json:"paid_at"`
+	CreatedAt        time.Time       `json:"created_at"`
+	UpdatedAt        time.Time       `json:"updated_at"`
 }
 
 // Totals add up: total is items less discount plus shipping. Tax is the IVA
@@ -111,10 +113,15 @@ type Filter struct {
 	Limit  int
 }
 
-const summaryColumns = `o.id, o.number, o.status, o.attention, o.channel, o.items_total, o.discount_total, o.shipping_total, o.tax_total, o.total, o.currency, o.customer, o.paid_at, o.created_at, o.updated_at`
+// reasons are all that a person is needed for, as the trigger show_attention
+// orders them.
+const reasons = `CASE WHEN o.attention IS NULL THEN '{}'::text[] ELSE ARRAY(SELECT a.reason FROM order_attention a WHERE a.tenant = o.tenant AND a.order_id = o.id
+  ORDER BY a.reason = o.attention DESC, coalesce(array_position(ARRAY['charged_back','disputed','authorization_lapsed','authorization_voided'], a.reason), 9), a.since, a.reason) END`
+
+const summaryColumns = `o.id, o.number, o.status, o.attention, ` + reasons + `, o.channel, o.items_total, o.discount_total, o.shipping_total, o.tax_total, o.total, o.currency, o.customer, o.paid_at, o.created_at, o.updated_at`
 
 func (s *Summary) fields() []any {
-	return []any{&s.ID, &s.Number, &s.Status, &s.Attention, &s.Channel, &s.Totals.Items, &s.Totals.Discount, &s.Totals.Shipping, &s.Totals.Tax, &s.Totals.Total, &s.Totals.Currency, &s.Customer, &s.PaidAt, &s.CreatedAt, &s.UpdatedAt}
+	return []any{&s.ID, &s.Number, &s.Status, &s.Attention, &s.AttentionReasons, &s.Channel, &s.Totals.Items, &s.Totals.Discount, &s.Totals.Shipping, &s.Totals.Tax, &s.Totals.Total, &s.Totals.Currency, &s.Customer, &s.PaidAt, &s.CreatedAt, &s.UpdatedAt}
 }
 
 // ForBuyers leaves out what is meant for staff: what a payment costs the shop,

@@ -22,6 +22,10 @@ const (
 	ReasonMismatch  = "mismatch"
 )
 
+// ReasonCameBack is the reason of refunds of money that had gone back at the
+// provider and has failed there. A payment may get several, one after another.
+const ReasonCameBack = "refund_came_back"
+
 // Codes of refunds that a person has decided.
 const (
 	// CodeBankTransfer: paid back by a transfer, whose reference is recorded.
@@ -30,6 +34,9 @@ const (
 	CodeFoundBySupport = "found_by_support"
 	// CodeGivenUp: nothing goes back.
 	CodeGivenUp = "given_up_by_support"
+	// CodeNotMade: its answer was lost, and a person did not find it in the
+	// provider's panel. Another has taken its place.
+	CodeNotMade = "not_made_says_support"
 	// CodeUnanswered: the provider has not said whether it was made.
 	CodeUnanswered = "refund_unanswered"
 )
@@ -92,8 +99,15 @@ func IntendRefund(ctx context.Context, tx pgx.Tx, tenant string, p Payment, amou
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return "", fmt.Errorf("refund of payment %s: %w", p.ID, err)
 	}
+	return BookRefund(ctx, tx, tenant, p, amount, reason)
+}
+
+// BookRefund books amount of a payment to be given back and returns the refund's
+// id. Called twice it books twice: the caller, who holds the payment's lock, has
+// looked what is left of it. The database refuses a sum beyond what was captured.
+func BookRefund(ctx context.Context, tx pgx.Tx, tenant string, p Payment, amount int64, reason string) (string, error) {
 	refundID := id.New()
-	_, err = tx.Exec(ctx, `INSERT INTO refunds (tenant, id, payment_id, order_id, amount, currency, reason, status, refunded_before, due_at)
+	_, err := tx.Exec(ctx, `INSERT INTO refunds (tenant, id, payment_id, order_id, amount, currency, reason, status, refunded_before, due_at)
 	  SELECT $1, $2, p.id, p.order_id, $4, p.currency, $5, 'pending', p.refunded_amount, now() + interval '10 minutes' FROM payments p WHERE p.tenant = $1 AND p.id = $3`,
 		tenant, refundID, p.ID, amount, reason)
 	if err != nil {
@@ -370,11 +384,10 @@ func ReleaseBookings(ctx context.Context, tx pgx.Tx, tenant, requestID string, a
 // refund that has not succeeded by its gateway, and when the payment has not
 // that much left, because the buyer got it otherwise.
 func ReviveRefund(ctx context.Context, tx pgx.Tx, tenant, partID string, a RefundAnswer) (refundID string, err error) {
-	var paymentID, requestID, status, method string
+	var requestID, status, method string
 	var again bool
-	var amount int64
-	err = tx.QueryRow(ctx, `SELECT r.payment_id, coalesce(r.request_id, ''), r.status, r.method, r.revives IS NOT NULL, r.amount, coalesce((SELECT n.id FROM refunds n WHERE n.tenant = r.tenant AND n.revives = r.id), '')
-	   FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE r.tenant = $1 AND r.id = $2 FOR UPDATE OF p, r`, tenant, partID).Scan(&paymentID, &requestID, &status, &method, &again, &amount, &refundID)
+	err = tx.QueryRow(ctx, `SELECT coalesce(r.request_id, ''), r.status, r.method, r.revives IS NOT NULL, coalesce((SELECT n.id FROM refunds n WHERE n.tenant = r.tenant AND n.revives = r.id), '')
+	   FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE r.tenant = $1 AND r.id = $2 FOR UPDATE OF p, r`, tenant, partID).Scan(&requestID, &status, &method, &again, &refundID)
 	if err != nil {
 		return "", fmt.Errorf("revive refund %s: %w", partID, err)
 	}
@@ -382,33 +395,81 @@ func ReviveRefund(ctx context.Context, tx pgx.Tx, tenant, partID string, a Refun
 		if status != "succeeded" || method != MethodOriginal {
 			return "", nil
 		}
-		if _, _, err := putRefund(ctx, tx, tenant, partID, "failed", a, 0); err != nil {
-			return "", err
-		}
-		var left int64
-		err = tx.QueryRow(ctx, `SELECT captured_amount - refunded_amount - refunded_elsewhere FROM payments WHERE tenant = $1 AND id = $2`, tenant, paymentID).Scan(&left)
-		if err != nil {
-			return "", fmt.Errorf("revive refund %s: %w", partID, err)
-		}
-		if left < amount {
-			if requestID == "" {
-				return "", nil
-			}
-			return "", ReleaseBookings(ctx, tx, tenant, requestID, amount)
-		}
-		refundID, status = id.New(), "pending"
 		if again {
 			status = "needs_attention"
+		} else {
+			status = "pending"
 		}
-		_, err = tx.Exec(ctx, `INSERT INTO refunds (tenant, id, payment_id, order_id, request_id, amount, currency, reason, status, captured_at, revives, code, message, due_at)
-		  SELECT tenant, $3, payment_id, order_id, request_id, amount, currency, reason, $4, captured_at, id, $5, $6, now() + interval '10 minutes' FROM refunds WHERE tenant = $1 AND id = $2`,
-			tenant, partID, refundID, status, a.Code, clip(a.Message, 300))
-		if err != nil {
-			return "", fmt.Errorf("revive refund %s: %w", partID, err)
+		if refundID, err = bookAnew(ctx, tx, tenant, partID, status, a); err != nil || refundID == "" {
+			return "", err
 		}
 	}
 	if requestID != "" {
 		return requestID, nil
+	}
+	return refundID, nil
+}
+
+// RemakeRefund carries out a person's word that a refund whose answer was lost is
+// not at its provider: it ends as failed with CodeNotMade, and another takes its
+// place under another id, so that nothing of the first try can be taken for the
+// second. It returns the refund whose workflow must run now, like ReviveRefund,
+// and the same when told again. ok is false, and nothing is changed, when there
+// is no such doubt (any more): the refund has another state than
+// CodeRefundUntraced, or a notification has brought a name to ask for first. With
+// ok, "" is returned when the payment has not that much left, because the buyer
+// got it otherwise.
+func RemakeRefund(ctx context.Context, tx pgx.Tx, tenant, partID string) (refundID string, ok bool, err error) {
+	r, _, err := LockRefund(ctx, tx, tenant, partID)
+	if err != nil {
+		return "", false, err
+	}
+	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT id FROM refunds WHERE tenant = $1 AND revives = $2), '')`, tenant, partID).Scan(&refundID)
+	if err != nil {
+		return "", false, fmt.Errorf("remake refund %s: %w", partID, err)
+	}
+	if refundID == "" {
+		named := r.Reference != "" || len(r.Hints) > 0
+		if r.Status != "needs_attention" || r.Code != CodeRefundUntraced || r.Method != MethodOriginal || r.TriedAt == nil || named {
+			return "", false, nil
+		}
+		refundID, err = bookAnew(ctx, tx, tenant, partID, "pending", RefundAnswer{Outcome: OutcomeDeclined, Code: CodeNotMade, Message: "not in the provider's panel, says a person"})
+		if err != nil || refundID == "" {
+			return "", err == nil, err
+		}
+	}
+	if r.RequestID != "" {
+		return r.RequestID, true, nil
+	}
+	return refundID, true, nil
+}
+
+// bookAnew ends a refund as failed, for the reason that a tells, and books it
+// again with the status under another id, which it returns: "" when the payment
+// has not that much left. The caller holds the locks of the refund and its
+// payment.
+func bookAnew(ctx context.Context, tx pgx.Tx, tenant, partID, status string, a RefundAnswer) (refundID string, err error) {
+	requestID, amount, err := putRefund(ctx, tx, tenant, partID, "failed", a, 0)
+	if err != nil {
+		return "", err
+	}
+	var left int64
+	err = tx.QueryRow(ctx, `SELECT p.captured_amount - p.refunded_amount - p.refunded_elsewhere FROM refunds r JOIN payments p ON p.tenant = r.tenant AND p.id = r.payment_id WHERE r.tenant = $1 AND r.id = $2`, tenant, partID).Scan(&left)
+	if err != nil {
+		return "", fmt.Errorf("book refund %s anew: %w", partID, err)
+	}
+	if left < amount {
+		if requestID == "" {
+			return "", nil
+		}
+		return "", ReleaseBookings(ctx, tx, tenant, requestID, amount)
+	}
+	refundID = id.New()
+	_, err = tx.Exec(ctx, `INSERT INTO refunds (tenant, id, payment_id, order_id, request_id, amount, currency, reason, status, captured_at, revives, code, message, due_at)
+	  SELECT tenant, $3, payment_id, order_id, request_id, amount, currency, reason, $4, captured_at, id, $5, $6, now() + interval '10 minutes' FROM refunds WHERE tenant = $1 AND id = $2`,
+		tenant, partID, refundID, status, a.Code, clip(a.Message, 300))
+	if err != nil {
+		return "", fmt.Errorf("book refund %s anew: %w", partID, err)
 	}
 	return refundID, nil
 }

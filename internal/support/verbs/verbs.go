@@ -18,6 +18,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/internal/id"
+	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/temporalclient"
@@ -77,8 +78,8 @@ type Done struct {
 
 // parked is an open case of the workflow.
 type parked struct {
-	Step, Subject, Message string
-	Verbs                  []string
+	Step, Subject, Reason, Message string
+	Verbs                          []string
 }
 
 // subject is what a workflow looks after, read for beginning it anew.
@@ -148,8 +149,8 @@ func (u Use) check() error {
 	slices.SortFunc(f, func(a, b problem.Field) int { return len(a.Field) - len(b.Field) })
 	if kind, _, _, _ := workflows.ParseID(u.WorkflowID); kind == workflows.KindRefund && u.Verb == workflows.VerbResolve {
 		switch {
-		case u.Outcome != "succeeded" && u.Outcome != "failed":
-			f.Add("outcome", "invalid", "succeeded (paid another way) or failed (nothing goes back)")
+		case u.Outcome != "succeeded" && u.Outcome != "failed" && u.Outcome != workflows.OutcomeNotMade:
+			f.Add("outcome", "invalid", "succeeded (paid another way), failed (nothing goes back) or, of one whose answer was lost, not_made (it is made anew)")
 		case u.Outcome == "succeeded" && u.Reference == "":
 			f.Add("reference", "required", "the transfer's, which proves that it was paid")
 		}
@@ -158,7 +159,7 @@ func (u Use) check() error {
 }
 
 func openCases(ctx context.Context, tx pgx.Tx, tenant, workflowID string) ([]parked, error) {
-	rows, err := tx.Query(ctx, `SELECT step, subject, message, verbs FROM parked WHERE tenant = $1 AND workflow_id = $2 AND resolved_at IS NULL ORDER BY since`, tenant, workflowID)
+	rows, err := tx.Query(ctx, `SELECT step, subject, reason, message, verbs FROM parked WHERE tenant = $1 AND workflow_id = $2 AND resolved_at IS NULL ORDER BY since`, tenant, workflowID)
 	if err != nil {
 		return nil, fmt.Errorf("parked steps: %w", err)
 	}
@@ -246,6 +247,12 @@ func (d Desk) decide(ctx context.Context, u Use, of subject, open []parked) (Don
 		return Done{}, f.Err()
 	}
 	c := takes[0]
+	if u.Outcome == workflows.OutcomeNotMade && c.Reason != payment.CodeRefundUntraced {
+		// Of any other the provider can be asked, or has spoken.
+		var f problem.Fields
+		f.Add("outcome", "invalid", "not_made is only for a refund whose answer was lost ("+payment.CodeRefundUntraced+")")
+		return Done{}, f.Err()
+	}
 	done := Done{WorkflowID: u.WorkflowID, Verb: u.Verb, Step: c.Step, DryRun: u.DryRun}
 	if u.DryRun {
 		done.Status, done.Result = "would_apply", fmt.Sprintf("%s would be sent to step %s, which waits: %s", u.Verb, c.Step, c.Message)
