@@ -99,7 +99,8 @@ func simulate(plan schedule, options ...func(*simulation)) *simulation {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	s.env = suite.NewTestWorkflowEnvironment()
 	s.env.SetStartTime(dawn)
-	s.env.SetTestTimeout(20 * time.Second)
+	// Of the wall clock: a busy machine is no broken invariant.
+	s.env.SetTestTimeout(3 * time.Minute)
 	s.env.SetDetachedChildWait(false)
 	now := func() time.Time { return s.env.Now().Add(plan.Skew) }
 	s.db = &database{shelves: &shelves{now: now, levels: map[shelf]*level{}, broken: s.broken}, requests: map[string]*confirmRequest{}, revives: map[string]string{}, disputes: map[string][]*payment.Dispute{}, elsewhere: map[string]bool{}, changed: map[string]int{}, withdrawn: map[string]bool{}, due: map[string]time.Time{}, decided: map[string]bool{}, route: []payment.Name{payment.Transbank, payment.Stripe}}
