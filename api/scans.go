@@ -44,13 +44,32 @@ func (r *request) checkOperator() error {
 	return nil
 }
 
+// work registers an endpoint at which an operator changes something: the person
+// must be allowed that ability where the tenant says what its operators may do.
+// A key with scope admin that names no operator may all.
+func (s *Server) work(ability, method, path string, h endpoint, scopes ...tenant.Scope) {
+	s.handle(method, path, func(r *request) (reply, error) {
+		if err := r.checkOperator(); err != nil {
+			return reply{}, err
+		}
+		if r.GetHeader("X-Operator") == "" && r.admin() {
+			return h(r)
+		}
+		err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error { return operator.Allow(r.ctx, tx, r.tenant, r.by().Person, ability) })
+		if err != nil {
+			return reply{}, err
+		}
+		return h(r)
+	}, scopes...)
+}
+
 const (
 	mostCommands = 500
 	// longestOffline bounds the clock of a scanner.
 	longestOffline = 31 * 24 * time.Hour
 )
 
-type scansBody struct {
+type commandsBody struct {
 	Device   string        `json:"device"`
 	Commands []commandBody `json:"commands"`
 }
@@ -73,7 +92,7 @@ type scansAnswer struct {
 // takeScans applies the commands of one device. Only a request that is no list
 // of commands is refused as a whole; each command has its own answer.
 func (s *Server) takeScans(r *request) (reply, error) {
-	var in scansBody
+	var in commandsBody
 	if err := decode(r.body, &in); err != nil {
 		return reply{}, err
 	}
@@ -90,7 +109,7 @@ func (s *Server) takeScans(r *request) (reply, error) {
 	return ok(scansAnswer{answers}), err
 }
 
-func (in scansBody) commands() ([]operator.Command, error) {
+func (in commandsBody) commands() ([]operator.Command, error) {
 	var f problem.Fields
 	if !visible(in.Device, 64) {
 		f.Add("device", "required", "1 to 64 visible characters")
