@@ -146,8 +146,12 @@ func (a *action) grace() time.Duration {
 
 // note counts what became of units, and says who did it.
 func (a *action) note(ctx context.Context, kind string, k key, quantity int, bin, reason string) error {
-	_, err := a.tx.Exec(ctx, `INSERT INTO transfer_units AS u (tenant, transfer_id, sku, lot, serial, `+kind+`) VALUES ($1,$2,$3,$4,$5,$6)
-	  ON CONFLICT (tenant, transfer_id, sku, lot, serial) DO UPDATE SET `+kind+` = u.`+kind+` + excluded.`+kind, a.tenant, a.transfer.ID, k.sku, k.lot, k.serial, quantity)
+	// Not one upsert: the row that it proposes would have arrived without leaving.
+	_, err := a.tx.Exec(ctx, `INSERT INTO transfer_units (tenant, transfer_id, sku, lot, serial) VALUES ($1,$2,$3,$4,$5) ON CONFLICT DO NOTHING`, a.tenant, a.transfer.ID, k.sku, k.lot, k.serial)
+	if err != nil {
+		return fmt.Errorf("units of transfer %s: %w", a.transfer.ID, err)
+	}
+	_, err = a.tx.Exec(ctx, `UPDATE transfer_units SET `+kind+` = `+kind+` + $6 WHERE tenant = $1 AND transfer_id = $2 AND sku = $3 AND lot = $4 AND serial = $5`, a.tenant, a.transfer.ID, k.sku, k.lot, k.serial, quantity)
 	if err != nil {
 		return fmt.Errorf("%s %d of %s by transfer %s: %w", kind, quantity, k.sku, a.transfer.ID, err)
 	}
