@@ -45,7 +45,7 @@ func Close(ctx context.Context, tx pgx.Tx, tenant, transferID string, in Closing
 		return Result{}, err
 	}
 	if len(in.Lost) == 0 {
-		return Result{}, a.refuse("units_on_the_way", "Units are on the way: name those that were lost, or receive them.").With("lines", a.rest())
+		return Result{}, a.refuse("units_on_the_way", "Units are on the way: name those that were lost, or receive them.").With("units", a.rest())
 	}
 	all, err := a.lost(ctx, in.Lost)
 	if err != nil {

@@ -143,7 +143,7 @@ func (a *action) asRequested(leave []pile) error {
 		}
 	}
 	if len(over) > 0 {
-		return a.refuse("more_than_requested", "More than was asked for: ask for another transfer.").With("lines", over)
+		return a.refuse("more_than_requested", "More than was asked for: ask for another transfer.").With("units", over)
 	}
 	return nil
 }
@@ -180,7 +180,7 @@ func (a *action) unpromised(ctx context.Context, leave []pile) error {
 		}
 	}
 	if len(short) > 0 {
-		return a.refuse("units_promised", "Fewer units are free in "+a.transfer.From+": the others are promised to orders, or not there.").With("lines", short)
+		return a.refuse("units_promised", "Fewer units are free in "+a.transfer.From+": the others are promised to orders, or not there.").With("units", short)
 	}
 	return nil
 }
@@ -207,7 +207,7 @@ func (a *action) send(ctx context.Context, p pile) error {
 		for _, d := range moved.Dropped {
 			chosen += d.Units
 		}
-		return a.refuse("units_promised", "Units in "+place(p.bin)+" are chosen for orders.").With("lines", []map[string]any{{"sku": p.sku, "bin": p.bin, "wanted": p.quantity, "free": p.quantity - chosen}})
+		return a.refuse("units_promised", "Units in "+place(p.bin)+" are chosen for orders.").With("units", []map[string]any{{"sku": p.sku, "bin": p.bin, "wanted": p.quantity, "free": p.quantity - chosen}})
 	}
 	a.moved = append(a.moved, Placed{SKU: p.sku, Lot: p.lot, Serial: p.serial, Quantity: p.quantity, Bin: p.bin, Status: stock.Available})
 	return a.note(ctx, "sent", p.key, p.quantity, p.bin, "")

@@ -145,7 +145,7 @@ type excess struct {
 }
 
 func (a *action) moreThanSent(over []excess) error {
-	return a.refuse("more_than_sent", "More than is on the way, or something that was not sent.").With("lines", over)
+	return a.refuse("more_than_sent", "More than is on the way, or something that was not sent.").With("units", over)
 }
 
 // take counts a pile as arrived, lost or recalled and says how much of it is on

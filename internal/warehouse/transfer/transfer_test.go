@@ -226,7 +226,7 @@ func TestTransfer_TheSameOperationTwiceIsDoneOnce(t *testing.T) {
 	in.OperationID, in.Lines = "op-3", arrived(3)
 	_, err = try(w, transfer.Receive, transferID, in)
 	p := refused(t, err, "more_than_sent")
-	require.NotNil(t, p.More["lines"])
+	require.NotNil(t, p.More["units"])
 	require.Equal(t, 3, w.level("A", "CCP-1").OnHand)
 
 	in.Version = 1
@@ -249,7 +249,7 @@ func TestTransfer_PromisedUnitsStay(t *testing.T) {
 	transferID := w.ask(transfer.RequestLine{SKU: "A", Quantity: 10})
 	_, err := try(w, transfer.Dispatch, transferID, transfer.Dispatching{Lines: []transfer.DispatchLine{{SKU: "A", Quantity: 4}}})
 	p := refused(t, err, "units_promised")
-	require.Equal(t, []map[string]any{{"sku": "A", "wanted": 4, "free": 3}}, p.More["lines"])
+	require.Equal(t, []map[string]any{{"sku": "A", "wanted": 4, "free": 3}}, p.More["units"])
 	must(w, transfer.Dispatch, transferID, transfer.Dispatching{Lines: []transfer.DispatchLine{{SKU: "A", Quantity: 3}}})
 	require.Equal(t, 7, w.level("A", "SCL-1").Reserved)
 	w.CheckBooks(t)
@@ -279,7 +279,7 @@ func TestTransfer_UnitsThatAreChosenForAnOrderStayInTheirBin(t *testing.T) {
 	transferID := w.ask(transfer.RequestLine{SKU: "L", Quantity: 5})
 	_, err := try(w, transfer.Dispatch, transferID, transfer.Dispatching{Lines: []transfer.DispatchLine{{SKU: "L", Lot: "L1", Bin: "A-01", Quantity: 5}}})
 	p := refused(t, err, "units_promised")
-	require.Equal(t, []map[string]any{{"sku": "L", "bin": "A-01", "wanted": 5, "free": 3}}, p.More["lines"])
+	require.Equal(t, []map[string]any{{"sku": "L", "bin": "A-01", "wanted": 5, "free": 3}}, p.More["units"])
 	must(w, transfer.Dispatch, transferID, transfer.Dispatching{Lines: []transfer.DispatchLine{{SKU: "L", Lot: "L1", Bin: "A-01", Quantity: 3}, {SKU: "L", Lot: "L1", Bin: "A-02", Quantity: 2}}})
 	w.CheckBooks(t)
 }
