@@ -111,7 +111,7 @@ func (l *lorry) arrives() { l.row = activities.Watched{Status: "received", Over:
 
 func (l *lorry) verb(after time.Duration, verb string) {
 	l.env.RegisterDelayedCallback(func() {
-		l.env.UpdateWorkflow(workflows.UpdateSupport, verb, &testsuite.TestUpdateCallback{OnAccept: func() {}, OnReject: func(err error) { l.answer = append(l.answer, err.Error()) }, OnComplete: func(out any, err error) {
+		l.env.UpdateWorkflow(workflows.UpdateSupport, verb+after.String(), &testsuite.TestUpdateCallback{OnAccept: func() {}, OnReject: func(err error) { l.answer = append(l.answer, err.Error()) }, OnComplete: func(out any, err error) {
 			if answer, ok := out.(workflows.SupportAnswer); ok && err == nil {
 				l.answer = append(l.answer, answer.Result)
 			}
