@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"justlogistics/internal/catalog"
 	"justlogistics/internal/id"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/warehouse/transfer"
@@ -20,10 +21,12 @@ func (s *shop) sendGoods() {
 		ctx := s.t.Context()
 		_, err := tx.Exec(ctx, `INSERT INTO bins (tenant, warehouse, code, kind) VALUES ($1, 'SCL-1', 'REC-1', 'receiving')`, shopID)
 		require.NoError(s.t, err)
+		_, err = catalog.PutProduct(ctx, tx, shopID, "CAJA", catalog.ProductInput{Name: "Caja", Prices: []catalog.Price{{Currency: "CLP", Amount: 990}}})
+		require.NoError(s.t, err)
 		require.NoError(s.t, transfer.Ask(ctx, tx, shopID, lorry, transfer.Request{From: "CCP-1", To: "SCL-1", Lines: []transfer.RequestLine{{SKU: "POL", Quantity: 5}}}, by))
 		_, err = transfer.Dispatch(ctx, tx, shopID, lorry, transfer.Dispatching{Lines: []transfer.DispatchLine{{SKU: "POL", Quantity: 5}}}, by)
 		require.NoError(s.t, err)
-		_, err = transfer.Receive(ctx, tx, shopID, lorry, transfer.Receiving{Bin: "REC-1", AcceptOver: true, Lines: []transfer.ArrivedLine{{SKU: "POL", Quantity: 1}, {SKU: "POL", Quantity: 1, Damaged: true}, {SKU: "TAZA", Quantity: 1}}}, by)
+		_, err = transfer.Receive(ctx, tx, shopID, lorry, transfer.Receiving{Bin: "REC-1", AcceptOver: true, Lines: []transfer.ArrivedLine{{SKU: "POL", Quantity: 1}, {SKU: "POL", Quantity: 1, Damaged: true}, {SKU: "CAJA", Quantity: 1}}}, by)
 		require.NoError(s.t, err)
 		_, err = transfer.Cancel(ctx, tx, shopID, lorry, transfer.Cancelling{Recall: true, Lines: []transfer.ArrivedLine{{SKU: "POL", Quantity: 1}}}, by)
 		require.NoError(s.t, err)
@@ -37,7 +40,7 @@ func TestAudit_NamesWhatWasBrokenOnTheRoad(t *testing.T) {
 	for _, tc := range []struct{ check, breaks string }{
 		{"transfers.units_are_their_movements", `UPDATE transfer_units SET sent = sent + 1 WHERE sku = 'POL'`},
 		{"transfers.units_are_their_movements", `UPDATE transfer_units SET received = received - 1, damaged = damaged + 1 WHERE sku = 'POL'`},
-		{"transfers.units_are_their_movements", `UPDATE transfer_units SET over = 0 WHERE sku = 'TAZA'`},
+		{"transfers.units_are_their_movements", `UPDATE transfer_units SET over = 0 WHERE sku = 'CAJA'`},
 		{"transfers.units_are_their_movements", `DELETE FROM transfer_entries; DELETE FROM transfer_units`},
 		{"transfers.no_more_arrives_than_left", `ALTER TABLE transfer_units DROP CONSTRAINT no_more_arrives_than_left; UPDATE transfer_units SET lost = lost + 2 WHERE sku = 'POL'`},
 		{"transfers.lost_units_are_named", `DELETE FROM transfer_entries WHERE kind = 'lost'`},
