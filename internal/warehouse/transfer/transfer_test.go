@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"justlogistics/internal/id"
 	"justlogistics/internal/pgserver/pgtest"
@@ -487,4 +488,28 @@ func TestList_FiltersByStatusAndWarehouseNewestFirst(t *testing.T) {
 	require.Equal(t, []string{first}, list(transfer.Filter{Before: second}))
 	require.Empty(t, list(transfer.Filter{Warehouse: "ANF-1"}))
 	require.Len(t, list(transfer.Filter{Warehouse: "CCP-1"}), 2)
+}
+
+func TestTransfer_ManyScannersAtOnceReceiveOnlyWhatIsOnTheWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	transferID := w.sent(5)
+	var same, others errgroup.Group
+	for range 4 {
+		same.Go(func() error {
+			_, err := try(w, transfer.Receive, transferID, transfer.Receiving{OperationID: "op", Lines: arrived(1)})
+			return err
+		})
+		others.Go(func() error {
+			_, err := try(w, transfer.Receive, transferID, transfer.Receiving{Lines: arrived(2)})
+			if p, ok := problem.As(err); ok && p.Code == "more_than_sent" {
+				return nil
+			}
+			return err
+		})
+	}
+	require.NoError(t, same.Wait(), "one of them receives it, the others are told so")
+	require.NoError(t, others.Wait())
+	require.Equal(t, 5, w.level("A", "CCP-1").OnHand)
+	w.CheckBooks(t)
 }
