@@ -20,6 +20,7 @@ import (
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/temporalclient"
+	"justlogistics/internal/warehouse/transfer"
 	"justlogistics/workflows"
 )
 
@@ -31,6 +32,8 @@ type skuStock struct {
 	SKU        string        `json:"sku"`
 	Available  int           `json:"available"`
 	Warehouses []stock.Level `json:"warehouses"`
+	// InTransit is what is on its way, by the warehouse that it goes to.
+	InTransit map[string]int `json:"in_transit,omitempty"`
 }
 
 // stockChange is skuStock after a change, with who lost units to it.
@@ -62,7 +65,8 @@ func (s *Server) readStock(ctx context.Context, tx pgx.Tx, tenantID, sku string)
 	for _, l := range levels {
 		out.Available += l.Available
 	}
-	return out, nil
+	out.InTransit, err = transfer.Coming(ctx, tx, tenantID, sku)
+	return out, err
 }
 
 func (s *Server) getStock(r *request) (reply, error) {

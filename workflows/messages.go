@@ -23,6 +23,7 @@ const (
 	// ReconciliationName and ReconcileAllName compare providers' books with ours.
 	ReconciliationName = "Reconciliation"
 	ReconcileAllName   = "ReconcileAll"
+	TransferName       = "Transfer"
 )
 
 // Names of updates and signals.
@@ -50,6 +51,8 @@ const (
 	SignalAgain = "again"
 	// SignalShort says that a hold lost units to a count: no argument.
 	SignalShort = "short"
+	// SignalChanged says that the row which a run watches has changed: no argument.
+	SignalChanged = "changed"
 )
 
 // Kinds of workflow ids.
@@ -62,6 +65,7 @@ const (
 	KindReconciliation = "reconciliation"
 	KindShortage       = "shortage"
 	KindCapture        = "capture"
+	KindTransfer       = "transfer"
 )
 
 // ID is the workflow id of a subject: <kind>:<tenant>:<ULID>.

@@ -48,6 +48,8 @@ func Restart(ctx context.Context, c client.Client, kind, tenant, subject string,
 		name, in = CaptureName, CaptureInput{Tenant: tenant, PaymentID: subject}
 	case KindReconciliation:
 		name, in = ReconciliationName, ReconciliationInput{Tenant: tenant, ReconciliationID: subject}
+	case KindTransfer:
+		name, in = TransferName, WatchInput{Tenant: tenant, ID: subject}
 	default:
 		return fmt.Errorf("no run of kind %q can be begun from its rows", kind)
 	}

@@ -131,6 +131,7 @@ func (s *shop) trade() {
 	s.reserve("reservation")
 	s.news()
 	s.compared()
+	s.sendGoods()
 }
 
 // aftermath is what providers tell of money that was taken: a dispute, a refund

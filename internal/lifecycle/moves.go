@@ -21,6 +21,7 @@ const (
 	Order       Machine = "order"
 	Refund      Machine = "refund"
 	Reservation Machine = "reservation"
+	Transfer    Machine = "transfer"
 )
 
 // Move is one allowed change of status.
@@ -71,11 +72,16 @@ var rows = []row{
 	{Reservation, "held", "confirmed released expired short"},
 	{Reservation, "short", "held confirmed released expired"},
 	{Reservation, "confirmed", "short released"},
+
+	// To cancelled on the way: all of it was recalled.
+	{Transfer, "requested", "in_transit cancelled"},
+	{Transfer, "in_transit", "partially_received received received_short cancelled"},
+	{Transfer, "partially_received", "received received_short"},
 }
 
 // initial and final statuses, for the diagrams.
 var initial = map[Machine][]string{
-	Checkout: {"reserving"}, Payment: {"pending"}, Order: {"paid", "completed"}, Refund: {"pending"}, Reservation: {"held"},
+	Checkout: {"reserving"}, Payment: {"pending"}, Order: {"paid", "completed"}, Refund: {"pending"}, Reservation: {"held"}, Transfer: {"requested"},
 }
 
 // Moves returns every allowed move.
@@ -111,4 +117,4 @@ func Diagram(m Machine) string {
 }
 
 // Machines lists the machines in the order they are documented.
-func Machines() []Machine { return []Machine{Checkout, Payment, Order, Refund, Reservation} }
+func Machines() []Machine { return []Machine{Checkout, Payment, Order, Refund, Reservation, Transfer} }

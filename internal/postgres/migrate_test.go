@@ -89,7 +89,7 @@ func TestMigrate_WritesTheTableOfMoves(t *testing.T) {
 func TestMigrate_StatusColumnsAllowExactlyTheStatusesOfTheMoves(t *testing.T) {
 	t.Parallel()
 	s := shoptest.New(t)
-	for machine, table := range map[lifecycle.Machine]string{lifecycle.Checkout: "checkouts", lifecycle.Payment: "payments", lifecycle.Order: "orders", lifecycle.Refund: "refunds", lifecycle.Reservation: "holds"} {
+	for machine, table := range map[lifecycle.Machine]string{lifecycle.Checkout: "checkouts", lifecycle.Payment: "payments", lifecycle.Order: "orders", lifecycle.Refund: "refunds", lifecycle.Reservation: "holds", lifecycle.Transfer: "transfers"} {
 		check := shoptest.Value[string](t, s, `SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1::text::regclass AND conname = $2`, table, table+"_status_check")
 		for _, m := range lifecycle.Moves() {
 			if m.Machine == machine {

@@ -81,6 +81,11 @@ func fullShop(t *testing.T) *shoptest.Shop {
 			`INSERT INTO reconciliation_items (tenant, id, reconciliation_id, gateway, day, kind, result, currency) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'flow', current_date, 'charge', 'matched', 'CLP')`,
 			`INSERT INTO run_problems (tenant, workflow_id, subject, problem) VALUES ($1, 'w', 'x', 'missing')`,
 			`INSERT INTO support_actions (tenant, id, workflow_id, verb, actor, api_key_id, reason, outcome) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'w', 'retry', 'ana', 'k', 'r', 'done')`,
+			`INSERT INTO transfers (tenant, id, from_warehouse, to_warehouse, status, requested_by, due_at) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'SCL-1', 'CCP-1', 'requested', 'ana', now())`,
+			`INSERT INTO transfer_lines (tenant, transfer_id, line, sku, quantity) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 1, 'A', 1)`,
+			`INSERT INTO transfer_units (tenant, transfer_id, sku, sent) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'A', 1)`,
+			`INSERT INTO transfer_operations (tenant, transfer_id, operation_id, digest) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'o', '')`,
+			`INSERT INTO transfer_entries (tenant, transfer_id, kind, sku, quantity, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'sent', 'A', 1, 'ana')`,
 		} {
 			_, err := tx.Exec(ctx, sql, shoptest.Tenant)
 			require.NoError(t, err, sql)

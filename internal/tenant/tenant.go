@@ -47,8 +47,11 @@ type Settings struct {
 	Freight  []Freight  `json:"freight"`
 	// DispatchHours is how long a paid order may wait for its warehouse before
 	// it is late.
-	DispatchHours int    `json:"dispatch_hours"`
-	TimeZone      string `json:"time_zone"`
+	DispatchHours int `json:"dispatch_hours"`
+	// TransferGraceHours is how much longer than expected goods may be on their
+	// way between warehouses before a person is asked.
+	TransferGraceHours int    `json:"transfer_grace_hours"`
+	TimeZone           string `json:"time_zone"`
 }
 
 // Allocation says which warehouse gives first.
@@ -95,7 +98,7 @@ func Defaults(id string) Settings {
 			{Region: "*", Service: "pickup", Currency: "CLP", Amount: 0},
 			{Region: "*", Service: "standard", Currency: "USD", Amount: 990},
 		},
-		DispatchHours: 72, TimeZone: "America/Santiago",
+		DispatchHours: 72, TransferGraceHours: 24, TimeZone: "America/Santiago",
 	}
 }
 
@@ -112,6 +115,8 @@ func (s Settings) Validate() error {
 		return fmt.Errorf("allocation.rule: nearest, balanced or fixed, not %q", s.Allocation.Rule)
 	case s.DispatchHours < 1:
 		return errors.New("dispatch_hours: at least 1")
+	case s.TransferGraceHours < 0:
+		return errors.New("transfer_grace_hours: not negative")
 	}
 	if _, err := time.LoadLocation(s.TimeZone); err != nil {
 		return fmt.Errorf("time_zone: %w", err)

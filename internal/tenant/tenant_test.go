@@ -135,6 +135,7 @@ func TestSettings_RefuseWhatContradictsItself(t *testing.T) {
 		"grace_seconds":   func(s *tenant.Settings) { s.GraceSeconds = -1 },
 		"allocation.rule": func(s *tenant.Settings) { s.Allocation.Rule = "random" },
 		"dispatch_hours":  func(s *tenant.Settings) { s.DispatchHours = 0 },
+		"transfer_grace":  func(s *tenant.Settings) { s.TransferGraceHours = -1 },
 		"time_zone":       func(s *tenant.Settings) { s.TimeZone = "Chile/Nowhere" },
 		"allowed_origins": func(s *tenant.Settings) { s.AllowedOrigins = []string{"http://shop.example"} },
 		"origin":          func(s *tenant.Settings) { s.AllowedOrigins = []string{"shop.example"} },
