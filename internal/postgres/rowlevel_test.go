@@ -81,6 +81,11 @@ func fullShop(t *testing.T) *shoptest.Shop {
 			`INSERT INTO reconciliation_items (tenant, id, reconciliation_id, gateway, day, kind, result, currency) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'flow', current_date, 'charge', 'matched', 'CLP')`,
 			`INSERT INTO run_problems (tenant, workflow_id, subject, problem) VALUES ($1, 'w', 'x', 'missing')`,
 			`INSERT INTO support_actions (tenant, id, workflow_id, verb, actor, api_key_id, reason, outcome) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'w', 'retry', 'ana', 'k', 'r', 'done')`,
+			`INSERT INTO waves (tenant, id, warehouse, kind, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'SCL-1', 'batch', 'ana')`,
+			`INSERT INTO pick_lists (tenant, id, number, warehouse, kind, wave_id, status, due_at) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'PL-1', 'SCL-1', 'batch', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'open', now())`,
+			`INSERT INTO pick_lines (tenant, list_id, line, hold_id, order_id, shipment_id, sku, warehouse, quantity)
+			   SELECT s.tenant, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 1, o.hold_id, o.id, s.id, 'A', s.warehouse, 1 FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 LIMIT 1`,
+			`INSERT INTO count_requests (tenant, warehouse, bin, sku, reason) VALUES ($1, 'SCL-1', 'A-01-A', 'A', 'empty')`,
 		} {
 			_, err := tx.Exec(ctx, sql, shoptest.Tenant)
 			require.NoError(t, err, sql)

@@ -149,7 +149,7 @@ func Complete(ctx context.Context, tx pgx.Tx, tenantID, listID string, by stock.
 		return out, fmt.Errorf("lines of pick list %s: %w", listID, err)
 	}
 	if len(open) > 0 {
-		return out, l.conflict("lines_open", "Lines are neither picked nor given up.").With("lines", open)
+		return out, l.conflict("lines_open", "Lines are neither picked nor given up.").With("open_lines", open)
 	}
 	if err := l.set(ctx, tx, Completed, by.Person); err != nil {
 		return out, err
@@ -207,7 +207,8 @@ func (l list) settleShipments(ctx context.Context, tx pgx.Tx, person string) err
 	WITH mine AS (
 	  SELECT DISTINCT p.shipment_id, p.order_id, p.hold_id FROM pick_lines p WHERE p.tenant = $1 AND p.list_id = $2
 	), way AS (
-	  SELECT m.*, NOT EXISTS (SELECT FROM hold_lines h WHERE h.tenant = $1 AND h.hold_id = m.hold_id AND h.warehouse = $3 AND h.quantity - h.shorted - h.left_stock > h.picked) AS whole,
+	  SELECT m.*, NOT EXISTS (SELECT FROM hold_lines h WHERE h.tenant = $1 AND h.hold_id = m.hold_id AND h.warehouse = $3 AND h.quantity - h.shorted - h.left_stock > h.picked)
+	             AND EXISTS (SELECT FROM hold_lines h WHERE h.tenant = $1 AND h.hold_id = m.hold_id AND h.warehouse = $3 AND h.picked > 0) AS whole,
 	         (SELECT min(k.id) FROM pick_lists k JOIN pick_lines p ON p.tenant = k.tenant AND p.list_id = k.id
 	           WHERE k.tenant = $1 AND p.shipment_id = m.shipment_id AND p.cancelled_at IS NULL AND k.status IN ('open','in_progress','picked')) AS next
 	    FROM mine m

@@ -372,7 +372,7 @@ type stop struct{ code, reason string }
 // refunded is SQL that is true of an order o of which everything is being given
 // back, or was.
 const refunded = `(o.total > 0 AND o.total <= (SELECT coalesce(sum(r.amount), 0) FROM payments y JOIN refunds r ON r.tenant = y.tenant AND r.payment_id = y.id
-    WHERE y.tenant = o.tenant AND y.order_id = o.id AND y.applied AND r.status <> 'failed'))`
+    WHERE y.tenant = o.tenant AND coalesce(y.order_id, y.checkout_id) = o.id AND y.applied AND r.status <> 'failed'))`
 
 // stopped are the orders on a list of which nothing may leave now.
 func (l list) stopped(ctx context.Context, tx pgx.Tx) (map[string]stop, error) {
