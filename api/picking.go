@@ -82,6 +82,9 @@ func (s *Server) createWave(r *request) (reply, error) {
 	operator(r, &f)
 	checkWarehouse(&f, "warehouse", in.Warehouse)
 	checkShipments(&f, in.ShipmentIDs)
+	if !slices.Contains(picking.Kinds, in.By) {
+		f.Add("by", "invalid", "order, batch or zone")
+	}
 	if in.MaxOrders != nil {
 		if wave.MaxOrders = *in.MaxOrders; wave.MaxOrders < 1 {
 			f.Add("max_orders", "out_of_range", "1 to %d", picking.MostOrders)

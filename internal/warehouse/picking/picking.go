@@ -35,6 +35,9 @@ const (
 	ByZone  = "zone"
 )
 
+// Kinds are all of them.
+var Kinds = []string{ByOrder, ByBatch, ByZone}
+
 // Statuses of a list. It is picked when each line was picked or given up, and
 // completed when a person has said so.
 const (

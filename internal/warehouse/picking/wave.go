@@ -174,7 +174,7 @@ func Release(ctx context.Context, tx pgx.Tx, tenantID string, in Wave) (Released
 
 func (in Wave) check(ctx context.Context, tx pgx.Tx, tenantID string) error {
 	var f problem.Fields
-	if !slices.Contains([]string{ByOrder, ByBatch, ByZone}, in.By) {
+	if !slices.Contains(Kinds, in.By) {
 		f.Add("by", "invalid", "order, batch or zone")
 	}
 	if in.MaxOrders < 0 || in.MaxOrders > MostOrders {
