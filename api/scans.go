@@ -36,12 +36,18 @@ func (r *request) by() stock.By {
 	return by
 }
 
-// checkOperator refuses a header X-Operator that names nobody.
-func (r *request) checkOperator() error {
+// checkOperator notes a header X-Operator that names nobody.
+func checkOperator(r *request, f *problem.Fields) {
 	if name := r.GetHeader("X-Operator"); name != "" && !operator.Name.MatchString(name) {
-		return problem.New(problem.Malformed, "bad_operator", "X-Operator is 1 to 64 visible characters.")
+		f.Add("X-Operator", "invalid", "an operator's name is 1 to 64 visible characters")
 	}
-	return nil
+}
+
+// checkOperator refuses a request whose operator is none.
+func (r *request) checkOperator() error {
+	var f problem.Fields
+	checkOperator(r, &f)
+	return f.Err()
 }
 
 // work registers an endpoint at which an operator changes something: the person

@@ -32,7 +32,7 @@ func TestScans_EachCommandHasItsAnswer(t *testing.T) {
 	require.Equal(t, map[string]string{"device": "required", "commands[0].seq": "required", "commands[0].kind": "required", "commands[0].task": "invalid", "commands[0].at": "out_of_range",
 		"commands[1].id": "repeated", "commands[1].operator": "invalid"}, bad.fields())
 	require.Equal(t, map[string]string{"commands": "out_of_range"}, b.do("POST", "/v1/scans", map[string]any{"device": "d", "commands": []any{}}).fields())
-	require.Equal(t, 400, b.do("POST", "/v1/scans", body, "X-Operator", " bad ").status)
+	require.Equal(t, map[string]string{"X-Operator": "invalid"}, b.do("POST", "/v1/scans", body, "X-Operator", "bad  name").fields())
 }
 
 func TestOperators_TasksAndExceptions(t *testing.T) {

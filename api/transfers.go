@@ -37,7 +37,7 @@ func (s *Server) createTransfer(r *request) (reply, error) {
 		return reply{}, err
 	}
 	var f problem.Fields
-	operator(r, &f)
+	checkOperator(r, &f)
 	if err := f.Err(); err != nil {
 		return reply{}, err
 	}
@@ -116,7 +116,7 @@ func actOnTransfer[T any](s *Server, r *request, do func(ctx context.Context, tx
 		return out, err
 	}
 	var f problem.Fields
-	operator(r, &f)
+	checkOperator(r, &f)
 	if err := f.Err(); err != nil {
 		return out, err
 	}

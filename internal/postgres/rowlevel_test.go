@@ -86,6 +86,11 @@ func fullShop(t *testing.T) *shoptest.Shop {
 			`INSERT INTO transfer_units (tenant, transfer_id, sku, sent) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'A', 1)`,
 			`INSERT INTO transfer_operations (tenant, transfer_id, operation_id, digest) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'o', '')`,
 			`INSERT INTO transfer_entries (tenant, transfer_id, kind, sku, quantity, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'sent', 'A', 1, 'ana')`,
+			`INSERT INTO waves (tenant, id, warehouse, kind, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'SCL-1', 'batch', 'ana')`,
+			`INSERT INTO pick_lists (tenant, id, number, warehouse, kind, wave_id, status, due_at) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'PL-1', 'SCL-1', 'batch', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'open', now())`,
+			`INSERT INTO pick_lines (tenant, list_id, line, hold_id, order_id, shipment_id, sku, warehouse, quantity)
+			   SELECT s.tenant, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 1, o.hold_id, o.id, s.id, 'A', s.warehouse, 1 FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 LIMIT 1`,
+			`INSERT INTO count_requests (tenant, warehouse, bin, sku, reason) VALUES ($1, 'SCL-1', 'A-01-A', 'A', 'empty')`,
 		} {
 			_, err := tx.Exec(ctx, sql, shoptest.Tenant)
 			require.NoError(t, err, sql)

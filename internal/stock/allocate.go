@@ -20,6 +20,8 @@ type ToAllocate struct {
 	Units     int
 	// Lot is a lot asked for; empty takes what the SKU's removal rule says.
 	Lot string
+	// Bin is a bin asked for; empty takes any.
+	Bin string
 	// NotBin leaves a bin out: the one that turned out to be short.
 	NotBin string
 	ListID string
@@ -51,8 +53,9 @@ type candidate struct {
 // it could not find a bin for, by the index of the line. Lots leave by expiry
 // (fefo) or in the order in which they came (fifo), never one that is held,
 // expired, or has fewer days left on today (of the tenant) than the SKU's
-// pick_days_left; among equals pick bins come before reserve and receiving. Units
-// that lie in no bin are the last resort and have the bin "".
+// pick_days_left; among equals pick bins come before reserve and receiving. A bin
+// that somebody wants counted for the SKU gives nothing. Units that lie in no bin
+// are the last resort and have the bin "".
 //
 // All lines are of one warehouse. The promise itself is not touched. Lines of
 // one SKU are served in the order given.
@@ -83,7 +86,7 @@ func Allocate(ctx context.Context, tx pgx.Tx, tenant, warehouse string, lines []
 			if left == 0 {
 				break
 			}
-			if c.Free == 0 || l.NotBin != "" && c.Bin == l.NotBin || l.Lot != "" && c.Lot != l.Lot {
+			if c.Free == 0 || l.Bin != "" && c.Bin != l.Bin || l.NotBin != "" && c.Bin == l.NotBin || l.Lot != "" && c.Lot != l.Lot {
 				continue
 			}
 			n := min(left, c.Free)
@@ -109,6 +112,7 @@ func candidates(ctx context.Context, tx pgx.Tx, tenant, warehouse string, skus [
 	 WHERE s.tenant = $1 AND s.warehouse = $2 AND s.sku = ANY($3) AND s.status = 'available' AND s.quantity > s.allocated
 	   AND b.active AND b.kind IN ('pick','reserve','receiving') AND coalesce(l.status, 'available') = 'available'
 	   AND (l.expires_on IS NULL OR l.expires_on > $4::date + p.pick_days_left)
+	   AND NOT EXISTS (SELECT FROM count_requests c WHERE c.tenant = s.tenant AND c.warehouse = s.warehouse AND c.bin = s.bin AND c.sku = s.sku)
 	 ORDER BY s.sku, CASE WHEN p.removal = 'fefo' THEN l.expires_on END NULLS LAST, coalesce(l.received_at, s.since), array_position(ARRAY['pick','reserve','receiving'], b.kind), s.bin, s.lot`,
 		tenant, warehouse, skus, today)
 	if err != nil {

@@ -52,6 +52,10 @@ type Settings struct {
 	// way between warehouses before a person is asked.
 	TransferGraceHours int    `json:"transfer_grace_hours"`
 	TimeZone           string `json:"time_zone"`
+	// ScanPolicy is what a picker must scan, and in which order: bin, product, and
+	// the lot of SKUs that have lots. The product can't be left out: to stand
+	// before a bin proves nothing about what was taken from it.
+	ScanPolicy []string `json:"scan_policy"`
 }
 
 // Allocation says which warehouse gives first.
@@ -98,7 +102,7 @@ func Defaults(id string) Settings {
 			{Region: "*", Service: "pickup", Currency: "CLP", Amount: 0},
 			{Region: "*", Service: "standard", Currency: "USD", Amount: 990},
 		},
-		DispatchHours: 72, TransferGraceHours: 24, TimeZone: "America/Santiago",
+		DispatchHours: 72, TransferGraceHours: 24, TimeZone: "America/Santiago", ScanPolicy: []string{"bin", "product", "lot"},
 	}
 }
 
@@ -121,6 +125,9 @@ func (s Settings) Validate() error {
 	if _, err := time.LoadLocation(s.TimeZone); err != nil {
 		return fmt.Errorf("time_zone: %w", err)
 	}
+	if err := validScanPolicy(s.ScanPolicy); err != nil {
+		return err
+	}
 	if err := validGateways("gateways", s.Gateways); err != nil {
 		return err
 	}
@@ -133,6 +140,20 @@ func (s Settings) Validate() error {
 		if u, err := url.Parse(o); o != "*" && (err != nil || u.Scheme != "https" || u.Host == "") {
 			return fmt.Errorf("allowed_origins: %q is not an https origin", o)
 		}
+	}
+	return nil
+}
+
+func validScanPolicy(policy []string) error {
+	seen := map[string]bool{}
+	for _, what := range policy {
+		if !slices.Contains([]string{"bin", "product", "lot"}, what) || seen[what] {
+			return fmt.Errorf("scan_policy: bin, product and lot, each once at most, not %q", policy)
+		}
+		seen[what] = true
+	}
+	if !seen["product"] {
+		return errors.New("scan_policy: the product must be scanned")
 	}
 	return nil
 }
