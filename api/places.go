@@ -19,7 +19,7 @@ import (
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/warehouse/floor"
-	"justlogistics/internal/warehouse/place"
+	places "justlogistics/internal/warehouse/place"
 )
 
 // placeRoutes are places, bins and what lies in them.
@@ -40,10 +40,10 @@ func (s *Server) placeRoutes() {
 	s.handle(http.MethodPost, "/v1/stock/moves", s.moveUnits, warehouse)
 
 	s.handle(http.MethodGet, "/v1/lots/:lot", s.getLot, warehouse, support)
-	s.handle(http.MethodPost, "/v1/lots/:lot/hold", s.changeLot(place.HoldLot), warehouse)
-	s.handle(http.MethodPost, "/v1/lots/:lot/release", s.changeLot(place.ReleaseLot), warehouse)
-	s.handle(http.MethodGet, "/v1/lots/:lot/trace", s.trace("lot", place.TraceLot), warehouse, support)
-	s.handle(http.MethodGet, "/v1/serials/:serial/trace", s.trace("serial", place.TraceSerial), warehouse, support)
+	s.handle(http.MethodPost, "/v1/lots/:lot/hold", s.changeLot(places.HoldLot), warehouse)
+	s.handle(http.MethodPost, "/v1/lots/:lot/release", s.changeLot(places.ReleaseLot), warehouse)
+	s.handle(http.MethodGet, "/v1/lots/:lot/trace", s.trace("lot", places.TraceLot), warehouse, support)
+	s.handle(http.MethodGet, "/v1/serials/:serial/trace", s.trace("serial", places.TraceSerial), warehouse, support)
 }
 
 // handleFile registers a PUT of a CSV file, read as handleUpload reads one. The
@@ -72,9 +72,9 @@ func (s *Server) putPlan(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	var out place.Planned
+	var out places.Planned
 	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		out, err = place.PutPlan(r.ctx, tx, r.tenant, r.Param("code"), plan, retire)
+		out, err = places.PutPlan(r.ctx, tx, r.tenant, r.Param("code"), plan, retire)
 		return err
 	})
 	return ok(out), err
@@ -95,7 +95,7 @@ func flag(r *request, f *problem.Fields, name string) bool {
 func (s *Server) getPlan(r *request) (reply, error) {
 	var text json.RawMessage
 	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		_, text, err = place.GetPlan(r.ctx, tx, r.tenant, r.Param("code"))
+		_, text, err = places.GetPlan(r.ctx, tx, r.tenant, r.Param("code"))
 		return err
 	})
 	return ok(text), err
@@ -117,7 +117,7 @@ func (s *Server) getMap(r *request) (reply, error) {
 	}
 	var svg []byte
 	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		svg, err = place.Chart(r.ctx, tx, r.tenant, r.Param("code"), mode, lang, nil, nil)
+		svg, err = places.Chart(r.ctx, tx, r.tenant, r.Param("code"), mode, lang, nil, nil)
 		return err
 	})
 	return reply{status: http.StatusOK, text: svg, contentType: typeSVG}, err
@@ -136,7 +136,7 @@ func (s *Server) importBins(r *request, file io.Reader) (endpoint, error) {
 	var plan *floor.Plan
 	var text json.RawMessage
 	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		plan, text, err = place.GetPlan(r.ctx, tx, r.tenant, warehouse)
+		plan, text, err = places.GetPlan(r.ctx, tx, r.tenant, warehouse)
 		return err
 	})
 	if err != nil {
@@ -157,7 +157,7 @@ func (s *Server) importBins(r *request, file io.Reader) (endpoint, error) {
 	return func(r *request) (reply, error) {
 		out := binsImported{Bins: len(bins)}
 		err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-			out.Created, err = place.ImportBins(r.ctx, tx, r.tenant, warehouse, text, bins)
+			out.Created, err = places.ImportBins(r.ctx, tx, r.tenant, warehouse, text, bins)
 			return err
 		})
 		return ok(out), err
@@ -167,7 +167,7 @@ func (s *Server) importBins(r *request, file io.Reader) (endpoint, error) {
 func (s *Server) listBins(r *request) (reply, error) {
 	var f problem.Fields
 	limit, after := paging(r, &f)
-	in := place.Filter{Zone: r.Query("zone"), Kind: r.Query("kind"), Text: r.Query("q"), After: after, Limit: limit + 1}
+	in := places.Filter{Zone: r.Query("zone"), Kind: r.Query("kind"), Text: r.Query("q"), After: after, Limit: limit + 1}
 	if in.Kind != "" && !slices.Contains(floor.BinKinds, floor.BinKind(in.Kind)) {
 		f.Add("kind", "invalid", "no such kind of bin")
 	}
@@ -179,12 +179,12 @@ func (s *Server) listBins(r *request) (reply, error) {
 	if err := f.Err(); err != nil {
 		return reply{}, err
 	}
-	var all []place.Bin
+	var all []places.Bin
 	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		all, err = place.ListBins(r.ctx, tx, r.tenant, r.Param("code"), in)
+		all, err = places.ListBins(r.ctx, tx, r.tenant, r.Param("code"), in)
 		return err
 	})
-	return ok(paged(all, limit, func(b place.Bin) string { return b.Code })), err
+	return ok(paged(all, limit, func(b places.Bin) string { return b.Code })), err
 }
 
 // binBody is a bin as its owner describes it.
@@ -211,30 +211,30 @@ func (s *Server) putBin(r *request) (reply, error) {
 	b := floor.BinInput{Code: code, Zone: in.Zone, Kind: floor.BinKind(in.Kind), XMM: in.XMM, YMM: in.YMM, ZMM: in.ZMM, Node: in.Node,
 		MaxUnits: in.MaxUnits, MaxWeightGrams: in.MaxWeightGrams, MaxVolumeMM3: in.MaxVolumeMM3, LotRule: floor.LotRule(in.LotRule)}
 	var isNew bool
-	var out place.BinContents
+	var out places.BinContents
 	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		if isNew, err = place.PutBin(r.ctx, tx, r.tenant, warehouse, b, in.Active == nil || *in.Active); err != nil {
+		if isNew, err = places.PutBin(r.ctx, tx, r.tenant, warehouse, b, in.Active == nil || *in.Active); err != nil {
 			return err
 		}
-		out, err = place.GetBin(r.ctx, tx, r.tenant, warehouse, code)
+		out, err = places.GetBin(r.ctx, tx, r.tenant, warehouse, code)
 		return err
 	})
 	return put(isNew, "/v1/warehouses/"+url.PathEscape(warehouse)+"/bins/"+url.PathEscape(code), out), err
 }
 
 func (s *Server) getBin(r *request) (reply, error) {
-	var out place.BinContents
+	var out places.BinContents
 	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		out, err = place.GetBin(r.ctx, tx, r.tenant, r.Param("code"), r.Param("bin"))
+		out, err = places.GetBin(r.ctx, tx, r.tenant, r.Param("code"), r.Param("bin"))
 		return err
 	})
 	return ok(out), err
 }
 
 func (s *Server) getStockBins(r *request) (reply, error) {
-	var out place.Whereabouts
+	var out places.Whereabouts
 	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		out, err = place.Where(r.ctx, tx, r.tenant, r.Param("sku"))
+		out, err = places.Where(r.ctx, tx, r.tenant, r.Param("sku"))
 		return err
 	})
 	return ok(out), err
@@ -272,7 +272,7 @@ type moveBody struct {
 // maxSerials bounds the units that one request names by their numbers.
 const maxSerials = 1000
 
-func (in moveBody) moving(r *request) (place.Moving, error) {
+func (in moveBody) moving(r *request) (places.Moving, error) {
 	var f problem.Fields
 	operator(r, &f)
 	checkWarehouse(&f, "warehouse", in.Warehouse)
@@ -295,7 +295,7 @@ func (in moveBody) moving(r *request) (place.Moving, error) {
 	if in.Version < 0 {
 		f.Add("version", "out_of_range", "not negative")
 	}
-	m := place.Moving{Warehouse: in.Warehouse, SKU: in.SKU, Scanned: in.Code, Lot: in.Lot, Serials: in.Serials, Quantity: in.Quantity,
+	m := places.Moving{Warehouse: in.Warehouse, SKU: in.SKU, Scanned: in.Code, Lot: in.Lot, Serials: in.Serials, Quantity: in.Quantity,
 		From: in.From.spot(), To: in.To.spot(), Reason: in.Reason, Note: in.Note, Force: in.Force, Version: in.Version, By: r.by()}
 	if in.Serial != "" {
 		m.Serials = []string{in.Serial}
@@ -320,17 +320,17 @@ func (s *Server) moveUnits(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	var out place.Move
+	var out places.Move
 	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
 		if err := s.onlyOnce(r, tx); err != nil {
 			return err
 		}
-		out, err = place.MoveUnits(r.ctx, tx, r.tenant, m)
+		out, err = places.MoveUnits(r.ctx, tx, r.tenant, m)
 		return err
 	})
 	if errors.Is(err, errDone) {
 		err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-			out, err = place.AfterMove(r.ctx, tx, r.tenant, m)
+			out, err = places.AfterMove(r.ctx, tx, r.tenant, m)
 			return err
 		})
 	}
@@ -342,9 +342,9 @@ func (s *Server) moveUnits(r *request) (reply, error) {
 }
 
 func (s *Server) getLot(r *request) (reply, error) {
-	var out place.Lot
+	var out places.Lot
 	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		out, err = place.GetLot(r.ctx, tx, r.tenant, r.Param("lot"))
+		out, err = places.GetLot(r.ctx, tx, r.tenant, r.Param("lot"))
 		return err
 	})
 	return ok(out), err
@@ -357,7 +357,7 @@ type lotBody struct {
 
 // changeLot holds or releases a lot. Done again it changes nothing more, so it
 // needs no note of having begun.
-func (s *Server) changeLot(do func(context.Context, pgx.Tx, string, place.LotOrder) (place.LotChange, error)) endpoint {
+func (s *Server) changeLot(do func(context.Context, pgx.Tx, string, places.LotOrder) (places.LotChange, error)) endpoint {
 	return func(r *request) (reply, error) {
 		var in lotBody
 		if err := decode(r.body, &in); err != nil {
@@ -375,9 +375,9 @@ func (s *Server) changeLot(do func(context.Context, pgx.Tx, string, place.LotOrd
 		if err := f.Err(); err != nil {
 			return reply{}, err
 		}
-		var out place.LotChange
+		var out places.LotChange
 		err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-			out, err = do(r.ctx, tx, r.tenant, place.LotOrder{SKU: in.SKU, Lot: r.Param("lot"), Reason: in.Reason, By: r.by()})
+			out, err = do(r.ctx, tx, r.tenant, places.LotOrder{SKU: in.SKU, Lot: r.Param("lot"), Reason: in.Reason, By: r.by()})
 			return err
 		})
 		if err != nil {
@@ -390,11 +390,11 @@ func (s *Server) changeLot(do func(context.Context, pgx.Tx, string, place.LotOrd
 
 // traced is a trace with where its movements go on.
 type traced struct {
-	place.Trace
+	places.Trace
 	NextCursor *string `json:"next_cursor"`
 }
 
-type tracer func(ctx context.Context, tx pgx.Tx, tenant, name, sku string, after int64, limit int) (place.Trace, error)
+type tracer func(ctx context.Context, tx pgx.Tx, tenant, name, sku string, after int64, limit int) (places.Trace, error)
 
 func (s *Server) trace(param string, of tracer) endpoint {
 	return func(r *request) (reply, error) {
@@ -418,7 +418,7 @@ func (s *Server) trace(param string, of tracer) endpoint {
 			out.Trace, err = of(r.ctx, tx, r.tenant, r.Param(param), r.Query("sku"), from, limit+1)
 			return err
 		})
-		page := paged(out.Movements, limit, func(m place.Step) string { return strconv.FormatInt(m.ID, 10) })
+		page := paged(out.Movements, limit, func(m places.Step) string { return strconv.FormatInt(m.ID, 10) })
 		out.Movements, out.NextCursor = page.Data, page.NextCursor
 		return ok(out), err
 	}

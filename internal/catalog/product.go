@@ -33,14 +33,14 @@ type Product struct {
 	Dimensions  Dimensions        `json:"dimensions_mm"`
 	Options     map[string]string `json:"options"`
 	// Product groups the variants of one thing.
-	Product     string    `json:"product"`
-	Barcodes    []string  `json:"barcodes"`
-	Images      []string  `json:"images"`
-	Tax         string    `json:"tax"` // iva or exempt
-	Active      bool      `json:"active"`
-	MaxPerOrder *int      `json:"max_per_order"`
-	Tracking    string    `json:"tracking"` // none, lot or serial
-	Removal     string    `json:"removal"`  // fefo or fifo
+	Product     string   `json:"product"`
+	Barcodes    []string `json:"barcodes"`
+	Images      []string `json:"images"`
+	Tax         string   `json:"tax"` // iva or exempt
+	Active      bool     `json:"active"`
+	MaxPerOrder *int     `json:"max_per_order"`
+	Tracking    string   `json:"tracking"` // none, lot or serial
+	Removal     string   `json:"removal"`  // fefo or fifo
 	// Days that a lot must have left when it comes in, and when it is picked.
 	ReceiveDaysLeft int       `json:"receive_days_left"`
 	PickDaysLeft    int       `json:"pick_days_left"`
