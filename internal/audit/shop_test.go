@@ -135,7 +135,7 @@ func (s *shop) trade() {
 }
 
 // work is what lies in the bins of one warehouse: a lot and two serials, of which
-// the order over two warehouses has some.
+// two orders have some.
 func (s *shop) work() {
 	ctx := s.t.Context()
 	ana := stock.By{Person: "ana"}
@@ -163,9 +163,8 @@ func (s *shop) work() {
 			_, err := stock.Move(ctx, tx, shopID, m)
 			require.NoError(s.t, err)
 		}
-		var units int
-		require.NoError(s.t, tx.QueryRow(ctx, `SELECT quantity FROM hold_lines WHERE hold_id = $1 AND sku = 'POL' AND warehouse = 'CCP-1'`, s.ids["paid_hold"]).Scan(&units))
-		list, missing, err := stock.Allocate(ctx, tx, shopID, "CCP-1", []stock.ToAllocate{{HoldID: s.ids["paid_hold"], SKU: "POL", Warehouse: "CCP-1", Units: units}}, time.Now())
+		wants := []stock.ToAllocate{{HoldID: s.ids["twice_hold"], SKU: "POL", Warehouse: "CCP-1", Units: 1}, {HoldID: s.ids["panel_hold"], SKU: "POL", Warehouse: "CCP-1", Units: 1}}
+		list, missing, err := stock.Allocate(ctx, tx, shopID, "CCP-1", wants, time.Now())
 		require.NoError(s.t, err)
 		require.Empty(s.t, missing)
 		_, err = stock.Pick(ctx, tx, shopID, stock.Taken{AllocationID: list[0].ID, Units: 1, To: "PACK-1", Document: "pick:x", By: ana})

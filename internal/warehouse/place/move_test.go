@@ -57,7 +57,9 @@ func TestMoveUnits_RefusesWithAReasonUnlessItMustBe(t *testing.T) {
 	s.Tracked(t, "L", "lot", "fefo")
 	received(t, s, "L", "L1", "RECV-1", 5, date(30))
 	received(t, s, "L", "L2", "RECV-1", 5, date(30))
-	_, refused := putBin(t, s, floor.BinInput{Code: "ONE-SKU", LotRule: floor.OneSKU, MaxUnits: 6}, true)
+	_, refused := putBin(t, s, floor.BinInput{Code: "ONE-SKU", LotRule: floor.OneSKU}, true)
+	require.Nil(t, refused)
+	_, refused = putBin(t, s, floor.BinInput{Code: "SMALL", MaxUnits: 1}, true)
 	require.Nil(t, refused)
 	_, refused = putBin(t, s, floor.BinInput{Code: "ONE-LOT", LotRule: floor.OneLot}, true)
 	require.Nil(t, refused)
@@ -75,7 +77,7 @@ func TestMoveUnits_RefusesWithAReasonUnlessItMustBe(t *testing.T) {
 		"damaged in a pick bin": {place.Moving{SKU: "A", Quantity: 1, From: spot("P-1", ""), To: spot("P-2", ""), Reason: "damage"}, "wrong_bin_kind"},
 		"another SKU":           {place.Moving{SKU: "B", Quantity: 1, From: spot("", ""), To: spot("ONE-SKU", ""), Reason: "put_away"}, "lot_rule"},
 		"another lot":           {place.Moving{SKU: "L", Lot: "L2", Quantity: 1, From: spot("RECV-1", ""), To: spot("ONE-LOT", ""), Reason: "put_away"}, "lot_rule"},
-		"more than it holds":    {place.Moving{SKU: "A", Quantity: 2, From: spot("", ""), To: spot("ONE-SKU", ""), Reason: "put_away"}, "bin_full"},
+		"more than it holds":    {place.Moving{SKU: "A", Quantity: 2, From: spot("", ""), To: spot("SMALL", ""), Reason: "put_away"}, "bin_full"},
 	} {
 		_, refused := move(t, s, tc.m)
 		require.NotNil(t, refused, name)
