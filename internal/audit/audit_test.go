@@ -266,7 +266,9 @@ func TestAudit_WhatIsLateAndNotOnTheSupportListIsNamed(t *testing.T) {
 	          UPDATE shipments SET due_at = now() - interval '1 minute' WHERE order_id = '{paid}';
 	          UPDATE orders SET attention = 'payment_under_review' WHERE id = '{twice}'`)
 	r := s.audit()
-	require.True(t, r.OK(), "what is late is on the list")
+	var text bytes.Buffer
+	require.NoError(t, r.WriteText(&text))
+	require.True(t, r.OK(), "what is late is on the list: "+text.String())
 
 	// News that are settled and late all the same: the list does not know of them.
 	s.broken(`UPDATE inbox SET due_at = now() - interval '1 minute' WHERE id = '{news_ignored}'`)
