@@ -19,6 +19,7 @@ import (
 	"justlogistics/internal/idempotency"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/stock"
+	"justlogistics/internal/warehouse/place"
 )
 
 // Sweeps is the safety net: what timers and messages should have done.
@@ -29,6 +30,8 @@ type Sweeps struct {
 	Logger    *slog.Logger
 	// Restart begins a new run for an open subject from its rows.
 	Restart func(ctx context.Context, kind, tenant, subject string) error
+	// TellShort tells the run of a hold that it lost units.
+	TellShort func(ctx context.Context, tenant string, lost stock.Shorted) error
 }
 
 // sweepBatch bounds what one sweep looks at; what is left is the next one's.
@@ -41,6 +44,7 @@ func (a *Sweeps) Sweep(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{"holds", a.holds}, {"lost starts", a.lostStarts}, {"runs past due", a.overdue}, {"runs that ended badly", a.endedBadly}, {"cured", a.cured}, {"old keys", a.oldKeys},
+		{"lots past their day", a.endedLots},
 	}
 	var failed []error
 	for _, p := range parts {
@@ -349,4 +353,58 @@ func (a *Sweeps) oldKeys(ctx context.Context) error {
 		_, err := idempotency.Purge(ctx, tx)
 		return err
 	})
+}
+
+// endedLots ends lots that are past their day by their tenant's clock, and tells
+// the runs of holds that lose units to it.
+func (a *Sweeps) endedLots(ctx context.Context) error {
+	var tenants []string
+	err := a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
+		// No clock is more than 14 hours ahead of ours.
+		q, err := tx.Query(ctx, `SELECT DISTINCT tenant FROM lots WHERE expires_on < (now() + interval '14 hours')::date AND status <> 'expired'
+		   UNION SELECT DISTINCT s.tenant FROM bin_stock s JOIN lots l ON l.tenant = s.tenant AND l.sku = s.sku AND l.lot = s.lot
+		    WHERE l.status = 'expired' AND s.lot <> '' AND s.quantity > 0 AND s.status IN ('available','held') ORDER BY 1`)
+		if err != nil {
+			return err
+		}
+		tenants, err = pgx.CollectRows(q, pgx.RowTo[string])
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, t := range tenants {
+		if err := a.endLotsOf(ctx, t); err != nil {
+			failed = append(failed, fmt.Errorf("tenant %s: %w", t, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (a *Sweeps) endLotsOf(ctx context.Context, tenantID string) error {
+	for range sweepBatch {
+		var out place.Expiry
+		err := a.DB.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
+			today, err := place.Today(ctx, tx, tenantID)
+			if err != nil {
+				return err
+			}
+			out, err = place.ExpireLots(ctx, tx, tenantID, today)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, l := range out.Shorted {
+			if err := a.TellShort(ctx, tenantID, l); err != nil {
+				// Its row is overdue in a quarter of an hour, and then it is found.
+				a.Logger.Warn("a run was not told that its hold lost units", "tenant", tenantID, "reservation_id", l.HoldID, "error", err)
+			}
+		}
+		if out.Lots == 0 || len(out.Failed) > 0 {
+			return errors.Join(out.Failed...)
+		}
+	}
+	return nil
 }

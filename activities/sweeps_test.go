@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -25,6 +26,7 @@ import (
 	"justlogistics/internal/id"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/shoptest"
+	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 )
 
@@ -79,6 +81,7 @@ type sweeping struct {
 
 	mu        sync.Mutex
 	restarted []string
+	told      []string
 	fail      error
 }
 
@@ -91,6 +94,12 @@ func newSweeping(t *testing.T) *sweeping {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.restarted = append(s.restarted, kind+":"+tenant+":"+subject)
+			return s.fail
+		},
+		TellShort: func(_ context.Context, tenant string, l stock.Shorted) error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.told = append(s.told, fmt.Sprintf("%s %s %s %d", tenant, l.OrderID, l.CheckoutID, l.Units))
 			return s.fail
 		}}
 	return s
@@ -328,5 +337,40 @@ func TestSweep_AnApprovalAfterItIsALateOne(t *testing.T) {
 	r, err := checkout.Record(t.Context(), s.Shop.DB, shoptest.Tenant, checkoutID, checkout.News{PaymentID: paymentID, Answer: shoptest.Approved(paymentID, 13_990)})
 	require.NoError(t, err)
 	require.True(t, r.Paid)
+	s.CheckBooks(t)
+}
+
+func TestSweep_EndsLotsPastTheirDayByTheTenantsClockAndTellsWhoLosesUnits(t *testing.T) {
+	t.Parallel()
+	s := newSweeping(t)
+	s.Bin(t, "SCL-1", "P-1", "pick")
+	// In Kiritimati it is always one or two days later than in Niue.
+	zone := func(name string) { s.Change(t, func(r *tenant.Settings) { r.TimeZone = name }) }
+	zone("Pacific/Niue")
+	today := shoptest.Value[time.Time](t, s.Shop, `SELECT (now() AT TIME ZONE 'Pacific/Niue')::date`)
+	lots := 60
+	for i := range lots {
+		s.Do(t, func(tx pgx.Tx) error {
+			lot := fmt.Sprintf("L%d", i)
+			if _, err := stock.PutLot(t.Context(), tx, shoptest.Tenant, stock.Lot{SKU: "A", Lot: lot, ExpiresOn: &today}); err != nil {
+				return err
+			}
+			_, err := stock.Move(t.Context(), tx, shoptest.Tenant, stock.BinMovement{SKU: "A", Warehouse: "SCL-1", Lot: lot, Quantity: 1, To: stock.In("P-1", stock.Available), Reason: "receipt", By: stock.By{Person: "ana"}})
+			return err
+		})
+	}
+	checkoutID, _ := s.Offer(t, shoptest.Submission("A", 52))
+	s.fail = errors.New("nobody listens")
+	require.NoError(t, s.Sweep(t.Context()))
+	require.Empty(t, s.told, "a lot is good on its day")
+	require.Equal(t, 110, shoptest.Value[int](t, s.Shop, `SELECT on_hand FROM stock_levels WHERE sku = 'A'`))
+
+	zone("Pacific/Kiritimati")
+	require.NoError(t, s.Sweep(t.Context()), "a run that can't be told is found later by its row")
+	require.Equal(t, []string{"acme  " + checkoutID + " 2"}, s.told)
+	require.Equal(t, 50, shoptest.Value[int](t, s.Shop, `SELECT on_hand FROM stock_levels WHERE sku = 'A'`))
+	require.Equal(t, lots, shoptest.Value[int](t, s.Shop, `SELECT count(*)::int FROM lots WHERE status = 'expired'`))
+	require.NoError(t, s.Sweep(t.Context()))
+	require.Len(t, s.told, 1)
 	s.CheckBooks(t)
 }

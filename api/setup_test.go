@@ -40,8 +40,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The buyers' pages are HTML: nothing to decode.
+	// The buyers' pages are HTML and maps are drawings: nothing to decode.
 	openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.FileBodyDecoder)
+	openapi3filter.RegisterBodyDecoder("image/svg+xml", openapi3filter.FileBodyDecoder)
 	os.Exit(pgtest.Main(m))
 }
 

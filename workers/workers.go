@@ -22,6 +22,7 @@ import (
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
+	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 	"justlogistics/workflows"
 )
@@ -167,6 +168,15 @@ func sweeps(d Deps) *activities.Sweeps {
 	return &activities.Sweeps{DB: d.DB, Temporal: d.Temporal, Namespace: d.Namespace, Logger: d.Logger,
 		Restart: func(ctx context.Context, kind, tenant, subject string) error {
 			return workflows.Restart(ctx, d.Temporal, kind, tenant, subject, false)
+		},
+		TellShort: func(ctx context.Context, tenant string, l stock.Shorted) error {
+			switch {
+			case l.OrderID != "":
+				return workflows.Restart(ctx, d.Temporal, workflows.KindShortage, tenant, l.OrderID, false)
+			case l.CheckoutID != "":
+				return d.Temporal.SignalWorkflow(ctx, workflows.ID(workflows.KindCheckout, tenant, l.CheckoutID), "", workflows.SignalShort, nil)
+			}
+			return d.Temporal.SignalWorkflow(ctx, workflows.ID(workflows.KindReservation, tenant, l.HoldID), "", workflows.SignalShort, nil)
 		}}
 }
 

@@ -131,7 +131,46 @@ func (s *shop) trade() {
 	s.reserve("reservation")
 	s.news()
 	s.compared()
+	s.work()
 	s.sendGoods()
+}
+
+// work is what lies in the bins of one warehouse: a lot and two serials, of which
+// two orders have some.
+func (s *shop) work() {
+	ctx := s.t.Context()
+	ana := stock.By{Person: "ana"}
+	s.in(func(tx pgx.Tx) error {
+		for _, sql := range []string{
+			`INSERT INTO bins (tenant, warehouse, code, kind) VALUES ('demo', 'CCP-1', 'A-01-A', 'pick'), ('demo', 'CCP-1', 'PACK-1', 'packing')`,
+			`UPDATE products SET tracking = 'lot' WHERE sku = 'POL'`,
+		} {
+			_, err := tx.Exec(ctx, sql)
+			require.NoError(s.t, err)
+		}
+		tracked := "serial"
+		_, err := catalog.PutProduct(ctx, tx, shopID, "RELOJ", catalog.ProductInput{Name: "RELOJ", Prices: []catalog.Price{{Currency: "CLP", Amount: 9990}}, Tracking: &tracked})
+		require.NoError(s.t, err)
+		_, err = stock.PutLot(ctx, tx, shopID, stock.Lot{SKU: "POL", Lot: "L1"})
+		require.NoError(s.t, err)
+		for _, m := range []stock.BinMovement{
+			{SKU: "POL", Lot: "L1", Quantity: 10, From: stock.Unplaced(), To: stock.In("A-01-A", stock.Available), Reason: "put_away"},
+			{SKU: "RELOJ", Serial: "S-1", Quantity: 1, To: stock.In("A-01-A", stock.Available), Reason: "receipt"},
+			{SKU: "RELOJ", Serial: "S-2", Quantity: 1, To: stock.In("A-01-A", stock.Available), Reason: "receipt"},
+			{SKU: "RELOJ", Serial: "S-2", Quantity: 1, From: stock.In("A-01-A", stock.Available), Reason: "loss"},
+			{SKU: "POL", Lot: "L1", Quantity: 1, From: stock.In("A-01-A", stock.Available), To: stock.In("A-01-A", stock.Damaged), Reason: "damage"},
+		} {
+			m.Warehouse, m.By = "CCP-1", ana
+			_, err := stock.Move(ctx, tx, shopID, m)
+			require.NoError(s.t, err)
+		}
+		wants := []stock.ToAllocate{{HoldID: s.ids["twice_hold"], SKU: "POL", Warehouse: "CCP-1", Units: 1}, {HoldID: s.ids["panel_hold"], SKU: "POL", Warehouse: "CCP-1", Units: 1}}
+		list, missing, err := stock.Allocate(ctx, tx, shopID, "CCP-1", wants, time.Now())
+		require.NoError(s.t, err)
+		require.Empty(s.t, missing)
+		_, err = stock.Pick(ctx, tx, shopID, stock.Taken{AllocationID: list[0].ID, Units: 1, To: "PACK-1", Document: "pick:x", By: ana})
+		return err
+	})
 }
 
 // aftermath is what providers tell of money that was taken: a dispute, a refund

@@ -33,14 +33,19 @@ type Product struct {
 	Dimensions  Dimensions        `json:"dimensions_mm"`
 	Options     map[string]string `json:"options"`
 	// Product groups the variants of one thing.
-	Product     string    `json:"product"`
-	Barcodes    []string  `json:"barcodes"`
-	Images      []string  `json:"images"`
-	Tax         string    `json:"tax"` // iva or exempt
-	Active      bool      `json:"active"`
-	MaxPerOrder *int      `json:"max_per_order"`
-	CreatedAt   time.Time `json:"created_at"`
-	UpdatedAt   time.Time `json:"updated_at"`
+	Product     string   `json:"product"`
+	Barcodes    []string `json:"barcodes"`
+	Images      []string `json:"images"`
+	Tax         string   `json:"tax"` // iva or exempt
+	Active      bool     `json:"active"`
+	MaxPerOrder *int     `json:"max_per_order"`
+	Tracking    string   `json:"tracking"` // none, lot or serial
+	Removal     string   `json:"removal"`  // fefo or fifo
+	// Days that a lot must have left when it comes in, and when it is picked.
+	ReceiveDaysLeft int       `json:"receive_days_left"`
+	PickDaysLeft    int       `json:"pick_days_left"`
+	CreatedAt       time.Time `json:"created_at"`
+	UpdatedAt       time.Time `json:"updated_at"`
 }
 
 // Price is what one unit costs, tax included, in minor units.
@@ -57,7 +62,9 @@ type Dimensions struct {
 }
 
 // ProductInput is a product as its owner describes it. Only the name and the
-// prices are required.
+// prices are required. How its units are told apart and leave the warehouse
+// (Tracking and the three after it) stays as it was where nothing is said: whoever
+// keeps the catalogue need not know of it. A new product has none, fefo, 0 and 0.
 type ProductInput struct {
 	Name        string            `json:"name"`
 	Prices      []Price           `json:"prices"`
@@ -70,6 +77,11 @@ type ProductInput struct {
 	Tax         string            `json:"tax"`
 	Active      *bool             `json:"active"`
 	MaxPerOrder *int              `json:"max_per_order"`
+
+	Tracking        *string `json:"tracking"`
+	Removal         *string `json:"removal"`
+	ReceiveDaysLeft *int    `json:"receive_days_left"`
+	PickDaysLeft    *int    `json:"pick_days_left"`
 }
 
 // maxCount bounds quantities, weights and lengths to what the database keeps.
@@ -118,7 +130,24 @@ func (in *ProductInput) check(sku string) error {
 	if in.MaxPerOrder != nil {
 		count(&f, "max_per_order", *in.MaxPerOrder, 1)
 	}
+	if in.Tracking != nil && !slices.Contains([]string{"none", "lot", "serial"}, *in.Tracking) {
+		f.Add("tracking", "invalid", "tracking is none, lot or serial")
+	}
+	if in.Removal != nil && !slices.Contains([]string{"fefo", "fifo"}, *in.Removal) {
+		f.Add("removal", "invalid", "removal is fefo or fifo")
+	}
+	days(&f, "receive_days_left", in.ReceiveDaysLeft)
+	days(&f, "pick_days_left", in.PickDaysLeft)
 	return f.Err()
+}
+
+// mostDays bounds the days that a lot must have left.
+const mostDays = 10_000
+
+func days(f *problem.Fields, field string, n *int) {
+	if n != nil && (*n < 0 || *n > mostDays) {
+		f.Add(field, "out_of_range", "0 to %d", mostDays)
+	}
 }
 
 func text(f *problem.Fields, field, value string, required bool, longest int) {
@@ -147,7 +176,8 @@ func list(f *problem.Fields, field string, values []string, most, longest int) {
 }
 
 // PutProduct creates a product or replaces everything about it; created tells
-// which. Prices that are not named any more are gone.
+// which. Prices that are not named any more are gone. 409 units_in_bins when its
+// units lie in bins and it would tell them apart in another way.
 func PutProduct(ctx context.Context, tx pgx.Tx, tenant, sku string, in ProductInput) (created bool, err error) {
 	if err := in.check(sku); err != nil {
 		return false, err
@@ -170,13 +200,22 @@ func PutProduct(ctx context.Context, tx pgx.Tx, tenant, sku string, in ProductIn
 		options = []byte(`{}`)
 	}
 	active := in.Active == nil || *in.Active
+	if in.Tracking != nil {
+		if err := mayTrack(ctx, tx, tenant, sku, *in.Tracking); err != nil {
+			return false, err
+		}
+	}
 	// xmax is zero on a row that this statement inserted.
-	err = tx.QueryRow(ctx, `INSERT INTO products (tenant, sku, name, product, options, weight_grams, length_mm, width_mm, height_mm, barcodes, images, tax, active, max_per_order)
-	  VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14)
+	err = tx.QueryRow(ctx, `INSERT INTO products (tenant, sku, name, product, options, weight_grams, length_mm, width_mm, height_mm, barcodes, images, tax, active, max_per_order,
+	    tracking, removal, receive_days_left, pick_days_left)
+	  VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,coalesce($15,'none'),coalesce($16,'fefo'),coalesce($17,0),coalesce($18,0))
 	  ON CONFLICT (tenant, sku) DO UPDATE SET name = excluded.name, product = excluded.product, options = excluded.options, weight_grams = excluded.weight_grams,
 	    length_mm = excluded.length_mm, width_mm = excluded.width_mm, height_mm = excluded.height_mm, barcodes = excluded.barcodes, images = excluded.images,
-	    tax = excluded.tax, active = excluded.active, max_per_order = excluded.max_per_order, updated_at = now()
-	  RETURNING xmax = 0`, tenant, sku, in.Name, in.Product, options, in.WeightGrams, d.Length, d.Width, d.Height, nonNil(in.Barcodes), nonNil(in.Images), in.Tax, active, in.MaxPerOrder).Scan(&created)
+	    tax = excluded.tax, active = excluded.active, max_per_order = excluded.max_per_order, updated_at = now(),
+	    tracking = coalesce($15, products.tracking), removal = coalesce($16, products.removal),
+	    receive_days_left = coalesce($17, products.receive_days_left), pick_days_left = coalesce($18, products.pick_days_left)
+	  RETURNING xmax = 0`, tenant, sku, in.Name, in.Product, options, in.WeightGrams, d.Length, d.Width, d.Height, nonNil(in.Barcodes), nonNil(in.Images), in.Tax, active, in.MaxPerOrder,
+		in.Tracking, in.Removal, in.ReceiveDaysLeft, in.PickDaysLeft).Scan(&created)
 	if err != nil {
 		return false, fmt.Errorf("product %s: %w", sku, err)
 	}
@@ -195,6 +234,30 @@ func PutProduct(ctx context.Context, tx pgx.Tx, tenant, sku string, in ProductIn
 	return created, nil
 }
 
+// mayTrack refuses to tell the units of a product apart in another way while
+// some lie in bins. Its stock is locked, so that none comes into one meanwhile.
+func mayTrack(ctx context.Context, tx pgx.Tx, tenant, sku, tracking string) error {
+	var now string
+	err := tx.QueryRow(ctx, `SELECT tracking FROM products WHERE tenant = $1 AND sku = $2`, tenant, sku).Scan(&now)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && now == tracking {
+		return nil
+	}
+	var units int
+	if err == nil {
+		_, err = tx.Exec(ctx, `SELECT FROM stock_levels WHERE tenant = $1 AND sku = $2 ORDER BY warehouse FOR UPDATE`, tenant, sku)
+	}
+	if err == nil {
+		err = tx.QueryRow(ctx, `SELECT coalesce(sum(quantity), 0) FROM bin_stock WHERE tenant = $1 AND sku = $2 AND quantity > 0`, tenant, sku).Scan(&units)
+	}
+	if err != nil {
+		return fmt.Errorf("tracking of %s: %w", sku, err)
+	}
+	if units > 0 {
+		return problem.New(problem.Conflict, "units_in_bins", fmt.Sprintf("%d units lie in bins and are told apart by %s. Take them out first.", units, now)).With("units", units)
+	}
+	return nil
+}
+
 func nonNil(list []string) []string {
 	if list == nil {
 		return []string{}
@@ -206,10 +269,11 @@ func nonNil(list []string) []string {
 func GetProduct(ctx context.Context, tx pgx.Tx, tenant, sku string) (Product, error) {
 	p := Product{SKU: sku}
 	var options, prices []byte
-	err := tx.QueryRow(ctx, `SELECT name, product, options, weight_grams, length_mm, width_mm, height_mm, barcodes, images, tax, active, max_per_order, created_at, updated_at,
+	err := tx.QueryRow(ctx, `SELECT name, product, options, weight_grams, length_mm, width_mm, height_mm, barcodes, images, tax, active, max_per_order, tracking, removal, receive_days_left, pick_days_left, created_at, updated_at,
 	    (SELECT coalesce(jsonb_agg(jsonb_build_object('currency', currency, 'amount', amount) ORDER BY currency), '[]') FROM prices WHERE tenant = $1 AND sku = $2)
 	  FROM products WHERE tenant = $1 AND sku = $2`, tenant, sku).
-		Scan(&p.Name, &p.Product, &options, &p.WeightGrams, &p.Dimensions.Length, &p.Dimensions.Width, &p.Dimensions.Height, &p.Barcodes, &p.Images, &p.Tax, &p.Active, &p.MaxPerOrder, &p.CreatedAt, &p.UpdatedAt, &prices)
+		Scan(&p.Name, &p.Product, &options, &p.WeightGrams, &p.Dimensions.Length, &p.Dimensions.Width, &p.Dimensions.Height, &p.Barcodes, &p.Images, &p.Tax, &p.Active, &p.MaxPerOrder,
+			&p.Tracking, &p.Removal, &p.ReceiveDaysLeft, &p.PickDaysLeft, &p.CreatedAt, &p.UpdatedAt, &prices)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, problem.Missing("product")
 	}

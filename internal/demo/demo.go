@@ -64,6 +64,9 @@ func Seed(ctx context.Context, c *config.Config, keptKey string) (apiKey string,
 		if err := shop(ctx, tx); err != nil {
 			return err
 		}
+		if err := floorOfSantiago(ctx, tx); err != nil {
+			return err
+		}
 		if err := credentials(ctx, tx, c); err != nil {
 			return err
 		}

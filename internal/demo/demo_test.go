@@ -3,6 +3,7 @@ package demo_test
 import (
 	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -85,6 +86,40 @@ func TestSeed_MakesAShopThatCanSell(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, gateways.Check(name, raw), "every provider of this build can be used: %s", name)
 	}
+}
+
+func TestSeed_PlacesTheStockOfOneWarehouseOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	key := b.seed(t, "")
+	look := func() (out []string) {
+		b.do(t, func(tx pgx.Tx) error {
+			rows, err := tx.Query(t.Context(), `SELECT 'bin ' || code || ' ' || kind || ' ' || xmin::text FROM bins
+			   UNION ALL SELECT 'pile ' || bin || ' ' || sku || ' ' || quantity || ' ' || version FROM bin_stock
+			   UNION ALL SELECT 'level ' || sku || ' ' || warehouse || ' ' || on_hand || ' ' || placed FROM stock_levels ORDER BY 1`)
+			require.NoError(t, err)
+			out, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			return err
+		})
+		return out
+	}
+	first := look()
+	count := func(prefix string) (n int) {
+		for _, line := range first {
+			if strings.HasPrefix(line, prefix) {
+				n++
+			}
+		}
+		return n
+	}
+	require.Equal(t, 126, count("bin "), "120 of the plan and 6 stations")
+	require.Equal(t, 1, count("bin PACK-1 packing"))
+	require.Contains(t, first, "pile E-05-A TAZA-CHILE 60 1")
+	require.Contains(t, first, "pile E-05-C TAZA-CHILE 40 1")
+	require.Contains(t, first, "level TAZA-CHILE SCL-1 100 100")
+	require.Contains(t, first, "level TAZA-CHILE CCP-1 60 0", "the other warehouse has no bins")
+	b.seed(t, key)
+	require.Equal(t, first, look(), "a second start changes nothing")
 }
 
 func TestSeed_AgainKeepsWhatWasSoldAndTheKey(t *testing.T) {
