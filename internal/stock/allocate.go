@@ -60,6 +60,17 @@ type candidate struct {
 // All lines are of one warehouse. The promise itself is not touched. Lines of
 // one SKU are served in the order given.
 func Allocate(ctx context.Context, tx pgx.Tx, tenant, warehouse string, lines []ToAllocate, today time.Time) ([]Allocation, map[int]int, error) {
+	out, missing, err := Choose(ctx, tx, tenant, warehouse, lines, today)
+	if err != nil {
+		return nil, nil, err
+	}
+	return out, missing, Keep(ctx, tx, tenant, out)
+}
+
+// Choose is Allocate without writing: for a wave, which knows only afterwards
+// which of its lines stay. The stock is locked until the transaction ends; what is
+// wanted of the answer is written by Keep before anything else is allocated.
+func Choose(ctx context.Context, tx pgx.Tx, tenant, warehouse string, lines []ToAllocate, today time.Time) ([]Allocation, map[int]int, error) {
 	var skus []string
 	for _, l := range lines {
 		if l.Warehouse != warehouse {
@@ -98,7 +109,7 @@ func Allocate(ctx context.Context, tx pgx.Tx, tenant, warehouse string, lines []
 			missing[i] = left
 		}
 	}
-	return out, missing, insertAllocations(ctx, tx, tenant, out)
+	return out, missing, nil
 }
 
 // candidates lists the free units of SKUs in the order in which they should
@@ -144,7 +155,8 @@ func candidates(ctx context.Context, tx pgx.Tx, tenant, warehouse string, skus [
 	return out, nil
 }
 
-func insertAllocations(ctx context.Context, tx pgx.Tx, tenant string, list []Allocation) error {
+// Keep writes allocations as Choose has returned them, in the same transaction.
+func Keep(ctx context.Context, tx pgx.Tx, tenant string, list []Allocation) error {
 	if len(list) == 0 {
 		return nil
 	}
@@ -275,7 +287,7 @@ func Pick(ctx context.Context, tx pgx.Tx, tenant string, p Taken) ([]Allocation,
 	if err != nil {
 		return nil, err
 	}
-	return out, insertAllocations(ctx, tx, tenant, out)
+	return out, Keep(ctx, tx, tenant, out)
 }
 
 // Unpick puts picked units back into a bin: the order was changed or cancelled,

@@ -141,6 +141,8 @@ func TestSettings_RefuseWhatContradictsItself(t *testing.T) {
 		"origin":          func(s *tenant.Settings) { s.AllowedOrigins = []string{"shop.example"} },
 		"gateways: there": func(s *tenant.Settings) { s.Gateways = []string{"paypal"} },
 		"twice":           func(s *tenant.Settings) { s.Gateways = []string{"flow", "khipu", "flow"} },
+		"each once":       func(s *tenant.Settings) { s.ScanPolicy = []string{"bin", "product", "bin"} },
+		"must be scanned": func(s *tenant.Settings) { s.ScanPolicy = []string{"bin", "lot"} },
 	} {
 		s := tenant.Defaults("demo")
 		change(&s)

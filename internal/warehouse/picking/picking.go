@@ -226,9 +226,10 @@ func Start(ctx context.Context, tx pgx.Tx, tenantID, listID string, by stock.By,
 
 // Refresh looks for bins for what the list's lines have lost: units of lots that
 // are held or expired now, units that a count took from their bin, and what had
-// no bin from the beginning. Whoever moves stock may call it for the lists named
-// in stock.Moved; every command of an operator does so by itself. It reports what
-// still has no bin.
+// no bin from the beginning. It reports what still has none. Whoever moves stock
+// may call it for the lists named in stock.Moved, afterwards and in another
+// transaction: it locks the list before the stock. Every command of an operator
+// does the same by itself.
 func Refresh(ctx context.Context, tx pgx.Tx, tenantID, listID string) (State, []Missing, error) {
 	l, err := lockLive(ctx, tx, tenantID, listID, 0)
 	if err != nil {

@@ -149,7 +149,7 @@ func Release(ctx context.Context, tx pgx.Tx, tenantID string, in Wave) (Released
 	if len(list) == 0 {
 		return out, problem.New(problem.Conflict, "nothing_to_pick", "No shipment of this warehouse can be picked now.").With("skipped", out.Skipped)
 	}
-	if err := allocate(ctx, tx, tenantID, in, list); err != nil {
+	if err := choose(ctx, tx, tenantID, in, list); err != nil {
 		return out, err
 	}
 	var bins []string
@@ -284,8 +284,8 @@ func skipped(ctx context.Context, tx pgx.Tx, tenantID string, in Wave, taken []*
 	return append(out, list...), nil
 }
 
-// allocate chooses bins for all lines of a wave in one go.
-func allocate(ctx context.Context, tx pgx.Tx, tenantID string, in Wave, list []*shipment) error {
+// choose finds bins for all lines of a wave in one go.
+func choose(ctx context.Context, tx pgx.Tx, tenantID string, in Wave, list []*shipment) error {
 	_, today, err := rules(ctx, tx, tenantID)
 	if err != nil {
 		return err
@@ -318,7 +318,7 @@ func allocate(ctx context.Context, tx pgx.Tx, tenantID string, in Wave, list []*
 			at[[2]string{s.HoldID, n.SKU}] = n
 		}
 	}
-	got, none, err := stock.Allocate(ctx, tx, tenantID, in.Warehouse, ask, today)
+	got, none, err := stock.Choose(ctx, tx, tenantID, in.Warehouse, ask, today)
 	if err != nil {
 		return err
 	}
@@ -336,7 +336,7 @@ func allocate(ctx context.Context, tx pgx.Tx, tenantID string, in Wave, list []*
 // of which nothing was found or that no trolley carries: they stay pending.
 func (in Wave) parts(ctx context.Context, tx pgx.Tx, tenantID string, w *way, list []*shipment, out *Released) ([]part, error) {
 	var parts []part
-	var drop, empty []string
+	var empty []string
 	for _, s := range list {
 		mine := []part{{shipment: s, lines: s.lines}}
 		if in.By == ByZone {
@@ -351,19 +351,9 @@ func (in Wave) parts(ctx context.Context, tx pgx.Tx, tenantID string, w *way, li
 		}
 		if !in.OneList && slices.ContainsFunc(mine, func(p part) bool { return !fits(p.load(), in.Trolley) }) {
 			out.TooLarge = append(out.TooLarge, Passed{ShipmentID: s.ID, OrderID: s.OrderID, Number: s.Number, Reason: "too_large"})
-			for _, n := range s.lines {
-				for _, a := range n.got {
-					drop = append(drop, a.ID)
-				}
-			}
 			continue
 		}
 		parts = append(parts, mine...)
-	}
-	if len(drop) > 0 {
-		if err := closeOpen(ctx, tx, tenantID, drop); err != nil {
-			return nil, err
-		}
 	}
 	if _, err := tx.Exec(ctx, `UPDATE shipments SET unallocated_at = now() WHERE tenant = $1 AND id = ANY($2)`, tenantID, empty); err != nil {
 		return nil, fmt.Errorf("shipments without units: %w", err)
@@ -608,12 +598,11 @@ func (in Wave) writeList(b *pgx.Batch, rows *lineRows, tenantID string, out *Rel
 	return nil
 }
 
-// lineRows are the lines of a wave and where their allocations belong, by column.
+// lineRows are the lines of a wave by column, and their allocations.
 type lineRows struct {
 	lists, holds, orders, shipments, skus, boxes []string
 	lines, quantities                            []int
-	allocations, on                              []string
-	numbers                                      []int
+	allocations                                  []stock.Allocation
 }
 
 func (r *lineRows) add(listID string, number int, l line) {
@@ -621,7 +610,8 @@ func (r *lineRows) add(listID string, number int, l line) {
 	units := l.need.absent
 	for _, a := range l.need.got {
 		units += a.Quantity
-		r.allocations, r.on, r.numbers = append(r.allocations, a.ID), append(r.on, listID), append(r.numbers, number)
+		a.ListID, a.Line = listID, number
+		r.allocations = append(r.allocations, a)
 	}
 	r.lists, r.lines, r.holds, r.orders = append(r.lists, listID), append(r.lines, number), append(r.holds, s.HoldID), append(r.orders, s.OrderID)
 	r.shipments, r.skus, r.quantities, r.boxes = append(r.shipments, s.ID), append(r.skus, l.need.SKU), append(r.quantities, units), append(r.boxes, l.box)
@@ -635,10 +625,5 @@ func (r *lineRows) write(ctx context.Context, tx pgx.Tx, tenantID, warehouse str
 	if err != nil {
 		return fmt.Errorf("lines of the wave: %w", err)
 	}
-	_, err = tx.Exec(ctx, `UPDATE allocations a SET list_id = l.list_id, line = l.line FROM unnest($2::text[], $3::text[], $4::int[]) AS l (id, list_id, line) WHERE a.tenant = $1 AND a.id = l.id`,
-		tenantID, r.allocations, r.on, r.numbers)
-	if err != nil {
-		return fmt.Errorf("allocations of the wave: %w", err)
-	}
-	return nil
+	return stock.Keep(ctx, tx, tenantID, r.allocations)
 }
