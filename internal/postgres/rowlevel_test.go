@@ -161,7 +161,8 @@ func TestRowLevelSecurity_AnotherTenantsRowsCanBeNeitherWrittenNorChanged(t *tes
 			}
 			var pg *pgconn.PgError
 			require.ErrorAs(t, err, &pg, table)
-			require.Contains(t, pg.Message, "row-level security", table)
+			// What a table keeps by triggers alone, the program may not write at all.
+			require.Regexp(t, "row-level security|permission denied", pg.Message, table)
 		}
 		err := s.DB.InTenant(t.Context(), "other", func(tx pgx.Tx) error {
 			tag, err := tx.Exec(t.Context(), `UPDATE `+table+` SET tenant = 'other' WHERE tenant = 'acme'`)
