@@ -47,8 +47,21 @@ type Settings struct {
 	Freight  []Freight  `json:"freight"`
 	// DispatchHours is how long a paid order may wait for its warehouse before
 	// it is late.
-	DispatchHours int    `json:"dispatch_hours"`
-	TimeZone      string `json:"time_zone"`
+	DispatchHours int       `json:"dispatch_hours"`
+	Receiving     Receiving `json:"receiving"`
+	TimeZone      string    `json:"time_zone"`
+}
+
+// Receiving is what a shop puts up with when goods come in.
+type Receiving struct {
+	// OverPercent of a purchase order's line may come too much before a person
+	// must accept it.
+	OverPercent int `json:"over_percent"`
+	// LateHours is how long after the day it was expected a purchase order is
+	// late.
+	LateHours int `json:"late_hours"`
+	// CloseHours is how long a receipt may stay open.
+	CloseHours int `json:"close_hours"`
 }
 
 // Allocation says which warehouse gives first.
@@ -95,7 +108,7 @@ func Defaults(id string) Settings {
 			{Region: "*", Service: "pickup", Currency: "CLP", Amount: 0},
 			{Region: "*", Service: "standard", Currency: "USD", Amount: 990},
 		},
-		DispatchHours: 72, TimeZone: "America/Santiago",
+		DispatchHours: 72, Receiving: Receiving{OverPercent: 5, LateHours: 24, CloseHours: 12}, TimeZone: "America/Santiago",
 	}
 }
 
@@ -112,6 +125,10 @@ func (s Settings) Validate() error {
 		return fmt.Errorf("allocation.rule: nearest, balanced or fixed, not %q", s.Allocation.Rule)
 	case s.DispatchHours < 1:
 		return errors.New("dispatch_hours: at least 1")
+	case s.Receiving.OverPercent < 0 || s.Receiving.OverPercent > 1000:
+		return errors.New("receiving.over_percent: 0 to 1000")
+	case s.Receiving.LateHours < 0 || s.Receiving.CloseHours < 1:
+		return errors.New("receiving: late_hours not negative, close_hours at least 1")
 	}
 	if _, err := time.LoadLocation(s.TimeZone); err != nil {
 		return fmt.Errorf("time_zone: %w", err)
