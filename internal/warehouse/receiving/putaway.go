@@ -144,11 +144,30 @@ func PutAway(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in ToPutAway, n
 	if out.Reallocated, out.Unallocated, err = promiseAgain(ctx, tx, shop, in, moved, now); err != nil {
 		return PutAwayDone{}, err
 	}
-	if out.From, err = readPile(ctx, tx, shop.ID, in, in.From); err != nil {
+	err = in.readPiles(ctx, tx, shop.ID, &out)
+	return out, err
+}
+
+// ReadPutAway is what lies in both bins today, for a put-away that was booked and
+// whose answer was lost.
+func ReadPutAway(ctx context.Context, tx pgx.Tx, tenantID string, in ToPutAway, now time.Time) (PutAwayDone, error) {
+	if err := in.check(); err != nil {
 		return PutAwayDone{}, err
 	}
-	out.To, err = readPile(ctx, tx, shop.ID, in, in.To)
+	if _, err := in.identify(ctx, tx, tenantID, now); err != nil {
+		return PutAwayDone{}, err
+	}
+	out := PutAwayDone{SKU: in.SKU, Lot: in.Lot, Serials: in.Serials, Quantity: in.Quantity, Status: in.Status}
+	err := in.readPiles(ctx, tx, tenantID, &out)
 	return out, err
+}
+
+func (in *ToPutAway) readPiles(ctx context.Context, tx pgx.Tx, tenantID string, out *PutAwayDone) (err error) {
+	if out.From, err = readPile(ctx, tx, tenantID, *in, in.From); err != nil {
+		return err
+	}
+	out.To, err = readPile(ctx, tx, tenantID, *in, in.To)
+	return err
 }
 
 // identify finds the product and completes what the code says.
