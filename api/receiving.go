@@ -253,7 +253,10 @@ func (s *Server) scanGoods(r *request) (reply, error) {
 			return err
 		}
 		batch := id.New()
-		if out.Entries, out.Receipt, err = receiving.ScanGoods(r.ctx, tx, shop, receiving.Scans{ReceiptID: receiptID, Batch: batch, Scans: in.Scans, By: by}, time.Now()); err != nil {
+		if _, err := receiving.ScanGoods(r.ctx, tx, shop, receiving.Scans{ReceiptID: receiptID, Batch: batch, Scans: in.Scans, By: by}, time.Now()); err != nil {
+			return err
+		}
+		if out, err = readChange(r, tx, shop, receiptID, batch); err != nil {
 			return err
 		}
 		return r.claim.Begun(r.ctx, tx, batch)
@@ -288,21 +291,24 @@ func (s *Server) correctReceipt(r *request) (reply, error) {
 		return reply{}, err
 	}
 	var out receiptChange
-	var moved stock.Moved
+	var lost []stock.Shorted
 	err = s.receivingWork(r, func(tx pgx.Tx, shop tenant.Tenant, by stock.By) (err error) {
-		moved = stock.Moved{}
+		lost = nil
 		if batch := r.begun(); batch != "" {
 			out, err = readChange(r, tx, shop, receiptID, batch)
 			return err
 		}
 		c := receiving.Correction{ReceiptID: receiptID, Batch: id.New(), SKU: in.SKU, Lot: in.Lot, Serial: in.Serial, Quantity: in.Quantity, Condition: in.Condition, Reason: in.Reason, By: by}
-		if out.Entries, out.Receipt, moved, err = receiving.Correct(r.ctx, tx, shop, c); err != nil {
+		if _, lost, err = receiving.Correct(r.ctx, tx, shop, c, time.Now()); err != nil {
+			return err
+		}
+		if out, err = readChange(r, tx, shop, receiptID, c.Batch); err != nil {
 			return err
 		}
 		return r.claim.Begun(r.ctx, tx, c.Batch)
 	})
 	if err == nil {
-		s.tellShorted(r, moved.Shorted)
+		s.tellShorted(r, lost)
 	}
 	return created(receiptPath(receiptID), out), err
 }

@@ -119,6 +119,7 @@ CREATE TABLE receipt_entries (
   CONSTRAINT a_scanned_serial_is_one_unit CHECK (serial IS NULL OR quantity = 1)
 );
 CREATE INDEX receipt_entries_receipt ON receipt_entries (tenant, receipt_id, id);
+CREATE INDEX receipt_entries_batch ON receipt_entries (tenant, batch);
 CREATE INDEX receipt_entries_corrects ON receipt_entries (tenant, corrects) WHERE corrects IS NOT NULL;
 
 -- Which SKUs are picked often.

@@ -44,7 +44,7 @@ func ReadABC(ctx context.Context, tx pgx.Tx, tenantID, warehouse string, now tim
 	}
 	// Each serial has a movement of its own: those of one visit share their time.
 	rows, err := tx.Query(ctx, `SELECT sku, count(DISTINCT (document, from_bin, created_at))::int FROM bin_movements
-	  WHERE tenant = $1 AND warehouse = $2 AND reason = 'pick' AND created_at > $3 AND created_at <= $4 GROUP BY sku ORDER BY 2 DESC, 1`, tenantID, warehouse, out.From, out.To)
+	  WHERE tenant = $1 AND warehouse = $2 AND reason = 'pick' AND created_at > $3 GROUP BY sku ORDER BY 2 DESC, 1`, tenantID, warehouse, out.From)
 	if err != nil {
 		return out, fmt.Errorf("picks in %s: %w", warehouse, err)
 	}

@@ -141,7 +141,7 @@ func PutAway(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in ToPutAway, n
 		return PutAwayDone{}, err
 	}
 	out := PutAwayDone{SKU: in.SKU, Lot: in.Lot, Serials: in.Serials, Quantity: in.Quantity, Status: in.Status}
-	if out.Reallocated, out.Unallocated, err = promiseAgain(ctx, tx, shop, in, moved, now); err != nil {
+	if out.Reallocated, out.Unallocated, err = promiseAgain(ctx, tx, shop, in.SKU, in.Warehouse, moved, now); err != nil {
 		return PutAwayDone{}, err
 	}
 	err = in.readPiles(ctx, tx, shop.ID, &out)
@@ -307,7 +307,7 @@ func readPile(ctx context.Context, tx pgx.Tx, tenantID string, in ToPutAway, bin
 }
 
 // carry books the movements.
-func (in *ToPutAway) carry(ctx context.Context, tx pgx.Tx, tenantID string, bySerial bool) (stock.Moved, error) {
+func (in *ToPutAway) carry(ctx context.Context, tx pgx.Tx, tenantID string, bySerial bool) (dropped []stock.Dropped, err error) {
 	m := stock.BinMovement{SKU: in.SKU, Warehouse: in.Warehouse, Lot: in.Lot, Quantity: in.Quantity, From: stock.In(in.From, in.Status), To: stock.In(in.To, in.Status), Reason: "put_away", Note: in.Reason, By: in.By}
 	if in.Force {
 		m.Note = "forced: " + in.Reason
@@ -319,34 +319,41 @@ func (in *ToPutAway) carry(ctx context.Context, tx pgx.Tx, tenantID string, bySe
 	if bySerial {
 		m.Quantity, each = 1, in.Serials
 	}
-	var all stock.Moved
 	for _, m.Serial = range each {
 		moved, err := stock.Move(ctx, tx, tenantID, m)
 		if errors.Is(err, stock.ErrNotInBin) || errors.Is(err, stock.ErrSerialAbsent) {
-			return all, in.notThere(Pile{Bin: in.From})
+			return nil, in.notThere(Pile{Bin: in.From})
 		}
 		if err != nil {
-			return all, err
+			return nil, err
 		}
-		all.Dropped = append(all.Dropped, moved.Dropped...)
+		dropped = append(dropped, moved.Dropped...)
 	}
-	return all, nil
+	return dropped, nil
 }
 
-// promiseAgain finds bins for the promises whose units were carried away.
-func promiseAgain(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in ToPutAway, moved stock.Moved, now time.Time) (again, missing int, err error) {
-	if len(moved.Dropped) == 0 {
+// promiseAgain finds bins for the promises whose units were carried away, as far
+// as the promises still stand.
+func promiseAgain(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, sku, warehouse string, dropped []stock.Dropped, now time.Time) (again, missing int, err error) {
+	if len(dropped) == 0 {
 		return 0, 0, nil
 	}
 	date, err := today(shop, now)
 	if err != nil {
 		return 0, 0, err
 	}
-	var want []stock.ToAllocate
-	for _, d := range moved.Dropped {
-		want = append(want, stock.ToAllocate{HoldID: d.HoldID, SKU: in.SKU, Warehouse: in.Warehouse, Units: d.Units, ListID: d.ListID, Line: d.Line})
+	open, err := unallocated(ctx, tx, shop.ID, sku, warehouse, dropped)
+	if err != nil {
+		return 0, 0, err
 	}
-	found, short, err := stock.Allocate(ctx, tx, shop.ID, in.Warehouse, want, date)
+	var want []stock.ToAllocate
+	for _, d := range dropped {
+		if n := min(d.Units, open[d.HoldID]); n > 0 {
+			open[d.HoldID] -= n
+			want = append(want, stock.ToAllocate{HoldID: d.HoldID, SKU: sku, Warehouse: warehouse, Units: n, ListID: d.ListID, Line: d.Line})
+		}
+	}
+	found, short, err := stock.Allocate(ctx, tx, shop.ID, warehouse, want, date)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -357,4 +364,23 @@ func promiseAgain(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in ToPutAw
 		missing += n
 	}
 	return again, missing, nil
+}
+
+// unallocated is how many promised units of each hold have no bin.
+func unallocated(ctx context.Context, tx pgx.Tx, tenantID, sku, warehouse string, dropped []stock.Dropped) (map[string]int, error) {
+	holds := make([]string, len(dropped))
+	for i, d := range dropped {
+		holds[i] = d.HoldID
+	}
+	rows, err := tx.Query(ctx, `SELECT hold_id, quantity - shorted - left_stock - allocated FROM hold_lines WHERE tenant = $1 AND hold_id = ANY($2) AND sku = $3 AND warehouse = $4`, tenantID, holds, sku, warehouse)
+	if err != nil {
+		return nil, fmt.Errorf("promises of %s: %w", sku, err)
+	}
+	out := map[string]int{}
+	var hold string
+	var n int
+	if _, err := pgx.ForEachRow(rows, []any{&hold, &n}, func() error { out[hold] = n; return nil }); err != nil {
+		return nil, fmt.Errorf("promises of %s: %w", sku, err)
+	}
+	return out, nil
 }

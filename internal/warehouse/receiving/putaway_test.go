@@ -108,7 +108,13 @@ func TestPutAway_PromisesFollowTheUnits(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, out.Reallocated)
 	require.Zero(t, out.Unallocated)
-	require.Equal(t, 4, shoptest.Value[int](t, d.Shop, `SELECT allocated FROM hold_lines WHERE hold_id = $1`, holdID))
+	allocated := `SELECT allocated FROM hold_lines WHERE hold_id = $1`
+	require.Equal(t, 4, shoptest.Value[int](t, d.Shop, allocated, holdID))
+	// The two that are left at the door were never there: one of them was promised
+	// and is missing now.
+	_, _, err = d.correct(receiving.Correction{ReceiptID: r, SKU: "PLAIN", Quantity: 2})
+	require.NoError(t, err)
+	require.Equal(t, []int{3, 1}, []int{shoptest.Value[int](t, d.Shop, allocated, holdID), shoptest.Value[int](t, d.Shop, `SELECT shorted FROM hold_lines WHERE hold_id = $1`, holdID)})
 	d.CheckBooks(t)
 }
 

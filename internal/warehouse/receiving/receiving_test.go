@@ -95,7 +95,10 @@ func (d *dock) begin(orderID string) string {
 
 func (d *dock) scan(receiptID string, scans ...receiving.Scan) (entries []receiving.Entry, out receiving.Detail, err error) {
 	err = d.in(func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) (err error) {
-		entries, out, err = receiving.ScanGoods(ctx, tx, shop, receiving.Scans{ReceiptID: receiptID, Batch: id.New(), Scans: scans, By: ana}, now)
+		if entries, err = receiving.ScanGoods(ctx, tx, shop, receiving.Scans{ReceiptID: receiptID, Batch: id.New(), Scans: scans, By: ana}, now); err != nil {
+			return err
+		}
+		out, err = receiving.ReadReceipt(ctx, tx, shop, receiptID)
 		return err
 	})
 	return entries, out, err
@@ -111,7 +114,10 @@ func (d *dock) scanned(receiptID string, scans ...receiving.Scan) ([]receiving.E
 func (d *dock) correct(c receiving.Correction) (entries []receiving.Entry, out receiving.Detail, err error) {
 	c.Batch, c.Reason, c.By = id.New(), "scanned twice", ana
 	err = d.in(func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) (err error) {
-		entries, out, _, err = receiving.Correct(ctx, tx, shop, c)
+		if entries, _, err = receiving.Correct(ctx, tx, shop, c, now); err != nil {
+			return err
+		}
+		out, err = receiving.ReadReceipt(ctx, tx, shop, c.ReceiptID)
 		return err
 	})
 	return entries, out, err

@@ -72,25 +72,27 @@ type Entry struct {
 // noted.
 //
 // 409 serial_in_stock and lot_expiry_differs name the scan that contradicts what
-// is known; receipt_closed and receipt_cancelled come with the receipt.
-func ScanGoods(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in Scans, now time.Time) ([]Entry, Detail, error) {
+// is known; receipt_closed and receipt_cancelled come with the receipt. After
+// serial_in_stock the transaction may be over, so a caller that goes on takes a
+// savepoint before. A repetition books again: a caller keeps its idempotency key.
+func ScanGoods(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in Scans, now time.Time) ([]Entry, error) {
 	r, order, err := lockReceipt(ctx, tx, shop.ID, in.ReceiptID)
 	if err != nil {
-		return nil, Detail{}, err
+		return nil, err
 	}
 	if r.Status != "open" {
-		return nil, Detail{}, r.over()
+		return nil, r.over()
 	}
 	b := &booking{ctx: ctx, tx: tx, tenant: shop.ID, receipt: r, order: order, in: in, came: map[int][2]int{}}
 	if b.today, err = today(shop, now); err != nil {
-		return nil, Detail{}, err
+		return nil, err
 	}
 	goods, err := b.identify(now)
 	if err != nil {
-		return nil, Detail{}, err
+		return nil, err
 	}
 	if err := b.place(); err != nil {
-		return nil, Detail{}, err
+		return nil, err
 	}
 	var skus []string
 	for _, g := range goods {
@@ -99,22 +101,17 @@ func ScanGoods(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in Scans, now
 		}
 	}
 	if err := lockLevels(ctx, tx, shop.ID, r.Warehouse, skus); err != nil {
-		return nil, Detail{}, err
+		return nil, err
 	}
 	for _, g := range goods {
 		if err := b.book(g); err != nil {
-			return nil, Detail{}, err
+			return nil, err
 		}
 	}
 	if err := b.finish(); err != nil {
-		return nil, Detail{}, err
+		return nil, err
 	}
-	entries, err := ReadBatch(ctx, tx, shop.ID, in.Batch)
-	if err != nil {
-		return nil, Detail{}, err
-	}
-	d, err := ReadReceipt(ctx, tx, shop, r.ID)
-	return entries, d, err
+	return ReadBatch(ctx, tx, shop.ID, in.Batch)
 }
 
 // today is the day at the tenant's place, as a UTC midnight.
@@ -619,38 +616,39 @@ func (c *Correction) check() error {
 // Correct takes back units that were scanned for an open receipt, the newest
 // first, by new movements from where they were booked to outside. The purchase
 // order expects them again. 409 not_scanned when not so many were; not_in_bin when
-// they are not where they were booked: bring them back first.
-func Correct(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, c Correction) ([]Entry, Detail, stock.Moved, error) {
-	var moved stock.Moved
-	fail := func(err error) ([]Entry, Detail, stock.Moved, error) { return nil, Detail{}, stock.Moved{}, err }
+// they are not where they were booked: bring them back first. Promises on them look
+// for other units; holds that lost theirs are returned.
+func Correct(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, c Correction, now time.Time) ([]Entry, []stock.Shorted, error) {
+	var lost []stock.Shorted
+	var dropped []stock.Dropped
 	if err := c.check(); err != nil {
-		return fail(err)
+		return nil, nil, err
 	}
 	r, order, err := lockReceipt(ctx, tx, shop.ID, c.ReceiptID)
 	if err != nil {
-		return fail(err)
+		return nil, nil, err
 	}
 	if r.Status != "open" {
-		return fail(r.over())
+		return nil, nil, r.over()
 	}
 	taken, err := takeBack(ctx, tx, shop.ID, r, c)
 	if err != nil {
-		return fail(err)
+		return nil, nil, err
 	}
 	came := map[int][2]int{}
 	for _, e := range taken {
 		m, err := stock.Move(ctx, tx, shop.ID, stock.BinMovement{SKU: e.SKU, Warehouse: r.Warehouse, Lot: e.Lot, Serial: e.Serial, Quantity: e.Quantity, From: stock.In(e.Bin, e.Status),
 			Reason: "adjustment", Document: document(r.ID), Note: c.Reason, By: c.By})
 		if errors.Is(err, stock.ErrNotInBin) || errors.Is(err, stock.ErrSerialAbsent) {
-			return fail(problem.New(problem.Conflict, "not_in_bin", "Those units are not in bin "+e.Bin+" any more: bring them back first.").With("current", map[string]any{"bin": e.Bin, "status": e.Status}))
+			return nil, nil, problem.New(problem.Conflict, "not_in_bin", "Those units are not in bin "+e.Bin+" any more: bring them back first.").With("current", map[string]any{"bin": e.Bin, "status": e.Status})
 		}
 		if err != nil {
-			return fail(err)
+			return nil, nil, err
 		}
-		moved.Shorted = append(moved.Shorted, m.Shorted...)
-		moved.Dropped = append(moved.Dropped, m.Dropped...)
+		lost = append(lost, m.Shorted...)
+		dropped = append(dropped, m.Dropped...)
 		if err := writeEntry(ctx, tx, shop.ID, r.ID, c.Batch, e, c.By); err != nil {
-			return fail(err)
+			return nil, nil, err
 		}
 		if e.Line > 0 {
 			sum := came[e.Line]
@@ -663,18 +661,17 @@ func Correct(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, c Correction) (
 	}
 	if order != nil && len(came) > 0 {
 		if err := count(ctx, tx, shop.ID, order.ID, came); err != nil {
-			return fail(err)
+			return nil, nil, err
 		}
 	}
 	if err := touch(ctx, tx, shop.ID, r.ID, r.WaitsFor); err != nil {
-		return fail(err)
+		return nil, nil, err
+	}
+	if _, _, err := promiseAgain(ctx, tx, shop, c.SKU, r.Warehouse, dropped, now); err != nil {
+		return nil, nil, err
 	}
 	entries, err := ReadBatch(ctx, tx, shop.ID, c.Batch)
-	if err != nil {
-		return fail(err)
-	}
-	d, err := ReadReceipt(ctx, tx, shop, r.ID)
-	return entries, d, moved, err
+	return entries, lost, err
 }
 
 // takeBack chooses the entries that a correction undoes, and how many units of
