@@ -137,6 +137,11 @@ type booking struct {
 	damagedBin string
 	// came is, by the order's line, units that came and those of them damaged.
 	came map[int][2]int
+	// moves are units that are told apart by no serial: one movement for all of a
+	// SKU, lot and place, however often they were scanned.
+	moves []stock.BinMovement
+	// entries are what is to be written of the scans.
+	entries pgx.Batch
 }
 
 // goods is a scan whose product is known, or is known to be unknown.
@@ -163,6 +168,7 @@ func (b *booking) identify(now time.Time) ([]goods, error) {
 		return nil, err
 	}
 	out := make([]goods, 0, len(b.in.Scans))
+	known := map[string]scancode.Item{}
 	for i, s := range b.in.Scans {
 		at := fmt.Sprintf("scans[%d]", i)
 		g := goods{at: i, scan: s, condition: s.Condition}
@@ -171,8 +177,14 @@ func (b *booking) identify(now time.Time) ([]goods, error) {
 		if len(f) > faults {
 			continue
 		}
+		item, seen := known[s.Code]
 		var err error
-		g.item, err = resolve(b.ctx, b.tx, b.tenant, s.Code, now)
+		if !seen {
+			if item, err = resolve(b.ctx, b.tx, b.tenant, s.Code, now); err == nil {
+				known[s.Code] = item
+			}
+		}
+		g.item = item
 		refused, ok := problem.As(err)
 		switch {
 		case ok && refused.Code == "unknown_item":
@@ -304,7 +316,8 @@ func (b *booking) place() error {
 // book books one scan.
 func (b *booking) book(g goods) error {
 	if g.unknown {
-		return b.write(Entry{Scan: g.at, Kind: "unknown", Scanned: g.scan.Code, Quantity: g.units, Condition: g.condition, Discrepancies: []string{UnknownItem}})
+		b.write(Entry{Scan: g.at, Kind: "unknown", Scanned: g.scan.Code, Quantity: g.units, Condition: g.condition, Discrepancies: []string{UnknownItem}})
+		return nil
 	}
 	faults, err := b.faultsOfLot(g)
 	if err != nil {
@@ -460,18 +473,20 @@ func (b *booking) share(sku, lot string, n int) []part {
 
 // bring books units from outside and notes them.
 func (b *booking) bring(e Entry) error {
-	if e.Serial != "" {
+	m := stock.BinMovement{SKU: e.SKU, Warehouse: b.receipt.Warehouse, Lot: e.Lot, Serial: e.Serial, Quantity: e.Quantity, To: stock.In(e.Bin, e.Status), Reason: "receipt", Document: document(b.receipt.ID), By: b.in.By}
+	if e.Serial == "" {
+		b.gather(m)
+	} else {
 		if err := b.notInStock(e); err != nil {
 			return err
 		}
-	}
-	_, err := stock.Move(b.ctx, b.tx, b.tenant, stock.BinMovement{SKU: e.SKU, Warehouse: b.receipt.Warehouse, Lot: e.Lot, Serial: e.Serial, Quantity: e.Quantity, To: stock.In(e.Bin, e.Status),
-		Reason: "receipt", Document: document(b.receipt.ID), By: b.in.By})
-	if errors.Is(err, stock.ErrSerialThere) {
-		return serialInStock(e, nil)
-	}
-	if err != nil {
-		return err
+		_, err := stock.Move(b.ctx, b.tx, b.tenant, m)
+		if errors.Is(err, stock.ErrSerialThere) {
+			return serialInStock(e, nil)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if e.Line > 0 {
 		sum := b.came[e.Line]
@@ -481,7 +496,19 @@ func (b *booking) bring(e Entry) error {
 		}
 		b.came[e.Line] = sum
 	}
-	return b.write(e)
+	b.write(e)
+	return nil
+}
+
+// gather adds units to the movement of their like.
+func (b *booking) gather(m stock.BinMovement) {
+	for i := range b.moves {
+		if o := &b.moves[i]; o.SKU == m.SKU && o.Lot == m.Lot && *o.To == *m.To {
+			o.Quantity += m.Quantity
+			return
+		}
+	}
+	b.moves = append(b.moves, m)
 }
 
 func (b *booking) notInStock(e Entry) error {
@@ -504,18 +531,14 @@ func serialInStock(e Entry, current any) error {
 	return problem.New(problem.Conflict, "serial_in_stock", "Serial "+e.Serial+" of "+e.SKU+" is in stock already.").With("scan", e.Scan).With("serial", e.Serial).With("current", current)
 }
 
-func (b *booking) write(e Entry) error {
-	return writeEntry(b.ctx, b.tx, b.tenant, b.receipt.ID, b.in.Batch, e, b.in.By)
+func (b *booking) write(e Entry) {
+	queueEntry(&b.entries, b.tenant, b.receipt.ID, b.in.Batch, e, b.in.By)
 }
 
-func writeEntry(ctx context.Context, tx pgx.Tx, tenantID, receiptID, batch string, e Entry, by stock.By) error {
-	_, err := tx.Exec(ctx, `INSERT INTO receipt_entries (tenant, receipt_id, batch, position, kind, corrects, scanned, sku, lot, serial, quantity, condition, bin, status, line, faults, reason, person, device, key_id)
+func queueEntry(to *pgx.Batch, tenantID, receiptID, batch string, e Entry, by stock.By) {
+	to.Queue(`INSERT INTO receipt_entries (tenant, receipt_id, batch, position, kind, corrects, scanned, sku, lot, serial, quantity, condition, bin, status, line, faults, reason, person, device, key_id)
 	  VALUES ($1,$2,$3,$4,$5,nullif($6::bigint, 0),$7,nullif($8, ''),$9,nullif($10, ''),$11,$12,nullif($13, ''),nullif($14, ''),nullif($15::int, 0),$16,$17,$18,$19,$20)`,
 		tenantID, receiptID, batch, e.Scan, e.Kind, e.corrects, e.Scanned, e.SKU, e.Lot, e.Serial, e.Quantity, e.Condition, e.Bin, e.Status, e.Line, nonNil(e.Discrepancies), e.reason, by.Person, by.Device, by.KeyID)
-	if err != nil {
-		return fmt.Errorf("entry of receipt %s: %w", receiptID, err)
-	}
-	return nil
 }
 
 func nonNil(list []string) []string {
@@ -525,9 +548,17 @@ func nonNil(list []string) []string {
 	return list
 }
 
-// finish counts what came on the purchase order and says what the receipt waits
-// for.
+// finish books what was gathered, counts what came on the purchase order and says
+// what the receipt waits for.
 func (b *booking) finish() error {
+	for _, m := range b.moves {
+		if _, err := stock.Move(b.ctx, b.tx, b.tenant, m); err != nil {
+			return err
+		}
+	}
+	if err := b.tx.SendBatch(b.ctx, &b.entries).Close(); err != nil {
+		return fmt.Errorf("entries of receipt %s: %w", b.receipt.ID, err)
+	}
 	if b.order != nil && len(b.came) > 0 {
 		if err := count(b.ctx, b.tx, b.tenant, b.order.ID, b.came); err != nil {
 			return err
@@ -636,6 +667,7 @@ func Correct(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, c Correction, n
 		return nil, nil, err
 	}
 	came := map[int][2]int{}
+	var entries pgx.Batch
 	for _, e := range taken {
 		m, err := stock.Move(ctx, tx, shop.ID, stock.BinMovement{SKU: e.SKU, Warehouse: r.Warehouse, Lot: e.Lot, Serial: e.Serial, Quantity: e.Quantity, From: stock.In(e.Bin, e.Status),
 			Reason: "adjustment", Document: document(r.ID), Note: c.Reason, By: c.By})
@@ -647,9 +679,7 @@ func Correct(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, c Correction, n
 		}
 		lost = append(lost, m.Shorted...)
 		dropped = append(dropped, m.Dropped...)
-		if err := writeEntry(ctx, tx, shop.ID, r.ID, c.Batch, e, c.By); err != nil {
-			return nil, nil, err
-		}
+		queueEntry(&entries, shop.ID, r.ID, c.Batch, e, c.By)
 		if e.Line > 0 {
 			sum := came[e.Line]
 			sum[0] -= e.Quantity
@@ -658,6 +688,9 @@ func Correct(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, c Correction, n
 			}
 			came[e.Line] = sum
 		}
+	}
+	if err := tx.SendBatch(ctx, &entries).Close(); err != nil {
+		return nil, nil, fmt.Errorf("corrections of receipt %s: %w", r.ID, err)
 	}
 	if order != nil && len(came) > 0 {
 		if err := count(ctx, tx, shop.ID, order.ID, came); err != nil {
@@ -670,8 +703,8 @@ func Correct(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, c Correction, n
 	if _, _, err := promiseAgain(ctx, tx, shop, c.SKU, r.Warehouse, dropped, now); err != nil {
 		return nil, nil, err
 	}
-	entries, err := ReadBatch(ctx, tx, shop.ID, c.Batch)
-	return entries, lost, err
+	written, err := ReadBatch(ctx, tx, shop.ID, c.Batch)
+	return written, lost, err
 }
 
 // takeBack chooses the entries that a correction undoes, and how many units of
