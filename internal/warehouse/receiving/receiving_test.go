@@ -365,6 +365,32 @@ func TestReceipt_ALotWithAnotherDayThanKnownIsAConflict(t *testing.T) {
 	d.CheckBooks(t)
 }
 
+func TestReceipt_WhatIsSaidMayNotContradictTheCode(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	d.Exec(t, `UPDATE products SET barcodes = '{09501101530003}' WHERE sku = 'CHEESE'`)
+	r := d.begin("")
+	gs1 := "(01)09501101530003(17)271231(10)AB-12"
+	_, _, err := d.scan(r, receiving.Scan{Code: gs1, Lot: "AB-13"})
+	refused(t, err, "invalid")
+	_, _, err = d.scan(r, receiving.Scan{Code: gs1, ExpiresOn: on("2027-12-30")})
+	refused(t, err, "invalid")
+	_, out := d.scanned(r, receiving.Scan{Code: gs1, Lot: "AB-12", ExpiresOn: on("2027-12-31"), Quantity: many(2)})
+	require.Equal(t, "2027-12-31", *out.Lines[0].ExpiresOn)
+	require.Equal(t, map[string]int{"IN/CHEESE/AB-12/available": 2}, d.bins())
+}
+
+func TestReceipt_TheLineOfTheVeryLotComesFirst(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	p := d.order(receiving.OrderLineInput{SKU: "CHEESE", Quantity: 4}, receiving.OrderLineInput{SKU: "CHEESE", Lot: "L1", Quantity: 3})
+	r := d.begin(p.ID)
+	entries, out := d.scanned(r, lot("L1", "2027-01-31", 5), lot("L2", "2027-02-28", 3))
+	require.Len(t, entries, 3)
+	require.Equal(t, [][2]int{{2, 3}, {1, 2}, {1, 3}}, [][2]int{{entries[0].Line, entries[0].Quantity}, {entries[1].Line, entries[1].Quantity}, {entries[2].Line, entries[2].Quantity}})
+	require.Equal(t, []receiving.Discrepancy{{Kind: "over", SKU: "CHEESE", Quantity: 1, NeedsAcceptance: true}}, out.Discrepancies)
+}
+
 func TestReceipt_ASerialScannedTwiceIsAConflict(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)

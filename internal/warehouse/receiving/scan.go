@@ -265,6 +265,9 @@ func (g *goods) complete(f *problem.Fields, at string) {
 		g.item.Lot = s.Lot
 	}
 	if d := day(f, at+".expires_on", s.ExpiresOn); d != nil {
+		if g.item.ExpiresOn != nil && !g.item.ExpiresOn.Equal(*d) {
+			f.Add(at+".expires_on", "invalid", "the code says %s", g.item.ExpiresOn.Format(time.DateOnly))
+		}
 		g.item.ExpiresOn = d
 	}
 	g.serials = s.Serials
