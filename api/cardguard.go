@@ -18,7 +18,7 @@ import (
 )
 
 // tradeNumbers are the fields and parameters in which an EAN or GTIN stands,
-// which may look like a card's number. accountNumbers have as many digits as a
+// scanned ones too, which may look like a card's number. accountNumbers have as many digits as a
 // bank likes and are kept encrypted.
 var (
 	tradeNumbers   = []string{"sku", "barcodes", "code", "product", "lot", "serial", "serials"}

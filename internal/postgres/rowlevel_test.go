@@ -91,6 +91,10 @@ func fullShop(t *testing.T) *shoptest.Shop {
 			`INSERT INTO pick_lines (tenant, list_id, line, hold_id, order_id, shipment_id, sku, warehouse, quantity)
 			   SELECT s.tenant, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 1, o.hold_id, o.id, s.id, 'A', s.warehouse, 1 FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 LIMIT 1`,
 			`INSERT INTO count_requests (tenant, warehouse, bin, sku, reason) VALUES ($1, 'SCL-1', 'A-01-A', 'A', 'empty')`,
+			`INSERT INTO purchase_orders (tenant, id, number, supplier, warehouse, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'PO-1', 's', 'SCL-1', 'ana')`,
+			`INSERT INTO purchase_order_lines (tenant, purchase_order_id, line, sku, ordered) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 1, 'A', 1)`,
+			`INSERT INTO receipts (tenant, id, warehouse, purchase_order_id, bin, due_at, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'SCL-1', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'A-01-A', now(), 'ana')`,
+			`INSERT INTO receipt_entries (tenant, receipt_id, batch, kind, scanned, quantity, condition, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'unknown', 'x', 1, 'good', 'ana')`,
 		} {
 			_, err := tx.Exec(ctx, sql, shoptest.Tenant)
 			require.NoError(t, err, sql)

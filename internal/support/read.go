@@ -21,7 +21,7 @@ type Item struct {
 	// difference (between a provider's books and ours), dispute or attention.
 	Kind string `json:"kind"`
 	// Of says what is late: checkout, reservation, payment, authorization,
-	// refund, news, shipment, reconciliation, pick_list, transfer; the step of a parked one, the gateway of a dispute.
+	// refund, news, shipment, reconciliation, pick_list, transfer, purchase order, receipt; the step of a parked one, the gateway of a dispute.
 	Of         string     `json:"of"`
 	WorkflowID *string    `json:"workflow_id"`
 	Subject    string     `json:"subject"`
@@ -89,6 +89,12 @@ WITH item AS (
   UNION ALL
   SELECT 'overdue', 'pick_list', NULL, id, 'overdue', 'the pick list ' || number || ' is ' || replace(status, '_', ' ') || ' past its time', due_at, CASE WHEN assigned_to = '' THEN '' ELSE 'with ' || assigned_to END, due_at, id
     FROM pick_lists WHERE tenant = $1 AND due_at < now()
+  UNION ALL
+  SELECT 'overdue', 'purchase order', NULL, id, 'overdue', 'purchase order ' || number || ' of ' || supplier || ' is ' || replace(status, '_', ' ') || ' past its time: it waits for ' || waits_for, due_at, '', due_at, id
+    FROM purchase_orders WHERE tenant = $1 AND due_at < now()
+  UNION ALL
+  SELECT 'overdue', 'receipt', NULL, id, 'overdue', 'the receipt in ' || warehouse || ' is ' || status || ' past its time: it waits for ' || waits_for, due_at, '', due_at, id
+    FROM receipts WHERE tenant = $1 AND due_at < now()
   UNION ALL
   SELECT 'overdue', 'reconciliation', 'reconciliation:' || tenant || ':' || id, id, 'overdue', 'the reconciliation of ' || gateway || ' of ' || to_char(day, 'YYYY-MM-DD') || ' is ' || status || ' past its time', due_at, '', due_at, id
     FROM reconciliations WHERE tenant = $1 AND due_at < now()

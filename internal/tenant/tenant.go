@@ -55,7 +55,20 @@ type Settings struct {
 	// ScanPolicy is what a picker must scan, and in which order: bin, product, and
 	// the lot of SKUs that have lots. The product can't be left out: to stand
 	// before a bin proves nothing about what was taken from it.
-	ScanPolicy []string `json:"scan_policy"`
+	ScanPolicy []string  `json:"scan_policy"`
+	Receiving  Receiving `json:"receiving"`
+}
+
+// Receiving is what a shop puts up with when goods come in.
+type Receiving struct {
+	// OverPercent of a purchase order's line may come too much before a person
+	// must accept it.
+	OverPercent int `json:"over_percent"`
+	// LateHours is how long after the day it was expected a purchase order is
+	// late.
+	LateHours int `json:"late_hours"`
+	// CloseHours is how long a receipt may stay open.
+	CloseHours int `json:"close_hours"`
 }
 
 // Allocation says which warehouse gives first.
@@ -102,7 +115,7 @@ func Defaults(id string) Settings {
 			{Region: "*", Service: "pickup", Currency: "CLP", Amount: 0},
 			{Region: "*", Service: "standard", Currency: "USD", Amount: 990},
 		},
-		DispatchHours: 72, TransferGraceHours: 24, TimeZone: "America/Santiago", ScanPolicy: []string{"bin", "product", "lot"},
+		DispatchHours: 72, TransferGraceHours: 24, Receiving: Receiving{OverPercent: 5, LateHours: 24, CloseHours: 12}, TimeZone: "America/Santiago", ScanPolicy: []string{"bin", "product", "lot"},
 	}
 }
 
@@ -121,6 +134,10 @@ func (s Settings) Validate() error {
 		return errors.New("dispatch_hours: at least 1")
 	case s.TransferGraceHours < 0:
 		return errors.New("transfer_grace_hours: not negative")
+	case s.Receiving.OverPercent < 0 || s.Receiving.OverPercent > 1000:
+		return errors.New("receiving.over_percent: 0 to 1000")
+	case s.Receiving.LateHours < 0 || s.Receiving.CloseHours < 1:
+		return errors.New("receiving: late_hours not negative, close_hours at least 1")
 	}
 	if _, err := time.LoadLocation(s.TimeZone); err != nil {
 		return fmt.Errorf("time_zone: %w", err)

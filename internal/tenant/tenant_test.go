@@ -136,6 +136,8 @@ func TestSettings_RefuseWhatContradictsItself(t *testing.T) {
 		"allocation.rule": func(s *tenant.Settings) { s.Allocation.Rule = "random" },
 		"dispatch_hours":  func(s *tenant.Settings) { s.DispatchHours = 0 },
 		"transfer_grace":  func(s *tenant.Settings) { s.TransferGraceHours = -1 },
+		"over_percent":    func(s *tenant.Settings) { s.Receiving.OverPercent = -1 },
+		"close_hours":     func(s *tenant.Settings) { s.Receiving.CloseHours = 0 },
 		"time_zone":       func(s *tenant.Settings) { s.TimeZone = "Chile/Nowhere" },
 		"allowed_origins": func(s *tenant.Settings) { s.AllowedOrigins = []string{"http://shop.example"} },
 		"origin":          func(s *tenant.Settings) { s.AllowedOrigins = []string{"shop.example"} },
