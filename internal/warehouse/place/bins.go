@@ -84,14 +84,62 @@ type Filter struct {
 	Limit int
 }
 
-// columns are those of a Bin, for a table b. What lies in it is weighed by the
-// catalogue; a product without a weight or a size weighs nothing.
-const columns = `b.warehouse, b.code, b.zone, b.kind, b.aisle, b.rack, b.level, b.x_mm, b.y_mm, b.z_mm, b.stop_aisle, b.stop_y_mm, b.stop_node,
-	b.max_units, b.max_weight_grams, b.max_volume_mm3, b.lot_rule, b.active, b.picks, b.counted_at, b.created_at, b.updated_at, c.units, c.grams, c.mm3
-  FROM bins b, LATERAL (SELECT coalesce(sum(s.quantity), 0)::bigint AS units, coalesce(sum(s.quantity::bigint * p.weight_grams), 0)::bigint AS grams,
-	       coalesce(sum(s.quantity::numeric * p.length_mm * p.width_mm * p.height_mm), 0)::float8 AS mm3
-	  FROM bin_stock s JOIN products p ON p.tenant = s.tenant AND p.sku = s.sku
-	 WHERE s.tenant = b.tenant AND s.warehouse = b.warehouse AND s.bin = b.code AND s.quantity > 0) c`
+// readBins reads bins of a warehouse by a condition on b, whose parameters go on
+// from $3, with what lies in them.
+func readBins(ctx context.Context, tx pgx.Tx, tenant, warehouse, condition string, args ...any) ([]Bin, error) {
+	rows, err := tx.Query(ctx, `SELECT b.warehouse, b.code, b.zone, b.kind, b.aisle, b.rack, b.level, b.x_mm, b.y_mm, b.z_mm, b.stop_aisle, b.stop_y_mm, b.stop_node,
+	    b.max_units, b.max_weight_grams, b.max_volume_mm3, b.lot_rule, b.active, b.picks, b.counted_at, b.created_at, b.updated_at
+	  FROM bins b WHERE b.tenant = $1 AND b.warehouse = $2 AND `+condition, append([]any{tenant, warehouse}, args...)...)
+	if err != nil {
+		return nil, fmt.Errorf("bins of %s: %w", warehouse, err)
+	}
+	bins, err := pgx.CollectRows(rows, scanBin)
+	if err != nil {
+		return nil, fmt.Errorf("bins of %s: %w", warehouse, err)
+	}
+	return bins, weigh(ctx, tx, tenant, warehouse, bins)
+}
+
+// weigh says how full bins are by what lies in them and what the catalogue says of
+// it; a product without a weight or a size weighs nothing. It is a statement of its
+// own: joined to the bins it is slow where the database has no statistics yet, as
+// after an import of thousands.
+func weigh(ctx context.Context, tx pgx.Tx, tenant, warehouse string, bins []Bin) error {
+	var codes []string // nil: all, which costs less than naming so many
+	if len(bins) <= 1000 {
+		codes = make([]string, len(bins))
+	}
+	at := make(map[string]*Bin, len(bins))
+	for i := range bins {
+		at[bins[i].Code] = &bins[i]
+		if codes != nil {
+			codes[i] = bins[i].Code
+		}
+	}
+	rows, err := tx.Query(ctx, `SELECT s.bin, sum(s.quantity)::bigint, sum(s.quantity::bigint * p.weight_grams)::bigint, sum(s.quantity::float8 * p.length_mm * p.width_mm * p.height_mm)
+	    FROM bin_stock s JOIN products p ON p.tenant = s.tenant AND p.sku = s.sku
+	   WHERE s.tenant = $1 AND s.warehouse = $2 AND s.quantity > 0 AND ($3::text[] IS NULL OR s.bin = ANY($3)) GROUP BY s.bin`, tenant, warehouse, codes)
+	if err != nil {
+		return fmt.Errorf("what lies in %s: %w", warehouse, err)
+	}
+	defer rows.Close()
+	loads := map[string]load{}
+	for rows.Next() {
+		var code string
+		var l load
+		if err := rows.Scan(&code, &l.units, &l.grams, &l.mm3); err != nil {
+			return fmt.Errorf("what lies in %s: %w", warehouse, err)
+		}
+		loads[code] = l
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("what lies in %s: %w", warehouse, err)
+	}
+	for code, b := range at {
+		b.Units, b.FillPermille = int(loads[code].units), loads[code].fill(*b)
+	}
+	return nil
+}
 
 func scanBin(row pgx.CollectableRow) (Bin, error) {
 	var b Bin
@@ -99,9 +147,8 @@ func scanBin(row pgx.CollectableRow) (Bin, error) {
 	var stopAisle *int
 	var stopY *int64
 	var node *string
-	var l load
 	err := row.Scan(&b.Warehouse, &b.Code, &b.Zone, &b.Kind, &b.Aisle, &b.Rack, &b.Level, &p.XMM, &p.YMM, &p.ZMM, &stopAisle, &stopY, &node,
-		&b.MaxUnits, &b.MaxWeightGrams, &b.MaxVolumeMM3, &b.LotRule, &b.Active, &b.Picks, &b.CountedAt, &b.CreatedAt, &b.UpdatedAt, &l.units, &l.grams, &l.mm3)
+		&b.MaxUnits, &b.MaxWeightGrams, &b.MaxVolumeMM3, &b.LotRule, &b.Active, &b.Picks, &b.CountedAt, &b.CreatedAt, &b.UpdatedAt)
 	if err != nil {
 		return b, err
 	}
@@ -113,8 +160,6 @@ func scanBin(row pgx.CollectableRow) (Bin, error) {
 		p.Stop = floor.Stop{Node: *node}
 		b.Position = &p
 	}
-	b.Units = int(l.units)
-	b.FillPermille = l.fill(b)
 	return b, nil
 }
 
@@ -149,16 +194,8 @@ func ListBins(ctx context.Context, tx pgx.Tx, tenant, warehouse string, f Filter
 		return nil, err
 	}
 	like := "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(f.Text) + "%"
-	rows, err := tx.Query(ctx, `SELECT `+columns+` WHERE b.tenant = $1 AND b.warehouse = $2 AND ($3 = '' OR b.zone = $3) AND ($4 = '' OR b.kind = $4)
-	    AND b.code ILIKE $5 AND b.code > $6 ORDER BY b.code LIMIT $7`, tenant, warehouse, f.Zone, f.Kind, like, f.After, f.Limit)
-	if err != nil {
-		return nil, fmt.Errorf("bins of %s: %w", warehouse, err)
-	}
-	list, err := pgx.CollectRows(rows, scanBin)
-	if err != nil {
-		return nil, fmt.Errorf("bins of %s: %w", warehouse, err)
-	}
-	return list, nil
+	return readBins(ctx, tx, tenant, warehouse, `($3 = '' OR b.zone = $3) AND ($4 = '' OR b.kind = $4) AND b.code ILIKE $5 AND b.code > $6 ORDER BY b.code LIMIT $7`,
+		f.Zone, f.Kind, like, f.After, f.Limit)
 }
 
 // GetBin reads a bin and its contents, by SKU, lot and status. 404 when there is
@@ -167,19 +204,13 @@ func GetBin(ctx context.Context, tx pgx.Tx, tenant, warehouse, code string) (Bin
 	if err := exists(ctx, tx, tenant, warehouse); err != nil {
 		return BinContents{}, err
 	}
-	rows, err := tx.Query(ctx, `SELECT `+columns+` WHERE b.tenant = $1 AND b.warehouse = $2 AND b.code = $3`, tenant, warehouse, code)
-	if err != nil {
-		return BinContents{}, fmt.Errorf("bin %s: %w", code, err)
-	}
 	var out BinContents
-	out.Bin, err = pgx.CollectExactlyOneRow(rows, scanBin)
-	if none(err) {
-		return out, problem.Missing("bin")
-	}
+	bin, err := theBin(ctx, tx, tenant, warehouse, code)
 	if err != nil {
-		return out, fmt.Errorf("bin %s: %w", code, err)
+		return out, err
 	}
-	rows, err = tx.Query(ctx, `SELECT s.sku, s.lot, l.expires_on, l.status, s.status, s.quantity, s.allocated, s.since, s.version
+	out.Bin = bin
+	rows, err := tx.Query(ctx, `SELECT s.sku, s.lot, l.expires_on, l.status, s.status, s.quantity, s.allocated, s.since, s.version
 	    FROM bin_stock s LEFT JOIN lots l ON l.tenant = s.tenant AND l.sku = s.sku AND l.lot = s.lot
 	   WHERE s.tenant = $1 AND s.warehouse = $2 AND s.bin = $3 AND s.quantity > 0 ORDER BY s.sku, s.lot, s.status`, tenant, warehouse, code)
 	if err != nil {
@@ -193,6 +224,18 @@ func GetBin(ctx context.Context, tx pgx.Tx, tenant, warehouse, code string) (Bin
 		out.Contents = []Pile{}
 	}
 	return out, nil
+}
+
+// theBin reads one bin; 404 when it is not there.
+func theBin(ctx context.Context, tx pgx.Tx, tenant, warehouse, code string) (Bin, error) {
+	bins, err := readBins(ctx, tx, tenant, warehouse, `b.code = $3`, code)
+	if err != nil {
+		return Bin{}, err
+	}
+	if len(bins) == 0 {
+		return Bin{}, problem.Missing("bin")
+	}
+	return bins[0], nil
 }
 
 func scanPile(row pgx.CollectableRow) (Pile, error) {
@@ -408,13 +451,9 @@ func locked(ctx context.Context, tx pgx.Tx, tenant, warehouse string) (map[strin
 	if _, err := tx.Exec(ctx, `SELECT FROM bins WHERE tenant = $1 AND warehouse = $2 ORDER BY code FOR UPDATE`, tenant, warehouse); err != nil {
 		return nil, fmt.Errorf("bins of %s: %w", warehouse, err)
 	}
-	rows, err := tx.Query(ctx, `SELECT `+columns+` WHERE b.tenant = $1 AND b.warehouse = $2`, tenant, warehouse)
+	list, err := readBins(ctx, tx, tenant, warehouse, `true`)
 	if err != nil {
-		return nil, fmt.Errorf("bins of %s: %w", warehouse, err)
-	}
-	list, err := pgx.CollectRows(rows, scanBin)
-	if err != nil {
-		return nil, fmt.Errorf("bins of %s: %w", warehouse, err)
+		return nil, err
 	}
 	out := make(map[string]Bin, len(list))
 	for _, b := range list {

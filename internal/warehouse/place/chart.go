@@ -23,13 +23,9 @@ func Chart(ctx context.Context, tx pgx.Tx, tenant, warehouse string, mode floor.
 	if err := tx.QueryRow(ctx, `SELECT name FROM warehouses WHERE tenant = $1 AND code = $2`, tenant, warehouse).Scan(&name); err != nil {
 		return nil, fmt.Errorf("warehouse %s: %w", warehouse, err)
 	}
-	rows, err := tx.Query(ctx, `SELECT `+columns+` WHERE b.tenant = $1 AND b.warehouse = $2 AND b.active AND (b.stop_aisle IS NOT NULL OR b.stop_node IS NOT NULL) ORDER BY b.code`, tenant, warehouse)
+	bins, err := readBins(ctx, tx, tenant, warehouse, `b.active AND (b.stop_aisle IS NOT NULL OR b.stop_node IS NOT NULL) ORDER BY b.code`)
 	if err != nil {
-		return nil, fmt.Errorf("bins of %s: %w", warehouse, err)
-	}
-	bins, err := pgx.CollectRows(rows, scanBin)
-	if err != nil {
-		return nil, fmt.Errorf("bins of %s: %w", warehouse, err)
+		return nil, err
 	}
 	contents, err := contentsOf(ctx, tx, tenant, warehouse)
 	if err != nil {

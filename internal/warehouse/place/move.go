@@ -427,16 +427,9 @@ func (m Moving) checkTo(ctx context.Context, tx pgx.Tx, tenant string, item scan
 // bin_full when they may not, with `current`, and 404 for a bin that is not there.
 // Nothing is locked.
 func Fits(ctx context.Context, tx pgx.Tx, tenant, warehouse, code, sku, lot, status string, units int) error {
-	rows, err := tx.Query(ctx, `SELECT `+columns+` WHERE b.tenant = $1 AND b.warehouse = $2 AND b.code = $3`, tenant, warehouse, code)
+	b, err := theBin(ctx, tx, tenant, warehouse, code)
 	if err != nil {
-		return fmt.Errorf("bin %s: %w", code, err)
-	}
-	b, err := pgx.CollectExactlyOneRow(rows, scanBin)
-	if none(err) {
-		return problem.Missing("bin")
-	}
-	if err != nil {
-		return fmt.Errorf("bin %s: %w", code, err)
+		return err
 	}
 	if !slices.Contains(kindsFor[status], b.Kind) {
 		return problem.New(problem.Conflict, "wrong_bin_kind", fmt.Sprintf("The bin %s is for %s: units that are %s do not belong there.", code, b.Kind, status)).

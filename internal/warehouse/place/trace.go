@@ -203,8 +203,10 @@ func buyers(ctx context.Context, tx pgx.Tx, allocated, moved string, args ...any
 	SELECT o.id, o.number, x.hold_id, x.warehouse, sum(x.units)::int, max(x.at), x.presumed FROM (
 	  SELECT a.hold_id, a.warehouse, a.quantity AS units, a.updated_at AS at, false AS presumed FROM allocations a WHERE a.tenant = $1 AND a.sku = $2 AND `+allocated+` AND a.state = 'shipped'
 	  UNION ALL
-	  SELECT coalesce(p.hold_id, split_part(m.document, ':', 2)), m.warehouse, m.quantity, m.created_at, true
-	    FROM bin_movements m LEFT JOIN (SELECT s.id, q.hold_id FROM shipments s JOIN orders q ON q.tenant = s.tenant AND q.id = s.order_id WHERE s.tenant = $1) p ON m.document = 'shipment:' || p.id
+	  SELECT coalesce(q.hold_id, split_part(m.document, ':', 2)), m.warehouse, m.quantity, m.created_at, true
+	    FROM bin_movements m
+	    LEFT JOIN shipments s ON s.tenant = $1 AND s.id = split_part(m.document, ':', 2) AND split_part(m.document, ':', 1) = 'shipment'
+	    LEFT JOIN orders q ON q.tenant = s.tenant AND q.id = s.order_id
 	   WHERE `+moved+` AND m.reason = 'unplaced' AND split_part(m.document, ':', 1) IN ('hold', 'shipment')
 	) x JOIN holds h ON h.tenant = $1 AND h.id = x.hold_id JOIN orders o ON o.tenant = $1 AND o.id = h.order_id
 	GROUP BY o.id, o.number, x.hold_id, x.warehouse, x.presumed ORDER BY max(x.at), o.id, x.warehouse, x.presumed`, args...)

@@ -67,18 +67,24 @@ func TestTraceLot_GoesFromReceiptToTheOrdersThatGotIt(t *testing.T) {
 	s.Do(t, func(tx pgx.Tx) error {
 		return stock.HandOver(t.Context(), tx, shoptest.Tenant, loose, "handed_over", "ana")
 	})
+	byShipment, byShipmentOrder := ordered(t, s, "L", 1)
+	parcel := id.New()
+	s.Exec(t, `INSERT INTO shipments (tenant, id, order_id, warehouse, status, lines) VALUES ('acme', $1, $2, 'SCL-1', 'packed', '[]')`, parcel, byShipmentOrder)
+	s.Do(t, func(tx pgx.Tx) error {
+		return stock.HandOverFrom(t.Context(), tx, shoptest.Tenant, byShipment, "SCL-1", "shipment:"+parcel, ana)
+	})
 	byLot := map[string]int{}
 	for _, lot := range []string{"L1", "L2"} {
 		out, refused = traceLot(t, s, lot, "L")
 		require.Nil(t, refused)
 		for _, b := range out.Buyers {
-			if b.OrderID == looseOrder {
+			if b.OrderID == looseOrder || b.OrderID == byShipmentOrder {
 				require.True(t, b.Presumed)
 				byLot[lot] += b.Quantity
 			}
 		}
 	}
-	require.Equal(t, 2, byLot["L1"]+byLot["L2"])
+	require.Equal(t, 3, byLot["L1"]+byLot["L2"])
 	s.CheckBooks(t)
 }
 
