@@ -81,6 +81,13 @@ func fullShop(t *testing.T) *shoptest.Shop {
 			`INSERT INTO reconciliation_items (tenant, id, reconciliation_id, gateway, day, kind, result, currency) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'flow', current_date, 'charge', 'matched', 'CLP')`,
 			`INSERT INTO run_problems (tenant, workflow_id, subject, problem) VALUES ($1, 'w', 'x', 'missing')`,
 			`INSERT INTO support_actions (tenant, id, workflow_id, verb, actor, api_key_id, reason, outcome) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'w', 'retry', 'ana', 'k', 'r', 'done')`,
+			`INSERT INTO adjustment_reasons (tenant, code, name_es, name_en) VALUES ($1, 'own', 'Propio', 'Own')`,
+			`INSERT INTO count_requests (tenant, id, warehouse, bin, sku, reason, document) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'SCL-1', 'A-01-A', 'A', 'short_pick', 'pick:1')`,
+			`INSERT INTO count_attempts (tenant, count_id, bin, attempt, person, began_at, moved, digest, variance) SELECT tenant, count_id, bin, 1, 'ana', now(), false, 'd', '' FROM count_tasks WHERE tenant = $1`,
+			`INSERT INTO count_lines (tenant, count_id, bin, attempt, sku, status, expected, counted) SELECT tenant, count_id, bin, 1, 'A', 'available', 1, 1 FROM count_tasks WHERE tenant = $1`,
+			`INSERT INTO count_plans (tenant, name, warehouse, every_days, bins_per_day) VALUES ($1, 'daily', 'SCL-1', 30, 5)`,
+			`INSERT INTO count_plan_days (tenant, plan, day) VALUES ($1, 'daily', current_date)`,
+			`UPDATE stock_levels SET alert_below = 1000 WHERE tenant = $1 AND warehouse = 'SCL-1'`,
 		} {
 			_, err := tx.Exec(ctx, sql, shoptest.Tenant)
 			require.NoError(t, err, sql)
