@@ -26,6 +26,7 @@ import (
 	"justlogistics/internal/payment"
 	"justlogistics/internal/shoptest"
 	"justlogistics/internal/tenant"
+	"justlogistics/internal/warehouse/counting"
 )
 
 // engine is a Temporal that knows the runs it is told of.
@@ -329,4 +330,41 @@ func TestSweep_AnApprovalAfterItIsALateOne(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, r.Paid)
 	s.CheckBooks(t)
+}
+
+func TestSweep_MakesTheDaysCountsOnceAndBeginsTheirRuns(t *testing.T) {
+	t.Parallel()
+	s := newSweeping(t)
+	s.Bin(t, "SCL-1", "P-1", "pick")
+	s.Bin(t, "SCL-1", "P-2", "pick")
+	// Whatever the hour is where the test runs, it is past the morning somewhere.
+	s.Change(t, func(r *tenant.Settings) {
+		r.TimeZone = "Etc/GMT-12"
+		if h := time.Now().UTC().Hour(); h >= 6 {
+			r.TimeZone = "Etc/UTC"
+		}
+	})
+	s.Do(t, func(tx pgx.Tx) error {
+		_, err := counting.PutPlan(t.Context(), tx, shoptest.Tenant, counting.Plan{Name: "diario", Warehouse: "SCL-1", EveryDays: 30, BinsPerDay: 1, Active: true})
+		return err
+	})
+	require.NoError(t, s.Sweep(t.Context()))
+	require.NoError(t, s.Sweep(t.Context()))
+	require.Equal(t, []string{"plan"}, shoptest.List[string](t, s.Shop, `SELECT origin FROM counts`))
+	require.Equal(t, 1, shoptest.Value[int](t, s.Shop, `SELECT count(*) FROM count_tasks`))
+
+	s.Do(t, func(tx pgx.Tx) error {
+		return counting.Ask(t.Context(), tx, shoptest.Tenant, counting.Asked{Warehouse: "SCL-1", Bin: "P-2", SKU: "A", Reason: "short_pick", Document: "pick:1"})
+	})
+	s.Exec(t, `UPDATE counts SET created_at = now() - interval '6 seconds'`)
+	require.Empty(t, s.restarted)
+	require.NoError(t, s.Sweep(t.Context()))
+	want := shoptest.List[string](t, s.Shop, `SELECT 'count:acme:' || id FROM counts ORDER BY id`)
+	require.ElementsMatch(t, want, s.restarted)
+	require.Len(t, want, 2)
+
+	s.Exec(t, `UPDATE counts SET watched = true, due_at = now() - interval '1 second'`)
+	s.restarted = nil
+	require.NoError(t, s.Sweep(t.Context()))
+	require.ElementsMatch(t, want, s.restarted, "a run that Temporal has lost begins anew")
 }

@@ -154,6 +154,7 @@ func newWorker(d Deps, queue string) worker.Worker {
 		w.RegisterActivity(&activities.Checkouts{DB: d.DB, Route: Route(d.DB, d.Gateways)})
 		w.RegisterActivity(&activities.Reservations{DB: d.DB})
 		w.RegisterActivity(&activities.Support{DB: d.DB})
+		w.RegisterActivity(&activities.Counts{DB: d.DB})
 		w.RegisterActivity(sweeps(d))
 	}
 	w.RegisterActivity(reconciliations(d))
@@ -185,6 +186,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry, versioned bool) {
 		{workflows.ReconciliationName, workflows.Reconciliation, true},
 		{workflows.ReconcileAllName, workflows.ReconcileAll, false},
 		{workflows.CaptureName, workflows.Capture, true},
+		{workflows.CountName, workflows.Count, true},
 	} {
 		opts := workflow.RegisterOptions{Name: r.name}
 		if versioned {

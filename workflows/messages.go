@@ -23,6 +23,8 @@ const (
 	// ReconciliationName and ReconcileAllName compare providers' books with ours.
 	ReconciliationName = "Reconciliation"
 	ReconcileAllName   = "ReconcileAll"
+	// CountName looks after a count of bins.
+	CountName = "Count"
 )
 
 // Names of updates and signals.
@@ -50,6 +52,8 @@ const (
 	SignalAgain = "again"
 	// SignalShort says that a hold lost units to a count: no argument.
 	SignalShort = "short"
+	// SignalChanged says that a count should be looked at: no argument.
+	SignalChanged = "changed"
 )
 
 // Kinds of workflow ids.
@@ -62,6 +66,7 @@ const (
 	KindReconciliation = "reconciliation"
 	KindShortage       = "shortage"
 	KindCapture        = "capture"
+	KindCount          = "count"
 )
 
 // ID is the workflow id of a subject: <kind>:<tenant>:<ULID>.
@@ -188,6 +193,12 @@ type CaptureAnswer struct {
 type ReconciliationInput struct {
 	Tenant           string `json:"tenant"`
 	ReconciliationID string `json:"reconciliation_id"`
+}
+
+// CountInput looks after a count of bins; everything else is in its rows.
+type CountInput struct {
+	Tenant  string `json:"tenant"`
+	CountID string `json:"count_id"`
 }
 
 // ShortageInput looks after a paid order that lost units to a count.

@@ -21,7 +21,7 @@ type Item struct {
 	// difference (between a provider's books and ours), dispute or attention.
 	Kind string `json:"kind"`
 	// Of says what is late: checkout, reservation, payment, authorization,
-	// refund, news, shipment; the step of a parked one, the gateway of a dispute.
+	// refund, news, shipment, count; the step of a parked one, the gateway of a dispute.
 	Of         string     `json:"of"`
 	WorkflowID *string    `json:"workflow_id"`
 	Subject    string     `json:"subject"`
@@ -89,6 +89,9 @@ WITH item AS (
   UNION ALL
   SELECT 'overdue', 'reconciliation', 'reconciliation:' || tenant || ':' || id, id, 'overdue', 'the reconciliation of ' || gateway || ' of ' || to_char(day, 'YYYY-MM-DD') || ' is ' || status || ' past its time', due_at, '', due_at, id
     FROM reconciliations WHERE tenant = $1 AND due_at < now()
+  UNION ALL
+  SELECT 'overdue', 'count', 'count:' || tenant || ':' || id, id, 'overdue', 'nobody looks after the count of bins in ' || warehouse, due_at, '', due_at, id
+    FROM counts WHERE tenant = $1 AND due_at < now()
   UNION ALL
   SELECT 'difference', kind, NULL, id, result, gateway || ', ' || to_char(day, 'YYYY-MM-DD') || ': ' || replace(result, '_', ' ') || CASE WHEN payment_id = '' THEN '' ELSE ' (payment ' || payment_id || ')' END || ': ' || note,
          created_at, 'compared with the provider''s books', due_at, id
