@@ -48,11 +48,25 @@ func (s *Server) countingRoutes() {
 	s.handle(http.MethodGet, "/v1/stock/alerts", s.listAlerts, warehouse, support)
 }
 
+type newCountBody struct {
+	Warehouse        string   `json:"warehouse"`
+	Zone             string   `json:"zone"`
+	Bins             []string `json:"bins"`
+	Class            string   `json:"class"`
+	OlderThanDays    int      `json:"older_than_days"`
+	Reason           string   `json:"reason"`
+	ToleranceUnits   *int     `json:"tolerance_units"`
+	TolerancePercent *int     `json:"tolerance_percent"`
+	Recount          *bool    `json:"recount"`
+}
+
 func (s *Server) createCount(r *request) (reply, error) {
-	var in counting.Request
+	var in newCountBody
 	if err := decode(r.body, &in); err != nil {
 		return reply{}, err
 	}
+	asked := counting.Request{Warehouse: in.Warehouse, Reason: in.Reason, ToleranceUnits: in.ToleranceUnits, TolerancePercent: in.TolerancePercent, Recount: in.Recount,
+		Selection: counting.Selection{Zone: in.Zone, Bins: in.Bins, Class: in.Class, OlderThanDays: in.OlderThanDays}}
 	if err := checkOperator(r); err != nil {
 		return reply{}, err
 	}
@@ -64,7 +78,7 @@ func (s *Server) createCount(r *request) (reply, error) {
 			return err
 		}
 		countID = id.New()
-		if out, err = counting.Create(r.ctx, tx, r.tenant, countID, in, r.by()); err != nil {
+		if out, err = counting.Create(r.ctx, tx, r.tenant, countID, asked, r.by()); err != nil {
 			return err
 		}
 		return r.claim.Begun(r.ctx, tx, countID)
@@ -314,14 +328,6 @@ func (s *Server) putCountPlan(r *request) (reply, error) {
 		return err
 	})
 	return put(isNew, "/v1/count-plans/"+name, out), err
-}
-
-// put is the answer to something that was made, or replaced.
-func put(isNew bool, location string, body any) reply {
-	if isNew {
-		return created(location, body)
-	}
-	return ok(body)
 }
 
 func (s *Server) getCountPlan(r *request) (reply, error) {

@@ -22,27 +22,27 @@ const mostBins = 10_000
 // Selection chooses bins of a warehouse; what is empty chooses all. Bins of
 // packing and of goods on their way are counted only when they are named.
 type Selection struct {
-	Zone string   `json:"zone"`
-	Bins []string `json:"bins"`
+	Zone string
+	Bins []string
 	// Class is A for the bins that make up the first 80 % of the picks of the last
 	// 90 days, B for the next 15 %, C for all others.
-	Class string `json:"class"`
+	Class string
 	// OlderThanDays leaves out bins that were counted since.
-	OlderThanDays int `json:"older_than_days"`
+	OlderThanDays int
 }
 
 // Request asks for a count.
 type Request struct {
-	Warehouse string `json:"warehouse"`
+	Warehouse string
 	Selection
-	Reason string `json:"reason"`
+	Reason string
 	// A difference is booked without being approved when it has at most so many
 	// units, over and under added up, and at most so many per cent of what was
 	// expected: each limit that is given must hold.
-	ToleranceUnits   *int `json:"tolerance_units"`
-	TolerancePercent *int `json:"tolerance_percent"`
+	ToleranceUnits   *int
+	TolerancePercent *int
 	// Recount has a second person count a bin that differs; default true.
-	Recount *bool `json:"recount"`
+	Recount *bool
 }
 
 // Check tells what is wrong with the request by itself.
