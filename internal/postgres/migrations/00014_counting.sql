@@ -85,6 +85,7 @@ CREATE TABLE count_tasks (
 -- Nobody is sent to a bin that somebody else is to count.
 CREATE UNIQUE INDEX a_bin_is_counted_once_at_a_time ON count_tasks (tenant, warehouse, bin) WHERE status NOT IN ('done','cancelled');
 CREATE INDEX count_tasks_left ON count_tasks (tenant, count_id, status) WHERE status NOT IN ('done','cancelled');
+CREATE INDEX count_tasks_live ON count_tasks (tenant, id) WHERE status NOT IN ('done','cancelled');
 CREATE INDEX count_tasks_ended ON count_tasks (tenant, warehouse, ended_at) WHERE status = 'done';
 
 -- Who counted when, and what came of it.

@@ -62,12 +62,9 @@ func (b *booking) comeIn(ctx context.Context, tx pgx.Tx, l line) error {
 		return nil
 	}
 	if l.Lot != "" {
-		same, err := stock.PutLot(ctx, tx, b.tenant, stock.Lot{SKU: l.SKU, Lot: l.Lot, ExpiresOn: l.ExpiresOn})
-		if err != nil {
+		// A lot that is known with another day keeps it: whoever approved has seen that.
+		if _, err := stock.PutLot(ctx, tx, b.tenant, stock.Lot{SKU: l.SKU, Lot: l.Lot, ExpiresOn: l.ExpiresOn}); err != nil {
 			return err
-		}
-		if !same {
-			return problem.New(problem.Conflict, "lot_with_another_day", "Lot "+l.Lot+" of "+l.SKU+" is known with another day of expiry.")
 		}
 	}
 	for _, serial := range l.Found {

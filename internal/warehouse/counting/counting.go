@@ -110,8 +110,18 @@ type TaskFilter struct {
 
 // Tasks lists tasks by their ids, which puts those of newer counts last.
 func Tasks(ctx context.Context, tx pgx.Tx, tenant string, f TaskFilter) ([]Task, error) {
-	rows, err := tx.Query(ctx, `SELECT `+taskColumns+` FROM count_tasks t WHERE t.tenant = $1 AND ($2 = '' OR t.count_id = $2) AND ($3 = '' OR t.warehouse = $3) AND ($4 = '' OR t.zone = $4)
-	    AND ($5 = '' OR t.status = $5) AND t.id > $6 ORDER BY t.id LIMIT $7`, tenant, f.CountID, f.Warehouse, f.Zone, f.Status, f.After, f.Limit)
+	// Conditions that an index needs are written out. The ids of a count's tasks
+	// begin like its own.
+	of := `t.tenant = $1 AND ($2 = '' OR t.warehouse = $2) AND ($3 = '' OR t.zone = $3) AND ($4 = '' OR t.status = $4) AND t.id > $5`
+	args := []any{tenant, f.Warehouse, f.Zone, f.Status, f.After, f.Limit}
+	if f.CountID != "" {
+		of += ` AND t.count_id = $7 AND t.id BETWEEN left($7, 10) AND left($7, 10) || 'ZZZZZZZZZZZZZZZZ'`
+		args = append(args, f.CountID)
+	}
+	if f.Status != "" && f.Status != Done && f.Status != Cancelled {
+		of += ` AND t.status NOT IN ('done','cancelled')`
+	}
+	rows, err := tx.Query(ctx, `SELECT `+taskColumns+` FROM count_tasks t WHERE `+of+` ORDER BY t.id LIMIT $6`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("count tasks: %w", err)
 	}

@@ -305,10 +305,14 @@ func (s *submission) lockStock(ctx context.Context, tx pgx.Tx, t Task) error {
 }
 
 func lockLevels(ctx context.Context, tx pgx.Tx, tenant string, t Task, skus, serials []string) error {
-	_, err := tx.Exec(ctx, `SELECT FROM stock_levels WHERE tenant = $1
-	    AND (sku = ANY($4) OR sku IN (SELECT sku FROM bin_stock WHERE tenant = $1 AND warehouse = $2 AND bin = $3))
-	    AND (warehouse = $2 OR warehouse IN (SELECT warehouse FROM serials WHERE tenant = $1 AND sku = ANY($4) AND serial = ANY($5) AND state = 'in_stock'))
-	  ORDER BY sku, warehouse FOR UPDATE`, tenant, t.Warehouse, t.Bin, skus, serials)
+	// What comes into the bin after this was not there when the count began.
+	var all, warehouses []string
+	err := tx.QueryRow(ctx, `SELECT ARRAY(SELECT unnest($4::text[]) UNION SELECT sku FROM bin_stock WHERE tenant = $1 AND warehouse = $2 AND bin = $3),
+	    ARRAY(SELECT $2 UNION SELECT warehouse FROM serials WHERE tenant = $1 AND serial = ANY($5) AND sku = ANY($4) AND state = 'in_stock')`, tenant, t.Warehouse, t.Bin, skus, serials).Scan(&all, &warehouses)
+	if err != nil {
+		return fmt.Errorf("what is in bin %s: %w", t.Bin, err)
+	}
+	_, err = tx.Exec(ctx, `SELECT FROM stock_levels WHERE tenant = $1 AND sku = ANY($2) AND warehouse = ANY($3) ORDER BY sku, warehouse FOR UPDATE`, tenant, all, warehouses)
 	if err != nil {
 		return fmt.Errorf("lock the stock of bin %s: %w", t.Bin, err)
 	}
@@ -525,33 +529,36 @@ func (s *submission) sentBefore(ctx context.Context, tx pgx.Tx, digest string) (
 	return same, nil
 }
 
-// newLots are lots that were seen and that nobody knows.
-func (s *submission) newLots(ctx context.Context, tx pgx.Tx) error {
+// strangeLots are lots that were seen and that nobody knows, or knows with
+// another day of expiry.
+func (s *submission) strangeLots(ctx context.Context, tx pgx.Tx) error {
 	var skus, lots []string
+	var days []*time.Time
 	for _, p := range s.seen.piles() {
 		if p.Lot != "" && s.seen.units[p] > 0 {
-			skus, lots = append(skus, p.SKU), append(lots, p.Lot)
+			skus, lots, days = append(skus, p.SKU), append(lots, p.Lot), append(days, s.expiry[p])
 		}
 	}
 	if len(lots) == 0 {
 		return nil
 	}
-	rows, err := tx.Query(ctx, `SELECT DISTINCT 'lot ' || w.lot || ' of ' || w.sku FROM unnest($2::text[], $3::text[]) AS w (sku, lot)
-	  WHERE NOT EXISTS (SELECT FROM lots l WHERE l.tenant = $1 AND l.sku = w.sku AND l.lot = w.lot) ORDER BY 1`, s.tenant, skus, lots)
+	rows, err := tx.Query(ctx, `SELECT DISTINCT 'lot ' || w.lot || ' of ' || w.sku || CASE WHEN l.lot IS NULL THEN '' ELSE ' with another day of expiry' END
+	  FROM unnest($2::text[], $3::text[], $4::date[]) AS w (sku, lot, day) LEFT JOIN lots l ON l.tenant = $1 AND l.sku = w.sku AND l.lot = w.lot
+	  WHERE l.lot IS NULL OR l.expires_on <> w.day ORDER BY 1`, s.tenant, skus, lots, days)
 	if err != nil {
 		return fmt.Errorf("lots: %w", err)
 	}
-	unknown, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	strange, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return fmt.Errorf("lots: %w", err)
 	}
-	s.strange = append(s.strange, unknown...)
+	s.strange = append(s.strange, strange...)
 	return nil
 }
 
 // decide writes the count down and does what follows from it.
 func (s *submission) decide(ctx context.Context, tx pgx.Tx, digest string) (Outcome, error) {
-	if err := s.newLots(ctx, tx); err != nil {
+	if err := s.strangeLots(ctx, tx); err != nil {
 		return Outcome{}, err
 	}
 	lines := compare(s.expected, s.seen)
