@@ -19,6 +19,7 @@ import (
 	"justlogistics/internal/idempotency"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/stock"
+	"justlogistics/internal/warehouse/counting"
 	"justlogistics/internal/warehouse/place"
 )
 
@@ -44,7 +45,7 @@ func (a *Sweeps) Sweep(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{"holds", a.holds}, {"lost starts", a.lostStarts}, {"runs past due", a.overdue}, {"runs that ended badly", a.endedBadly}, {"cured", a.cured}, {"old keys", a.oldKeys},
-		{"lots past their day", a.endedLots},
+		{"lots past their day", a.endedLots}, {"counts", a.makeCounts},
 	}
 	var failed []error
 	for _, p := range parts {
@@ -168,6 +169,8 @@ const openSubjects = `
   SELECT tenant, 'reconciliation', id, due_at FROM reconciliations WHERE due_at IS NOT NULL
   UNION ALL
   SELECT tenant, 'transfer', id, due_at FROM transfers WHERE status IN ('in_transit','partially_received')
+  UNION ALL
+  SELECT tenant, 'count', id, due_at FROM counts WHERE due_at IS NOT NULL
   UNION ALL
   SELECT tenant, split_part(workflow_id, ':', 1), split_part(workflow_id, ':', 3), due_at FROM parked WHERE resolved_at IS NULL`
 
@@ -407,4 +410,58 @@ func (a *Sweeps) endLotsOf(ctx context.Context, tenantID string) error {
 		}
 	}
 	return nil
+}
+
+// makeCounts makes the day's tasks of the count plans, and begins the runs of
+// counts that have none: those, and what pickers did not find.
+func (a *Sweeps) makeCounts(ctx context.Context) error {
+	type plan struct {
+		Tenant, Name, Zone, LastDay string
+	}
+	var plans []plan
+	var now time.Time
+	err := a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
+			return err
+		}
+		q, err := tx.Query(ctx, `SELECT p.tenant, p.name, t.settings ->> 'time_zone', coalesce((SELECT to_char(max(day), 'YYYY-MM-DD') FROM count_plan_days d WHERE d.tenant = p.tenant AND d.plan = p.name), '')
+		  FROM count_plans p JOIN tenants t ON t.tenant = p.tenant WHERE p.active ORDER BY 1, 2`)
+		if err != nil {
+			return err
+		}
+		plans, err = pgx.CollectRows(q, pgx.RowToStructByPos[plan])
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, p := range plans {
+		zone, err := time.LoadLocation(p.Zone)
+		if err == nil && p.LastDay < now.In(zone).Format(time.DateOnly) {
+			err = a.DB.InTenant(ctx, p.Tenant, func(tx pgx.Tx) error {
+				_, err := counting.MakeDay(ctx, tx, p.Tenant, p.Name, zone, now)
+				return err
+			})
+		}
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(append(failed, a.watchCounts(ctx))...)
+}
+
+// watchCounts begins the runs of counts that no run has taken up yet.
+func (a *Sweeps) watchCounts(ctx context.Context) error {
+	alone, err := a.subjects(ctx, `SELECT tenant, 'count', id FROM counts WHERE status = 'open' AND NOT watched AND created_at < now() - interval '5 seconds' ORDER BY created_at LIMIT $1`, sweepBatch)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, s := range alone {
+		if err := a.Restart(ctx, s.Kind, s.Tenant, s.ID); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
 }

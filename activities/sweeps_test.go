@@ -28,6 +28,7 @@ import (
 	"justlogistics/internal/shoptest"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
+	"justlogistics/internal/warehouse/counting"
 )
 
 // engine is a Temporal that knows the runs it is told of.
@@ -373,4 +374,41 @@ func TestSweep_EndsLotsPastTheirDayByTheTenantsClockAndTellsWhoLosesUnits(t *tes
 	require.NoError(t, s.Sweep(t.Context()))
 	require.Len(t, s.told, 1)
 	s.CheckBooks(t)
+}
+
+func TestSweep_MakesTheDaysCountsOnceAndBeginsTheirRuns(t *testing.T) {
+	t.Parallel()
+	s := newSweeping(t)
+	s.Bin(t, "SCL-1", "P-1", "pick")
+	s.Bin(t, "SCL-1", "P-2", "pick")
+	// Whatever the hour is where the test runs, it is past the morning somewhere.
+	s.Change(t, func(r *tenant.Settings) {
+		r.TimeZone = "Etc/GMT-12"
+		if h := time.Now().UTC().Hour(); h >= 6 {
+			r.TimeZone = "Etc/UTC"
+		}
+	})
+	s.Do(t, func(tx pgx.Tx) error {
+		_, err := counting.PutPlan(t.Context(), tx, shoptest.Tenant, counting.Plan{Name: "diario", Warehouse: "SCL-1", EveryDays: 30, BinsPerDay: 1, Active: true})
+		return err
+	})
+	require.NoError(t, s.Sweep(t.Context()))
+	require.NoError(t, s.Sweep(t.Context()))
+	require.Equal(t, []string{"plan"}, shoptest.List[string](t, s.Shop, `SELECT origin FROM counts`))
+	require.Equal(t, 1, shoptest.Value[int](t, s.Shop, `SELECT count(*) FROM count_tasks`))
+
+	s.Do(t, func(tx pgx.Tx) error {
+		return counting.Ask(t.Context(), tx, shoptest.Tenant, counting.Asked{Warehouse: "SCL-1", Bin: "P-2", SKU: "A", Reason: "short_pick", Document: "pick:1"})
+	})
+	s.Exec(t, `UPDATE counts SET created_at = now() - interval '6 seconds'`)
+	require.Empty(t, s.restarted)
+	require.NoError(t, s.Sweep(t.Context()))
+	want := shoptest.List[string](t, s.Shop, `SELECT 'count:acme:' || id FROM counts ORDER BY id`)
+	require.ElementsMatch(t, want, s.restarted)
+	require.Len(t, want, 2)
+
+	s.Exec(t, `UPDATE counts SET watched = true, due_at = now() - interval '1 second'`)
+	s.restarted = nil
+	require.NoError(t, s.Sweep(t.Context()))
+	require.ElementsMatch(t, want, s.restarted, "a run that Temporal has lost begins anew")
 }

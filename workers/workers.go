@@ -156,6 +156,7 @@ func newWorker(d Deps, queue string) worker.Worker {
 		w.RegisterActivity(&activities.Reservations{DB: d.DB})
 		w.RegisterActivity(&activities.Support{DB: d.DB})
 		w.RegisterActivity(&activities.Watches{DB: d.DB})
+		w.RegisterActivity(&activities.Counts{DB: d.DB})
 		w.RegisterActivity(sweeps(d))
 	}
 	w.RegisterActivity(reconciliations(d))
@@ -197,6 +198,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry, versioned bool) {
 		{workflows.ReconcileAllName, workflows.ReconcileAll, false},
 		{workflows.CaptureName, workflows.Capture, true},
 		{workflows.TransferName, workflows.Transfer, true},
+		{workflows.CountName, workflows.Count, true},
 	} {
 		opts := workflow.RegisterOptions{Name: r.name}
 		if versioned {

@@ -24,6 +24,8 @@ const (
 	ReconciliationName = "Reconciliation"
 	ReconcileAllName   = "ReconcileAll"
 	TransferName       = "Transfer"
+	// CountName looks after a count of bins.
+	CountName = "Count"
 )
 
 // Names of updates and signals.
@@ -66,6 +68,7 @@ const (
 	KindShortage       = "shortage"
 	KindCapture        = "capture"
 	KindTransfer       = "transfer"
+	KindCount          = "count"
 )
 
 // ID is the workflow id of a subject: <kind>:<tenant>:<ULID>.
@@ -192,6 +195,12 @@ type CaptureAnswer struct {
 type ReconciliationInput struct {
 	Tenant           string `json:"tenant"`
 	ReconciliationID string `json:"reconciliation_id"`
+}
+
+// CountInput looks after a count of bins; everything else is in its rows.
+type CountInput struct {
+	Tenant  string `json:"tenant"`
+	CountID string `json:"count_id"`
 }
 
 // ShortageInput looks after a paid order that lost units to a count.

@@ -46,6 +46,8 @@ func Restart(ctx context.Context, c client.Client, kind, tenant, subject string,
 		name, in = ShortageName, ShortageInput{Tenant: tenant, OrderID: subject}
 	case KindCapture:
 		name, in = CaptureName, CaptureInput{Tenant: tenant, PaymentID: subject}
+	case KindCount:
+		name, in = CountName, CountInput{Tenant: tenant, CountID: subject}
 	case KindReconciliation:
 		name, in = ReconciliationName, ReconciliationInput{Tenant: tenant, ReconciliationID: subject}
 	case KindTransfer:

@@ -90,11 +90,17 @@ func fullShop(t *testing.T) *shoptest.Shop {
 			`INSERT INTO pick_lists (tenant, id, number, warehouse, kind, wave_id, status, due_at) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'PL-1', 'SCL-1', 'batch', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'open', now())`,
 			`INSERT INTO pick_lines (tenant, list_id, line, hold_id, order_id, shipment_id, sku, warehouse, quantity)
 			   SELECT s.tenant, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 1, o.hold_id, o.id, s.id, 'A', s.warehouse, 1 FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 LIMIT 1`,
-			`INSERT INTO count_requests (tenant, warehouse, bin, sku, reason) VALUES ($1, 'SCL-1', 'A-01-A', 'A', 'empty')`,
 			`INSERT INTO purchase_orders (tenant, id, number, supplier, warehouse, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'PO-1', 's', 'SCL-1', 'ana')`,
 			`INSERT INTO purchase_order_lines (tenant, purchase_order_id, line, sku, ordered) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 1, 'A', 1)`,
 			`INSERT INTO receipts (tenant, id, warehouse, purchase_order_id, bin, due_at, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'SCL-1', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'A-01-A', now(), 'ana')`,
 			`INSERT INTO receipt_entries (tenant, receipt_id, batch, kind, scanned, quantity, condition, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'unknown', 'x', 1, 'good', 'ana')`,
+			`INSERT INTO adjustment_reasons (tenant, code, name_es, name_en) VALUES ($1, 'own', 'Propio', 'Own')`,
+			`INSERT INTO count_requests (tenant, id, warehouse, bin, sku, reason, document) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'SCL-1', 'A-01-A', 'A', 'short_pick', 'pick:1')`,
+			`INSERT INTO count_attempts (tenant, count_id, bin, attempt, person, began_at, moved, digest, variance) SELECT tenant, count_id, bin, 1, 'ana', now(), false, 'd', '' FROM count_tasks WHERE tenant = $1`,
+			`INSERT INTO count_lines (tenant, count_id, bin, attempt, sku, status, expected, counted) SELECT tenant, count_id, bin, 1, 'A', 'available', 1, 1 FROM count_tasks WHERE tenant = $1`,
+			`INSERT INTO count_plans (tenant, name, warehouse, every_days, bins_per_day) VALUES ($1, 'daily', 'SCL-1', 30, 5)`,
+			`INSERT INTO count_plan_days (tenant, plan, day) VALUES ($1, 'daily', current_date)`,
+			`UPDATE stock_levels SET alert_below = 1000 WHERE tenant = $1 AND warehouse = 'SCL-1'`,
 		} {
 			_, err := tx.Exec(ctx, sql, shoptest.Tenant)
 			require.NoError(t, err, sql)

@@ -97,6 +97,7 @@ CREATE INDEX pick_lines_shipment ON pick_lines (tenant, shipment_id);
 -- that is done nothing of the SKU is allocated from there.
 CREATE TABLE count_requests (
   tenant     text NOT NULL,
+  id         text NOT NULL CHECK (length(id) = 26),
   warehouse  text NOT NULL,
   bin        text NOT NULL,
   sku        text NOT NULL,

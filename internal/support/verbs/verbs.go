@@ -209,6 +209,11 @@ func load(ctx context.Context, tx pgx.Tx, kind, tenant, subjectID string) (subje
 		err = tx.QueryRow(ctx, `SELECT h.status = 'short', o.number, h.id FROM orders o JOIN holds h ON h.tenant = o.tenant AND h.id = o.hold_id WHERE o.tenant = $1 AND o.id = $2`, tenant, subjectID).Scan(&s.open, &s.number, &holdID)
 		s.workflow, s.input = workflows.ShortageName, workflows.ShortageInput{Tenant: tenant, OrderID: subjectID, HoldID: holdID}
 		s.summary = "units missing for " + s.number
+	case workflows.KindCount:
+		var warehouse string
+		s.workflow, s.input = workflows.CountName, workflows.CountInput{Tenant: tenant, CountID: subjectID}
+		err = tx.QueryRow(ctx, `SELECT status = 'open', warehouse FROM counts WHERE tenant = $1 AND id = $2`, tenant, subjectID).Scan(&s.open, &warehouse)
+		s.summary = "count of bins in " + warehouse
 	case workflows.KindReconciliation:
 		s.workflow, s.input = workflows.ReconciliationName, workflows.ReconciliationInput{Tenant: tenant, ReconciliationID: subjectID}
 		err = tx.QueryRow(ctx, `SELECT status <> 'done' FROM reconciliations WHERE tenant = $1 AND id = $2`, tenant, subjectID).Scan(&s.open)

@@ -10,6 +10,7 @@ import (
 
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
+	"justlogistics/internal/warehouse/counting"
 )
 
 // Shorting is an operator's word that a bin has fewer units than the list wants
@@ -140,11 +141,7 @@ func (l list) askForCount(ctx context.Context, tx pgx.Tx, w work, reason string)
 	if w.Bin == "" {
 		return nil
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO count_requests (tenant, warehouse, bin, sku, reason, document) VALUES ($1,$2,$3,$4,$5,$6) ON CONFLICT DO NOTHING`, l.tenant, l.warehouse, w.Bin, w.SKU, reason, l.document())
-	if err != nil {
-		return fmt.Errorf("ask for a count of %s: %w", w.Bin, err)
-	}
-	return nil
+	return counting.Ask(ctx, tx, l.tenant, counting.Asked{Warehouse: l.warehouse, Bin: w.Bin, SKU: w.SKU, Reason: reason, Document: l.document()})
 }
 
 // elsewhere looks for units in other bins and gives up what is in none.
