@@ -27,17 +27,17 @@ func (s *Server) countingRoutes() {
 		warehouse = tenant.Warehouse
 		support   = tenant.Support
 	)
-	s.handle(http.MethodPost, "/v1/counts", s.createCount, warehouse)
+	s.work("count", http.MethodPost, "/v1/counts", s.createCount, warehouse)
 	s.handle(http.MethodGet, "/v1/counts/:id", s.getCount, warehouse, support)
 	s.handle(http.MethodGet, "/v1/counts/:id/tasks", s.listTasksOfCount, warehouse, support)
-	s.handle(http.MethodPost, "/v1/counts/:id/cancel", s.cancelCount, warehouse, support)
+	s.work("count", http.MethodPost, "/v1/counts/:id/cancel", s.cancelCount, warehouse, support)
 	s.handle(http.MethodGet, "/v1/count-tasks", s.listCountTasks, warehouse, support)
 	// What the books say is shown to those who decide, never to who counts.
 	s.handle(http.MethodGet, "/v1/count-tasks/:id", s.getCountTask, support)
-	s.handle(http.MethodPost, "/v1/count-tasks/:id/begin", s.beginCountTask, warehouse)
-	s.handle(http.MethodPost, "/v1/count-tasks/:id/results", s.submitCount, warehouse)
-	s.handle(http.MethodPost, "/v1/count-tasks/:id/approve", s.decideCount(counting.Approve), support)
-	s.handle(http.MethodPost, "/v1/count-tasks/:id/reject", s.decideCount(counting.Reject), support)
+	s.work("count", http.MethodPost, "/v1/count-tasks/:id/begin", s.beginCountTask, warehouse)
+	s.work("count", http.MethodPost, "/v1/count-tasks/:id/results", s.submitCount, warehouse)
+	s.work("supervise", http.MethodPost, "/v1/count-tasks/:id/approve", s.decideCount(counting.Approve), support)
+	s.work("supervise", http.MethodPost, "/v1/count-tasks/:id/reject", s.decideCount(counting.Reject), support)
 	s.handle(http.MethodPut, "/v1/count-plans/:name", s.putCountPlan, warehouse)
 	s.handle(http.MethodGet, "/v1/count-plans/:name", s.getCountPlan, warehouse, support)
 	s.handle(http.MethodGet, "/v1/adjustment-reasons", s.listReasons, warehouse, support)

@@ -32,21 +32,21 @@ func (s *Server) pickingRoutes() {
 		warehouse = tenant.Warehouse
 		support   = tenant.Support
 	)
-	s.handle(http.MethodPost, "/v1/waves", s.createWave, warehouse)
+	s.work("pick", http.MethodPost, "/v1/waves", s.createWave, warehouse)
 	s.handle(http.MethodGet, "/v1/waves/:id", s.getWave, warehouse, support)
-	s.handle(http.MethodPost, "/v1/pick-lists", s.createPickList, warehouse)
+	s.work("pick", http.MethodPost, "/v1/pick-lists", s.createPickList, warehouse)
 	s.handle(http.MethodGet, "/v1/pick-lists", s.listPickLists, warehouse, support)
 	s.handle(http.MethodGet, "/v1/pick-lists/:id", s.getPickList, warehouse, support)
 	s.handle(http.MethodGet, "/v1/pick-lists/:id/sheet.pdf", s.getPickSheet, warehouse, support)
 	s.handle(http.MethodGet, "/v1/pick-lists/:id/labels.zpl", s.getPickLabels, warehouse, support)
-	s.handle(http.MethodPost, "/v1/pick-lists/:id/assign", s.assignPickList, warehouse)
-	s.handle(http.MethodPost, "/v1/pick-lists/:id/start", s.startPickList, warehouse)
-	s.handle(http.MethodPost, "/v1/pick-lists/:id/refresh", s.refreshPickList, warehouse)
-	s.handle(http.MethodPost, "/v1/pick-lists/:id/picks", s.pickUnits, warehouse)
-	s.handle(http.MethodPost, "/v1/pick-lists/:id/short", s.shortPick, warehouse)
-	s.handle(http.MethodPost, "/v1/pick-lists/:id/unpick", s.unpickUnits, warehouse)
-	s.handle(http.MethodPost, "/v1/pick-lists/:id/complete", s.completePickList, warehouse)
-	s.handle(http.MethodPost, "/v1/pick-lists/:id/cancel", s.cancelPickList, warehouse)
+	s.work("pick", http.MethodPost, "/v1/pick-lists/:id/assign", s.assignPickList, warehouse)
+	s.work("pick", http.MethodPost, "/v1/pick-lists/:id/start", s.startPickList, warehouse)
+	s.work("pick", http.MethodPost, "/v1/pick-lists/:id/refresh", s.refreshPickList, warehouse)
+	s.work("pick", http.MethodPost, "/v1/pick-lists/:id/picks", s.pickUnits, warehouse)
+	s.work("pick", http.MethodPost, "/v1/pick-lists/:id/short", s.shortPick, warehouse)
+	s.work("pick", http.MethodPost, "/v1/pick-lists/:id/unpick", s.unpickUnits, warehouse)
+	s.work("pick", http.MethodPost, "/v1/pick-lists/:id/complete", s.completePickList, warehouse)
+	s.work("pick", http.MethodPost, "/v1/pick-lists/:id/cancel", s.cancelPickList, warehouse)
 }
 
 type trolleyBody struct {

@@ -37,11 +37,11 @@ func (s *Server) placeRoutes() {
 	s.handle(http.MethodGet, "/v1/warehouses/:code/bins/:bin", s.getBin, warehouse, support)
 
 	s.handle(http.MethodGet, "/v1/stock/:sku/bins", s.getStockBins, warehouse, support)
-	s.handle(http.MethodPost, "/v1/stock/moves", s.moveUnits, warehouse)
+	s.work("move", http.MethodPost, "/v1/stock/moves", s.moveUnits, warehouse)
 
 	s.handle(http.MethodGet, "/v1/lots/:lot", s.getLot, warehouse, support)
-	s.handle(http.MethodPost, "/v1/lots/:lot/hold", s.changeLot(places.HoldLot), warehouse)
-	s.handle(http.MethodPost, "/v1/lots/:lot/release", s.changeLot(places.ReleaseLot), warehouse)
+	s.work("move", http.MethodPost, "/v1/lots/:lot/hold", s.changeLot(places.HoldLot), warehouse)
+	s.work("move", http.MethodPost, "/v1/lots/:lot/release", s.changeLot(places.ReleaseLot), warehouse)
 	s.handle(http.MethodGet, "/v1/lots/:lot/trace", s.trace("lot", places.TraceLot), warehouse, support)
 	s.handle(http.MethodGet, "/v1/serials/:serial/trace", s.trace("serial", places.TraceSerial), warehouse, support)
 }
@@ -272,9 +272,8 @@ type moveBody struct {
 // maxSerials bounds the units that one request names by their numbers.
 const maxSerials = 1000
 
-func (in moveBody) moving(r *request) (places.Moving, error) {
+func (in moveBody) moving(by stock.By) (places.Moving, error) {
 	var f problem.Fields
-	checkOperator(r, &f)
 	checkWarehouse(&f, "warehouse", in.Warehouse)
 	switch {
 	case in.SKU == "" && in.Code == "":
@@ -296,7 +295,7 @@ func (in moveBody) moving(r *request) (places.Moving, error) {
 		f.Add("version", "out_of_range", "not negative")
 	}
 	m := places.Moving{Warehouse: in.Warehouse, SKU: in.SKU, Scanned: in.Code, Lot: in.Lot, Serials: in.Serials, Quantity: in.Quantity,
-		From: in.From.spot(), To: in.To.spot(), Reason: in.Reason, Note: in.Note, Force: in.Force, Version: in.Version, By: r.by()}
+		From: in.From.spot(), To: in.To.spot(), Reason: in.Reason, Note: in.Note, Force: in.Force, Version: in.Version, By: by}
 	if in.Serial != "" {
 		m.Serials = []string{in.Serial}
 	}
@@ -316,7 +315,10 @@ func (s *Server) moveUnits(r *request) (reply, error) {
 	if err := decode(r.body, &in); err != nil {
 		return reply{}, err
 	}
-	m, err := in.moving(r)
+	if err := r.checkOperator(); err != nil {
+		return reply{}, err
+	}
+	m, err := in.moving(r.by())
 	if err != nil {
 		return reply{}, err
 	}

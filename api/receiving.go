@@ -24,23 +24,23 @@ func (s *Server) receivingRoutes() {
 		warehouse = tenant.Warehouse
 		support   = tenant.Support
 	)
-	s.handle(http.MethodPost, "/v1/purchase-orders", s.createPurchaseOrder, warehouse)
+	s.work("receive", http.MethodPost, "/v1/purchase-orders", s.createPurchaseOrder, warehouse)
 	s.handle(http.MethodGet, "/v1/purchase-orders", s.listPurchaseOrders, warehouse, support)
 	s.handle(http.MethodGet, "/v1/purchase-orders/:id", s.getPurchaseOrder, warehouse, support)
-	s.handle(http.MethodPost, "/v1/purchase-orders/:id/cancel", s.endPurchaseOrder(receiving.CancelOrder), warehouse)
-	s.handle(http.MethodPost, "/v1/purchase-orders/:id/close", s.endPurchaseOrder(receiving.CloseOrder), warehouse)
+	s.work("receive", http.MethodPost, "/v1/purchase-orders/:id/cancel", s.endPurchaseOrder(receiving.CancelOrder), warehouse)
+	s.work("receive", http.MethodPost, "/v1/purchase-orders/:id/close", s.endPurchaseOrder(receiving.CloseOrder), warehouse)
 
-	s.handle(http.MethodPost, "/v1/receipts", s.createReceipt, warehouse)
+	s.work("receive", http.MethodPost, "/v1/receipts", s.createReceipt, warehouse)
 	s.handle(http.MethodGet, "/v1/receipts", s.listReceipts, warehouse, support)
 	s.handle(http.MethodGet, "/v1/receipts/:id", s.getReceipt, warehouse, support)
-	s.handle(http.MethodPost, "/v1/receipts/:id/scans", s.scanGoods, warehouse)
-	s.handle(http.MethodPost, "/v1/receipts/:id/corrections", s.correctReceipt, warehouse)
-	s.handle(http.MethodPost, "/v1/receipts/:id/close", s.closeReceipt, warehouse)
-	s.handle(http.MethodPost, "/v1/receipts/:id/cancel", s.cancelReceipt, warehouse)
+	s.work("receive", http.MethodPost, "/v1/receipts/:id/scans", s.scanGoods, warehouse)
+	s.work("receive", http.MethodPost, "/v1/receipts/:id/corrections", s.correctReceipt, warehouse)
+	s.work("receive", http.MethodPost, "/v1/receipts/:id/close", s.closeReceipt, warehouse)
+	s.work("receive", http.MethodPost, "/v1/receipts/:id/cancel", s.cancelReceipt, warehouse)
 	s.handle(http.MethodGet, "/v1/receipts/:id/put-away", s.proposePutAway, warehouse, support)
 	s.handle(http.MethodGet, "/v1/receipts/:id/labels.zpl", s.receiptLabels, warehouse, support)
 
-	s.handle(http.MethodPost, "/v1/put-aways", s.putAway, warehouse)
+	s.work("put_away", http.MethodPost, "/v1/put-aways", s.putAway, warehouse)
 	s.handle(http.MethodGet, "/v1/warehouses/:code/abc", s.getABC, warehouse, support)
 	s.handle(http.MethodGet, "/v1/warehouses/:code/bins/:bin/label.zpl", s.binLabel, warehouse, support)
 }

@@ -109,9 +109,8 @@ func (s *Server) takeScans(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	desk := operator.Desk{DB: s.db, Actions: s.actions()}
-	answers, lost, err := desk.Apply(r.ctx, r.tenant, in.Device, r.by(), commands)
-	s.tellShorted(r, lost)
+	desk := operator.Desk{DB: s.db, Actions: s.actions(r)}
+	answers, err := desk.Apply(r.ctx, r.tenant, in.Device, r.by(), commands)
 	return ok(scansAnswer{answers}), err
 }
 

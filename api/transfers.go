@@ -21,13 +21,13 @@ import (
 
 // transferRoutes are transfers between warehouses, with goods in transit.
 func (s *Server) transferRoutes() {
-	s.handle(http.MethodPost, "/v1/transfers", s.createTransfer, tenant.Warehouse)
+	s.work("transfer", http.MethodPost, "/v1/transfers", s.createTransfer, tenant.Warehouse)
 	s.handle(http.MethodGet, "/v1/transfers", s.listTransfers, tenant.Warehouse, tenant.Support)
 	s.handle(http.MethodGet, "/v1/transfers/:id", s.getTransfer, tenant.Warehouse, tenant.Support)
-	s.handle(http.MethodPost, "/v1/transfers/:id/dispatch", s.dispatchTransfer, tenant.Warehouse)
-	s.handle(http.MethodPost, "/v1/transfers/:id/receive", changeTransfer(s, transfer.Receive), tenant.Warehouse)
-	s.handle(http.MethodPost, "/v1/transfers/:id/close", changeTransfer(s, transfer.Close), tenant.Warehouse)
-	s.handle(http.MethodPost, "/v1/transfers/:id/cancel", changeTransfer(s, transfer.Cancel), tenant.Warehouse)
+	s.work("transfer", http.MethodPost, "/v1/transfers/:id/dispatch", s.dispatchTransfer, tenant.Warehouse)
+	s.work("transfer", http.MethodPost, "/v1/transfers/:id/receive", changeTransfer(s, transfer.Receive), tenant.Warehouse)
+	s.work("transfer", http.MethodPost, "/v1/transfers/:id/close", changeTransfer(s, transfer.Close), tenant.Warehouse)
+	s.work("transfer", http.MethodPost, "/v1/transfers/:id/cancel", changeTransfer(s, transfer.Cancel), tenant.Warehouse)
 }
 
 // createTransfer asks for goods to be sent; nothing moves.

@@ -54,8 +54,8 @@ type Action struct {
 // Effect is what an applied command did.
 type Effect struct {
 	Current any
-	// Shorted are promises that lost units: their runs must be told.
-	Shorted []stock.Shorted
+	// Then is called once the command is committed: to tell runs, say. It may be nil.
+	Then func()
 }
 
 // Statuses of an answer.
@@ -99,7 +99,7 @@ const exceptionHours = 24
 // is a conflict, and when goods were moved an exception is opened for it, so that
 // it is never lost. An error means that some may not have been taken; the device
 // sends all of them again.
-func (d Desk) Apply(ctx context.Context, tenant, device string, by stock.By, commands []Command) ([]Answer, []stock.Shorted, error) {
+func (d Desk) Apply(ctx context.Context, tenant, device string, by stock.By, commands []Command) ([]Answer, error) {
 	order := make([]int, len(commands))
 	for i := range order {
 		order[i] = i
@@ -114,43 +114,46 @@ func (d Desk) Apply(ctx context.Context, tenant, device string, by stock.By, com
 		return 0
 	})
 	answers := make([]Answer, len(commands))
-	var shorted []stock.Shorted
 	for chunk := range slices.Chunk(order, together) {
-		var lost []stock.Shorted
+		var then []func()
 		err := d.DB.InTenant(ctx, tenant, func(tx pgx.Tx) error {
-			lost = nil
+			then = nil
 			for _, i := range chunk {
 				who := by
 				who.Device = device
 				if commands[i].Person != "" {
 					who.Person = commands[i].Person
 				}
-				a, l, err := d.take(ctx, tx, tenant, commands[i], who)
+				a, effect, err := d.take(ctx, tx, tenant, commands[i], who)
 				if err != nil {
 					return err
 				}
 				answers[i] = a
-				lost = append(lost, l...)
+				if effect.Then != nil {
+					then = append(then, effect.Then)
+				}
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, shorted, err
+			return nil, err
 		}
-		shorted = append(shorted, lost...)
+		for _, do := range then {
+			do()
+		}
 	}
-	return answers, shorted, nil
+	return answers, nil
 }
 
 // take answers one command in a savepoint of its own.
-func (d Desk) take(ctx context.Context, tx pgx.Tx, tenant string, c Command, by stock.By) (Answer, []stock.Shorted, error) {
+func (d Desk) take(ctx context.Context, tx pgx.Tx, tenant string, c Command, by stock.By) (Answer, Effect, error) {
 	hash := c.hash()
 	first, err := d.before(ctx, tx, tenant, c, hash)
 	if err != nil || first != nil {
 		if first == nil {
 			first = &Answer{}
 		}
-		return *first, nil, err
+		return *first, Effect{}, err
 	}
 	var effect Effect
 	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
@@ -160,11 +163,12 @@ func (d Desk) take(ctx context.Context, tx pgx.Tx, tenant string, c Command, by 
 	})
 	refused, isRefusal := problem.As(err)
 	if err != nil && !isRefusal {
-		return Answer{}, nil, fmt.Errorf("command %s: %w", c.ID, err)
+		return Answer{}, Effect{}, fmt.Errorf("command %s: %w", c.ID, err)
 	}
 	a := Answer{ID: c.ID, Status: Applied}
 	current := effect.Current
 	if isRefusal {
+		effect.Then = nil
 		a.Status, a.Code, a.Detail, a.Fields = Conflict, refused.Code, refused.Detail, refused.Fields
 		current = refused.More["current"]
 		if d.Actions[c.Kind].Physical {
@@ -173,10 +177,10 @@ func (d Desk) take(ctx context.Context, tx pgx.Tx, tenant string, c Command, by 
 	}
 	if current != nil {
 		if a.Current, err = json.Marshal(current); err != nil {
-			return Answer{}, nil, err
+			return Answer{}, Effect{}, err
 		}
 	}
-	return a, effect.Shorted, keep(ctx, tx, tenant, c, by, hash, a)
+	return a, effect, keep(ctx, tx, tenant, c, by, hash, a)
 }
 
 func (d Desk) do(ctx context.Context, tx pgx.Tx, tenant string, c Command, by stock.By) (Effect, error) {

@@ -36,11 +36,11 @@ func move(ctx context.Context, tx pgx.Tx, tenant string, c operator.Command, by 
 	if in.From == "" {
 		from = stock.Unplaced()
 	}
-	moved, err := stock.Move(ctx, tx, tenant, stock.BinMovement{SKU: in.SKU, Warehouse: "SCL-1", Quantity: in.Units, From: from, To: stock.In(in.To, stock.Available), Reason: "move", Document: c.Task, By: by})
+	_, err := stock.Move(ctx, tx, tenant, stock.BinMovement{SKU: in.SKU, Warehouse: "SCL-1", Quantity: in.Units, From: from, To: stock.In(in.To, stock.Available), Reason: "move", Document: c.Task, By: by})
 	if errors.Is(err, stock.ErrNotInBin) {
 		return operator.Effect{}, problem.New(problem.Conflict, "not_in_bin", "The bin does not have those units.").With("current", map[string]string{"bin": in.From})
 	}
-	return operator.Effect{Current: map[string]int{"moved": in.Units}, Shorted: moved.Shorted}, err
+	return operator.Effect{Current: map[string]int{"moved": in.Units}}, err
 }
 
 type bench struct {
@@ -59,7 +59,7 @@ func setup(t *testing.T) *bench {
 
 func (b *bench) send(t *testing.T, device string, commands ...operator.Command) []operator.Answer {
 	t.Helper()
-	answers, _, err := b.desk.Apply(t.Context(), shoptest.Tenant, device, stock.By{Person: "ana", KeyID: "k"}, commands)
+	answers, err := b.desk.Apply(t.Context(), shoptest.Tenant, device, stock.By{Person: "ana", KeyID: "k"}, commands)
 	require.NoError(t, err)
 	require.Len(t, answers, len(commands))
 	return answers
@@ -113,7 +113,7 @@ func TestApply_OneCommandFromManyDevicesAtOnceIsAppliedOnce(t *testing.T) {
 	statuses := make([]string, 8)
 	for i := range statuses {
 		g.Go(func() error {
-			answers, _, err := b.desk.Apply(context.Background(), shoptest.Tenant, fmt.Sprintf("scanner-%d", i), stock.By{Person: "ana"}, []operator.Command{c})
+			answers, err := b.desk.Apply(context.Background(), shoptest.Tenant, fmt.Sprintf("scanner-%d", i), stock.By{Person: "ana"}, []operator.Command{c})
 			if err == nil {
 				statuses[i] = answers[0].Status
 			}
