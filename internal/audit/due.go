@@ -45,6 +45,7 @@ const pastDue = `
     UNION ALL SELECT tenant, 'inbox', id, ARRAY[id, payment_id], kind || ' of ' || gateway || ' waits, due ' || due_at FROM inbox WHERE due_at < now()
     UNION ALL SELECT tenant, 'reconciliation', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM reconciliations WHERE due_at < now()
     UNION ALL SELECT tenant, 'transfer', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM transfers WHERE due_at < now()
+    UNION ALL SELECT tenant, 'exception', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM exception_tasks WHERE due_at < now()
     UNION ALL SELECT tenant, 'count', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM counts WHERE due_at < now()
     UNION ALL SELECT tenant, 'difference', id, ARRAY[id], gateway || ' of ' || day || ' waits for a person: ' || result FROM reconciliation_items WHERE resolution = 'raised'
     UNION ALL SELECT tenant, 'parked', workflow_id, ARRAY[workflow_id], 'waits for a person: ' || reason FROM parked WHERE resolved_at IS NULL

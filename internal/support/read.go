@@ -21,7 +21,7 @@ type Item struct {
 	// difference (between a provider's books and ours), dispute or attention.
 	Kind string `json:"kind"`
 	// Of says what is late: checkout, reservation, payment, authorization,
-	// refund, news, shipment, reconciliation, pick_list, transfer, purchase order, receipt, count; the step of a parked one, the gateway of a dispute.
+	// refund, news, shipment, reconciliation, pick_list, transfer, purchase order, receipt, count, exception; the step of a parked one, the gateway of a dispute.
 	Of         string     `json:"of"`
 	WorkflowID *string    `json:"workflow_id"`
 	Subject    string     `json:"subject"`
@@ -102,6 +102,9 @@ WITH item AS (
   SELECT 'overdue', 'transfer', CASE WHEN status <> 'requested' THEN 'transfer:' || tenant || ':' || id END, id, 'overdue',
          CASE WHEN status = 'requested' THEN 'nothing has left of the transfer from ' ELSE 'goods are on the way from ' END || from_warehouse || ' to ' || to_warehouse || ' past their time', due_at, '', due_at, id
     FROM transfers t WHERE tenant = $1 AND due_at < now() AND NOT EXISTS (SELECT FROM parked p WHERE p.tenant = t.tenant AND p.workflow_id = 'transfer:' || t.tenant || ':' || t.id AND p.resolved_at IS NULL)
+  UNION ALL
+  SELECT 'overdue', 'exception', NULL, id, code, 'a scan (' || replace(kind, '_', ' ') || ') could not be applied and nobody has looked: ' || message, created_at, 'taken from the scanner', due_at, id
+    FROM exception_tasks WHERE tenant = $1 AND due_at < now()
   UNION ALL
   SELECT 'overdue', 'count', 'count:' || tenant || ':' || id, id, 'overdue', 'nobody looks after the count of bins in ' || warehouse, due_at, '', due_at, id
     FROM counts WHERE tenant = $1 AND due_at < now()

@@ -182,9 +182,11 @@ type Asked struct {
 	Document            string // as kind:id
 }
 
-// Ask requests a count of a bin: a task at once, unless the bin has one already.
+// Ask requests a count of a bin: a task at once, unless the bin has one already. Of
+// a bin that the warehouse does not have there is nothing to count.
 func Ask(ctx context.Context, tx pgx.Tx, tenant string, a Asked) error {
-	_, err := tx.Exec(ctx, `INSERT INTO count_requests (tenant, id, warehouse, bin, sku, reason, document) VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT DO NOTHING`, tenant, id.New(), a.Warehouse, a.Bin, a.SKU, a.Reason, a.Document)
+	_, err := tx.Exec(ctx, `INSERT INTO count_requests (tenant, id, warehouse, bin, sku, reason, document)
+	  SELECT tenant, $2, warehouse, code, $5, $6, $7 FROM bins WHERE tenant = $1 AND warehouse = $3 AND code = $4 ON CONFLICT DO NOTHING`, tenant, id.New(), a.Warehouse, a.Bin, a.SKU, a.Reason, a.Document)
 	if err != nil {
 		return fmt.Errorf("request a count of bin %s: %w", a.Bin, err)
 	}
