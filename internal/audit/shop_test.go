@@ -131,8 +131,8 @@ func (s *shop) trade() {
 	s.reserve("reservation")
 	s.news()
 	s.compared()
-	s.work()
 	s.sendGoods()
+	s.work()
 }
 
 // work is what lies in the bins of one warehouse: a lot and two serials, of which

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -23,14 +24,18 @@ func (s *shop) sendGoods() {
 		require.NoError(s.t, err)
 		_, err = catalog.PutProduct(ctx, tx, shopID, "CAJA", catalog.ProductInput{Name: "Caja", Prices: []catalog.Price{{Currency: "CLP", Amount: 990}}})
 		require.NoError(s.t, err)
-		require.NoError(s.t, transfer.Ask(ctx, tx, shopID, lorry, transfer.Request{From: "CCP-1", To: "SCL-1", Lines: []transfer.RequestLine{{SKU: "POL", Quantity: 5}}}, by))
-		_, err = transfer.Dispatch(ctx, tx, shopID, lorry, transfer.Dispatching{Lines: []transfer.DispatchLine{{SKU: "POL", Quantity: 5}}}, by)
+		_, err = catalog.PutProduct(ctx, tx, shopID, "VELA", catalog.ProductInput{Name: "Vela", Prices: []catalog.Price{{Currency: "CLP", Amount: 990}}})
 		require.NoError(s.t, err)
-		_, err = transfer.Receive(ctx, tx, shopID, lorry, transfer.Receiving{Bin: "REC-1", AcceptOver: true, Lines: []transfer.ArrivedLine{{SKU: "POL", Quantity: 1}, {SKU: "POL", Quantity: 1, Damaged: true}, {SKU: "CAJA", Quantity: 1}}}, by)
+		_, err = stock.Count(ctx, tx, shopID, "VELA", "CCP-1", 10, time.Now(), "ana")
 		require.NoError(s.t, err)
-		_, err = transfer.Cancel(ctx, tx, shopID, lorry, transfer.Cancelling{Recall: true, Lines: []transfer.ArrivedLine{{SKU: "POL", Quantity: 1}}}, by)
+		require.NoError(s.t, transfer.Ask(ctx, tx, shopID, lorry, transfer.Request{From: "CCP-1", To: "SCL-1", Lines: []transfer.RequestLine{{SKU: "VELA", Quantity: 5}}}, by))
+		_, err = transfer.Dispatch(ctx, tx, shopID, lorry, transfer.Dispatching{Lines: []transfer.DispatchLine{{SKU: "VELA", Quantity: 5}}}, by)
 		require.NoError(s.t, err)
-		_, err = transfer.Close(ctx, tx, shopID, lorry, transfer.Closing{Lost: []transfer.LostLine{{SKU: "POL", Quantity: 1, Reason: "fell off"}}}, by)
+		_, err = transfer.Receive(ctx, tx, shopID, lorry, transfer.Receiving{Bin: "REC-1", AcceptOver: true, Lines: []transfer.ArrivedLine{{SKU: "VELA", Quantity: 1}, {SKU: "VELA", Quantity: 1, Damaged: true}, {SKU: "CAJA", Quantity: 1}}}, by)
+		require.NoError(s.t, err)
+		_, err = transfer.Cancel(ctx, tx, shopID, lorry, transfer.Cancelling{Recall: true, Lines: []transfer.ArrivedLine{{SKU: "VELA", Quantity: 1}}}, by)
+		require.NoError(s.t, err)
+		_, err = transfer.Close(ctx, tx, shopID, lorry, transfer.Closing{Lost: []transfer.LostLine{{SKU: "VELA", Quantity: 1, Reason: "fell off"}}}, by)
 		return err
 	})
 }
@@ -38,13 +43,13 @@ func (s *shop) sendGoods() {
 func TestAudit_NamesWhatWasBrokenOnTheRoad(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ check, breaks string }{
-		{"transfers.units_are_their_movements", `UPDATE transfer_units SET sent = sent + 1 WHERE sku = 'POL'`},
-		{"transfers.units_are_their_movements", `UPDATE transfer_units SET received = received - 1, damaged = damaged + 1 WHERE sku = 'POL'`},
+		{"transfers.units_are_their_movements", `UPDATE transfer_units SET sent = sent + 1 WHERE sku = 'VELA'`},
+		{"transfers.units_are_their_movements", `UPDATE transfer_units SET received = received - 1, damaged = damaged + 1 WHERE sku = 'VELA'`},
 		{"transfers.units_are_their_movements", `UPDATE transfer_units SET over = 0 WHERE sku = 'CAJA'`},
 		{"transfers.units_are_their_movements", `DELETE FROM transfer_entries; DELETE FROM transfer_units`},
-		{"transfers.no_more_arrives_than_left", `ALTER TABLE transfer_units DROP CONSTRAINT no_more_arrives_than_left; UPDATE transfer_units SET lost = lost + 2 WHERE sku = 'POL'`},
+		{"transfers.no_more_arrives_than_left", `ALTER TABLE transfer_units DROP CONSTRAINT no_more_arrives_than_left; UPDATE transfer_units SET lost = lost + 2 WHERE sku = 'VELA'`},
 		{"transfers.lost_units_are_named", `DELETE FROM transfer_entries WHERE kind = 'lost'`},
-		{"transfers.status_tells_what_is_on_the_way", `UPDATE transfer_units SET lost = lost + 1 WHERE sku = 'POL'`},
+		{"transfers.status_tells_what_is_on_the_way", `UPDATE transfer_units SET lost = lost + 1 WHERE sku = 'VELA'`},
 		{"due.everything_open_has_its_time", `ALTER TABLE transfers DROP CONSTRAINT open_transfer_has_due; UPDATE transfers SET due_at = NULL`},
 	} {
 		t.Run(tc.check, func(t *testing.T) {
