@@ -179,7 +179,7 @@ func (w *way) tour(bins []string) (walk, error) {
 	if w.aisles != nil {
 		s, err := w.aisles.SShape(w.stopsOf(known))
 		if err != nil {
-			return out, fmt.Errorf("S-shape: %w", err)
+			return out, fmt.Errorf("the walk in S-shape: %w", err)
 		}
 		out.sshape = &s.Length
 	}
