@@ -15,10 +15,12 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"justlogistics/internal/cardnumber"
+	"justlogistics/internal/id"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/warehouse/floor"
+	"justlogistics/internal/warehouse/picking"
 	places "justlogistics/internal/warehouse/place"
 )
 
@@ -112,12 +114,22 @@ func (s *Server) getMap(r *request) (reply, error) {
 	if !slices.Contains([]string{"", "es", "en"}, lang) {
 		f.Add("lang", "invalid", "es or en")
 	}
+	listID := r.Query("pick_list")
+	if listID != "" && !id.Valid(listID) {
+		f.Add("pick_list", "invalid", "the id of a pick list")
+	}
 	if err := f.Err(); err != nil {
 		return reply{}, err
 	}
 	var svg []byte
 	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		svg, err = places.Chart(r.ctx, tx, r.tenant, r.Param("code"), mode, lang, nil, nil)
+		var path, stops []floor.Point
+		if listID != "" {
+			if path, stops, err = picking.Walk(r.ctx, tx, r.tenant, r.Param("code"), listID); err != nil {
+				return err
+			}
+		}
+		svg, err = places.Chart(r.ctx, tx, r.tenant, r.Param("code"), mode, lang, path, stops)
 		return err
 	})
 	return reply{status: http.StatusOK, text: svg, contentType: typeSVG}, err

@@ -152,6 +152,29 @@ func TestMap_IsDrawnFromWhatLiesThere(t *testing.T) {
 	require.Equal(t, 403, b.do("GET", "/v1/warehouses/SCL-1/map.svg", nil, as(b.keys[tenant.Storefront])...).status)
 }
 
+func TestMap_ShowsTheWayOfAPickList(t *testing.T) {
+	t.Parallel()
+	b := planned(t)
+	b.moved(map[string]any{"sku": "POL-ROJO-S", "quantity": 1, "from": at(""), "to": at("A-01-A"), "reason": "put_away"})
+	b.moved(map[string]any{"sku": "POL-ROJO-S", "quantity": 1, "from": at(""), "to": at("B-02-A"), "reason": "put_away"})
+	b.bought()
+	list, _ := b.listed()
+	const path = "/v1/warehouses/SCL-1/map.svg?lang=en"
+	require.NotContains(t, b.do("GET", path, nil).body, "Walk")
+	a := b.do("GET", path+"&pick_list="+list, nil, as(b.keys[tenant.Support])...)
+	require.Equal(t, 200, a.status, a.body)
+	require.Contains(t, a.body, "<title>Walk</title>")
+	for _, number := range []string{">1</text>", ">2</text>"} {
+		require.Contains(t, a.body, number, "a stop at each bin")
+	}
+
+	require.Equal(t, map[string]string{"pick_list": "invalid"}, b.do("GET", path+"&pick_list=7", nil).fields())
+	require.Equal(t, 404, b.do("GET", path+"&pick_list="+strings.Repeat("0", 26), nil).status)
+	require.Equal(t, 404, b.do("GET", path+"&pick_list="+list, nil, as(b.otherKey)...).status)
+	require.Equal(t, 200, b.do("PUT", "/v1/warehouses/CCP-1/plan", smallPlan).status)
+	require.Equal(t, 404, b.do("GET", "/v1/warehouses/CCP-1/map.svg?pick_list="+list, nil).status, "a list is drawn on its own floor")
+}
+
 func TestProduct_SaysHowItsUnitsAreToldApart(t *testing.T) {
 	t.Parallel()
 	b := planned(t)

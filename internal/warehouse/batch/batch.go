@@ -5,7 +5,7 @@
 // improves it by iterated local search. Every plan is measured by the caller's
 // router and by nothing else; estimates only choose what is worth measuring. It
 // may be stopped at any moment and answers with the best complete plan by then.
-// docs/warehouse-batching.md has the method, its sources and its figures.
+// docs/warehouse/batching.md has the method, its sources and its figures.
 package batch
 
 import (

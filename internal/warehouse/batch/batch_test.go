@@ -261,7 +261,7 @@ func bestPartition(orders []batch.Order, capacity batch.Load, trolleys [][]int, 
 	return best
 }
 
-// The table of docs/warehouse-batching.md is the log of this test.
+// The table of docs/warehouse/batching.md is the log of this test.
 func TestBuild_WalksMuchLessThanOrdersAsTheyCome(t *testing.T) {
 	t.Parallel()
 	for _, capacity := range []int{30, 45, 60, 75} {

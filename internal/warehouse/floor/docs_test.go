@@ -12,7 +12,7 @@ import (
 
 func TestDocumentation_HasExamplesThatAreAccepted(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../../docs/warehouse-floor.md")
+	page, err := os.ReadFile("../../../docs/warehouse/floor.md")
 	require.NoError(t, err)
 	var plans []*floor.Plan
 	for _, m := range regexp.MustCompile("(?s)```json\n(.*?)```").FindAllSubmatch(page, -1) {

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/problem"
 	"justlogistics/internal/warehouse/batch"
 	"justlogistics/internal/warehouse/floor"
 	"justlogistics/internal/warehouse/route"
@@ -32,6 +34,7 @@ type way struct {
 	aisles *route.Aisles
 	graph  *route.Graph
 	nodes  []string
+	nodeAt []floor.Point
 	at     map[string]batch.Stop // where one stands for a bin
 	zone   map[string]string
 	seed   uint64
@@ -108,6 +111,7 @@ func (w *way) read(raw []byte) error {
 	for i, n := range plan.Nodes {
 		nodes[i] = route.Node{Name: n.Name, At: route.Point{X: n.XMM, Y: n.YMM}}
 		w.nodes = append(w.nodes, n.Name)
+		w.nodeAt = append(w.nodeAt, floor.Point{XMM: n.XMM, YMM: n.YMM})
 	}
 	var edges []route.Edge
 	for _, e := range plan.Ways() {
@@ -267,4 +271,53 @@ func places(stops []Stop) func(bin string) int {
 // inOrder sorts by the place of a bin on the way, and by what comes after it.
 func inOrder[T any](items []T, place func(string) int, bin func(T) string, then func(a, b T) int) {
 	slices.SortStableFunc(items, func(a, b T) int { return cmp.Or(cmp.Compare(place(bin(a)), place(bin(b))), then(a, b)) })
+}
+
+// Walk reads the way of a list for a map: the path, and where one stands for each
+// stop, in walking order. It is of what was left to pick when the way was last
+// planned; a warehouse without a plan has neither. Bins that nobody knows the place
+// of, which come last, have no stop. It is 404 when that warehouse has no such list.
+func Walk(ctx context.Context, tx pgx.Tx, tenantID, warehouse, listID string) (path, stops []floor.Point, err error) {
+	var rawPath, rawStops []byte
+	err = tx.QueryRow(ctx, `SELECT path, stops FROM pick_lists WHERE tenant = $1 AND id = $2 AND warehouse = $3`, tenantID, listID, warehouse).Scan(&rawPath, &rawStops)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil, problem.Missing("pick list")
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("way of pick list %s: %w", listID, err)
+	}
+	var corners []Point
+	var bins []Stop
+	if err := errors.Join(json.Unmarshal(rawPath, &corners), json.Unmarshal(rawStops, &bins)); err != nil {
+		return nil, nil, fmt.Errorf("way of pick list %s: %w", listID, err)
+	}
+	codes := make([]string, len(bins))
+	for i, b := range bins {
+		codes[i] = b.Bin
+	}
+	w, err := loadWay(ctx, tx, tenantID, warehouse, codes, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, c := range corners {
+		path = append(path, floor.Point{XMM: c.X, YMM: c.Y})
+	}
+	for _, code := range codes {
+		if at, ok := w.stand(code); ok {
+			stops = append(stops, at)
+		}
+	}
+	return path, stops, nil
+}
+
+// stand is where one stands for a bin, if the plan knows it.
+func (w *way) stand(bin string) (floor.Point, bool) {
+	at, ok := w.at[bin]
+	switch {
+	case ok && w.aisles != nil:
+		return floor.Point{XMM: w.aisles.X[at.Aisle], YMM: at.Y}, true
+	case ok && w.graph != nil:
+		return w.nodeAt[at.Aisle], true
+	}
+	return floor.Point{}, false
 }

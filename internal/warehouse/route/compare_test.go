@@ -40,7 +40,7 @@ func largestGap(a *Aisles, stops []Stop) int64 {
 }
 
 // TestShortest_SavesOverTheRulesOfPickers measures the table of
-// docs/warehouse-routes.md: how much longer than the shortest the rules are.
+// docs/warehouse/routes.md: how much longer than the shortest the rules are.
 func TestShortest_SavesOverTheRulesOfPickers(t *testing.T) {
 	t.Parallel()
 	const floors = 300
