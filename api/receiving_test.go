@@ -336,7 +336,7 @@ func TestStuck_NamesPurchaseOrdersAndReceiptsThatAreLate(t *testing.T) {
 	require.Len(t, items, 2)
 	require.Equal(t, []any{"overdue", "purchase order", order, nil}, []any{items[0]["kind"], items[0]["of"], items[0]["subject"], items[0]["workflow_id"]})
 	require.Equal(t, "purchase order PO-1 of Textiles Ñuble is open past its time: it waits for the goods", items[0]["why"])
-	require.Equal(t, []any{"overdue", "receipt", receipt}, []any{items[1]["kind"], items[1]["of"], items[1]["subject"]})
+	require.Equal(t, []any{"overdue", "receipt", receipt, "receipt:shop:" + receipt}, []any{items[1]["kind"], items[1]["of"], items[1]["subject"], items[1]["workflow_id"]})
 	require.Equal(t, "the receipt in SCL-1 is open past its time: it waits for the first scan", items[1]["why"])
 	b.do("POST", "/v1/receipts/"+receipt+"/cancel", nil)
 	b.do("POST", "/v1/purchase-orders/"+order+"/cancel", nil)
