@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -123,6 +124,7 @@ func TestReceipts_GoFromTheDoorToTheShelf(t *testing.T) {
 	order := b.made("/v1/purchase-orders", purchase("PO-1", line("POL-ROJO-S", 10), line("TAZA", 5)))["id"].(string)
 	id := b.receive(order)
 	path := "/v1/receipts/" + id
+	require.Equal(t, 1, b.temporal.count("execute Receipt receipt:shop:"+id))
 	body := scans(map[string]any{"code": "POL-ROJO-S", "quantity": 8}, map[string]any{"code": "(01)04006381333931(17)271231(10)AB-12", "quantity": 5}, map[string]any{"code": "NADIE"})
 	a := b.do("POST", path+"/scans", body, append(slices.Clone(warehouse), "Idempotency-Key", "scan-1")...)
 	require.Equal(t, 201, a.status, a.body)
@@ -174,6 +176,15 @@ func TestReceipts_GoFromTheDoorToTheShelf(t *testing.T) {
 	closed := b.do("POST", path+"/close", map[string]any{"accept": []string{"unknown_item"}}, warehouse...)
 	require.Equal(t, 200, closed.status, closed.body)
 	require.Equal(t, "closed", closed.json()["status"])
+	told := func() (n int) {
+		for _, said := range b.temporal.signalled() {
+			if strings.HasPrefix(said, "changed receipt:shop:"+id) {
+				n++
+			}
+		}
+		return n
+	}
+	require.Eventually(t, func() bool { return told() == 5 }, 5*time.Second, 10*time.Millisecond, "two scans, two corrections and the end")
 	require.Equal(t, closed.json(), b.do("GET", path, nil, as(b.keys[tenant.Support])...).json())
 	require.Equal(t, "receipt_closed", b.do("POST", path+"/scans", scans(map[string]any{"code": "TAZA"})).code())
 	p := b.do("GET", "/v1/purchase-orders/"+order, nil).json()
