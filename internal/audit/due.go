@@ -43,10 +43,10 @@ const pastDue = `
                WHERE status = 'needs_attention' AND updated_at < now() - interval '1 minute'
     UNION ALL SELECT tenant, 'hold', id, ARRAY[id, checkout_id, 'checkout:' || tenant || ':' || checkout_id], 'is ' || status || ', due ' || due_at FROM holds WHERE due_at < now()
     UNION ALL SELECT tenant, 'shipment', id, ARRAY[id, order_id], 'is ' || status || ', due ' || due_at FROM shipments WHERE due_at < now()
+    UNION ALL SELECT tenant, 'receipt', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM receipts WHERE due_at < now()
     UNION ALL SELECT tenant, 'inbox', id, ARRAY[id, payment_id], kind || ' of ' || gateway || ' waits, due ' || due_at FROM inbox WHERE due_at < now()
     UNION ALL SELECT tenant, 'reconciliation', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM reconciliations WHERE due_at < now()
     UNION ALL SELECT tenant, 'transfer', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM transfers WHERE due_at < now()
-    UNION ALL SELECT tenant, 'receipt', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM receipts WHERE due_at < now()
     UNION ALL SELECT tenant, 'count', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM counts WHERE due_at < now()
     UNION ALL SELECT tenant, 'difference', id, ARRAY[id], gateway || ' of ' || day || ' waits for a person: ' || result FROM reconciliation_items WHERE resolution = 'raised'
     UNION ALL SELECT tenant, 'parked', workflow_id, ARRAY[workflow_id], 'waits for a person: ' || reason FROM parked WHERE resolved_at IS NULL
