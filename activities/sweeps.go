@@ -170,6 +170,8 @@ const openSubjects = `
   UNION ALL
   SELECT tenant, 'transfer', id, due_at FROM transfers WHERE status IN ('in_transit','partially_received')
   UNION ALL
+  SELECT tenant, 'receipt', id, due_at FROM receipts WHERE due_at IS NOT NULL
+  UNION ALL
   SELECT tenant, 'count', id, due_at FROM counts WHERE due_at IS NOT NULL
   UNION ALL
   SELECT tenant, split_part(workflow_id, ':', 1), split_part(workflow_id, ':', 3), due_at FROM parked WHERE resolved_at IS NULL`

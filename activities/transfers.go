@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"justlogistics/internal/postgres"
+	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/warehouse/transfer"
 )
@@ -45,13 +46,15 @@ const anotherDay = 24 * time.Hour
 type watchable struct {
 	load     func(ctx context.Context, tx pgx.Tx, tenant, id string) (Watched, error)
 	postpone func(ctx context.Context, tx pgx.Tx, tenant, id string, by time.Duration) error
-	// resolve ends it as far as a person at the support desk may.
+	// resolve ends it as far as a person at the support desk may; nil where they
+	// may not, and the run has no such verb.
 	resolve func(ctx context.Context, tx pgx.Tx, tenant, id string, by stock.By) error
 }
 
 // watchables are the kinds, by the names that workflow ids have.
 var watchables = map[string]watchable{
 	"transfer": {load: loadTransfer, postpone: transfer.Postpone, resolve: loseRest},
+	"receipt":  {load: loadReceipt, postpone: postponeReceipt},
 }
 
 func loadTransfer(ctx context.Context, tx pgx.Tx, tenant, id string) (Watched, error) {
@@ -69,6 +72,45 @@ func loadTransfer(ctx context.Context, tx pgx.Tx, tenant, id string) (Watched, e
 func loseRest(ctx context.Context, tx pgx.Tx, tenant, id string, by stock.By) error {
 	_, err := transfer.LoseRest(ctx, tx, tenant, id, "did not arrive; closed at the support desk", by)
 	return err
+}
+
+// loadReceipt reads a receipt, and says in words what it waits for and at which
+// door.
+func loadReceipt(ctx context.Context, tx pgx.Tx, tenant, id string) (Watched, error) {
+	var w Watched
+	var bin, warehouse, order, waits string
+	var begun time.Time
+	var due *time.Time
+	err := tx.QueryRow(ctx, `SELECT r.status, r.bin, r.warehouse, r.waits_for, r.created_at, r.due_at, coalesce((SELECT number FROM purchase_orders o WHERE o.tenant = r.tenant AND o.id = r.purchase_order_id), '')
+	  FROM receipts r WHERE r.tenant = $1 AND r.id = $2`, tenant, id).Scan(&w.Status, &bin, &warehouse, &waits, &begun, &due, &order)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Watched{}, problem.Missing("receipt")
+	}
+	if err != nil {
+		return Watched{}, fmt.Errorf("receipt %s: %w", id, err)
+	}
+	if w.Over = w.Status != "open"; w.Over {
+		return w, nil
+	}
+	what := "Goods"
+	if order != "" {
+		what += " for purchase order " + order
+	}
+	w.WaitsFor = fmt.Sprintf("%s are being received in bin %s of %s since %s: the receipt waits for %s.", what, bin, warehouse, begun.UTC().Format("2006-01-02 15:04 UTC"), waits)
+	if due != nil {
+		w.DueAt = due.UTC()
+	}
+	return w, nil
+}
+
+// postponeReceipt gives an open receipt so much longer from now. Its version
+// stays: what a person sees of it has not changed.
+func postponeReceipt(ctx context.Context, tx pgx.Tx, tenant, id string, by time.Duration) error {
+	_, err := tx.Exec(ctx, `UPDATE receipts SET due_at = greatest(due_at, now() + $3::interval), updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'open'`, tenant, id, by)
+	if err != nil {
+		return fmt.Errorf("postpone receipt %s: %w", id, err)
+	}
+	return nil
 }
 
 func (a *Watches) in(ctx context.Context, ref WatchRef, do func(tx pgx.Tx, k watchable) error) error {
@@ -96,9 +138,12 @@ func (a *Watches) PostponeWatched(ctx context.Context, ref WatchRef) error {
 }
 
 // ResolveWatched ends it in the name of the person who used the verb; what is
-// over already stays as it is.
+// over already stays as it is. A kind that nobody may end here is a bug.
 func (a *Watches) ResolveWatched(ctx context.Context, ref WatchRef, actionID string) error {
 	return a.in(ctx, ref, func(tx pgx.Tx, k watchable) error {
+		if k.resolve == nil {
+			return fmt.Errorf("a %s is not ended at the support desk", ref.Kind)
+		}
 		by := stock.By{Person: "support"}
 		err := tx.QueryRow(ctx, `SELECT actor, api_key_id FROM support_actions WHERE tenant = $1 AND id = $2`, ref.Tenant, actionID).Scan(&by.Person, &by.KeyID)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {

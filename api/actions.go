@@ -75,7 +75,7 @@ func (s *Server) actions(r *request) map[string]operator.Action {
 				return operator.Effect{}, err
 			}
 			entries, err := receiving.ScanGoods(ctx, tx, shop, receiving.Scans{ReceiptID: receipt, Batch: id.New(), Scans: in.Scans, By: by}, time.Now())
-			return operator.Effect{Current: entries}, err
+			return operator.Effect{Current: entries, Then: func() { s.tellReceipt(r, receipt) }}, err
 		}),
 		"put_away": action("put_away", "", true, func(ctx context.Context, tx pgx.Tx, c operator.Command, _ string, in receiving.ToPutAway, by stock.By) (operator.Effect, error) {
 			shop, err := tenant.Get(ctx, tx, r.tenant)

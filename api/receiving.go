@@ -2,20 +2,24 @@ package api
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/internal/catalog"
 	"justlogistics/internal/id"
 	"justlogistics/internal/label"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
+	"justlogistics/internal/temporalclient"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/warehouse/receiving"
+	"justlogistics/workflows"
 )
 
 // receivingRoutes are purchase orders, receipts and put-away.
@@ -191,7 +195,37 @@ func (s *Server) createReceipt(r *request) (reply, error) {
 		}
 		return r.claim.Begun(r.ctx, tx, out.ID)
 	})
-	return created(receiptPath(out.ID), out), err
+	if err != nil {
+		return reply{}, err
+	}
+	s.watchReceipt(r, out.Receipt)
+	return created(receiptPath(out.ID), out), nil
+}
+
+// watchReceipt starts the run that looks after an open receipt, unless it has
+// one. When Temporal is away the sweeper begins it from the row.
+func (s *Server) watchReceipt(r *request, receipt receiving.Receipt) {
+	if receipt.Status != "open" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, r.left(startWithin))
+	defer cancel()
+	options := start(workflows.KindReceipt, r.tenant, receipt.ID, "goods received in bin "+receipt.Bin+" of "+receipt.Warehouse, temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(r.tenant), temporalclient.Attention.ValueSet(false)))
+	_, err := s.temporal.ExecuteWorkflow(ctx, options, workflows.ReceiptName, workflows.WatchInput{Tenant: r.tenant, ID: receipt.ID})
+	if err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		s.log.WarnContext(ctx, "a receipt's run was not started; the sweeper does it", slog.String("receipt_id", receipt.ID), slog.Any("error", err))
+	}
+}
+
+// tellReceipt wakes the receipt's run. One that can't be told now looks by itself
+// within the hour.
+func (s *Server) tellReceipt(r *request, receiptID string) {
+	s.later(r.ctx, 5*time.Second, func(ctx context.Context) {
+		err := s.temporal.SignalWorkflow(ctx, workflows.ID(workflows.KindReceipt, r.tenant, receiptID), "", workflows.SignalChanged, nil)
+		if err != nil && !gone(err) {
+			s.log.WarnContext(ctx, "a run was not told that its receipt has changed", slog.String("receipt_id", receiptID), slog.Any("error", err))
+		}
+	})
 }
 
 func (s *Server) getReceipt(r *request) (reply, error) {
@@ -261,6 +295,9 @@ func (s *Server) scanGoods(r *request) (reply, error) {
 		}
 		return r.claim.Begun(r.ctx, tx, batch)
 	})
+	if err == nil {
+		s.tellReceipt(r, receiptID)
+	}
 	return created(receiptPath(receiptID), out), err
 }
 
@@ -309,6 +346,7 @@ func (s *Server) correctReceipt(r *request) (reply, error) {
 	})
 	if err == nil {
 		s.tellShorted(r, lost)
+		s.tellReceipt(r, receiptID)
 	}
 	return created(receiptPath(receiptID), out), err
 }
@@ -334,6 +372,9 @@ func (s *Server) closeReceipt(r *request) (reply, error) {
 		out, err = receiving.CloseReceipt(r.ctx, tx, shop, receiving.Closing{ReceiptID: receiptID, Accept: in.Accept, Version: in.Version, By: by})
 		return err
 	})
+	if err == nil {
+		s.tellReceipt(r, receiptID)
+	}
 	return ok(out), err
 }
 
@@ -347,6 +388,9 @@ func (s *Server) cancelReceipt(r *request) (reply, error) {
 		out, err = receiving.CancelReceipt(r.ctx, tx, shop, receiptID, by)
 		return err
 	})
+	if err == nil {
+		s.tellReceipt(r, receiptID)
+	}
 	return ok(out), err
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -123,6 +124,7 @@ func TestReceipts_GoFromTheDoorToTheShelf(t *testing.T) {
 	order := b.made("/v1/purchase-orders", purchase("PO-1", line("POL-ROJO-S", 10), line("TAZA", 5)))["id"].(string)
 	id := b.receive(order)
 	path := "/v1/receipts/" + id
+	require.Equal(t, 1, b.temporal.count("execute Receipt receipt:shop:"+id))
 	body := scans(map[string]any{"code": "POL-ROJO-S", "quantity": 8}, map[string]any{"code": "(01)04006381333931(17)271231(10)AB-12", "quantity": 5}, map[string]any{"code": "NADIE"})
 	a := b.do("POST", path+"/scans", body, append(slices.Clone(warehouse), "Idempotency-Key", "scan-1")...)
 	require.Equal(t, 201, a.status, a.body)
@@ -174,6 +176,15 @@ func TestReceipts_GoFromTheDoorToTheShelf(t *testing.T) {
 	closed := b.do("POST", path+"/close", map[string]any{"accept": []string{"unknown_item"}}, warehouse...)
 	require.Equal(t, 200, closed.status, closed.body)
 	require.Equal(t, "closed", closed.json()["status"])
+	told := func() (n int) {
+		for _, said := range b.temporal.signalled() {
+			if strings.HasPrefix(said, "changed receipt:shop:"+id) {
+				n++
+			}
+		}
+		return n
+	}
+	require.Eventually(t, func() bool { return told() == 5 }, 5*time.Second, 10*time.Millisecond, "two scans, two corrections and the end")
 	require.Equal(t, closed.json(), b.do("GET", path, nil, as(b.keys[tenant.Support])...).json())
 	require.Equal(t, "receipt_closed", b.do("POST", path+"/scans", scans(map[string]any{"code": "TAZA"})).code())
 	p := b.do("GET", "/v1/purchase-orders/"+order, nil).json()
@@ -336,7 +347,7 @@ func TestStuck_NamesPurchaseOrdersAndReceiptsThatAreLate(t *testing.T) {
 	require.Len(t, items, 2)
 	require.Equal(t, []any{"overdue", "purchase order", order, nil}, []any{items[0]["kind"], items[0]["of"], items[0]["subject"], items[0]["workflow_id"]})
 	require.Equal(t, "purchase order PO-1 of Textiles Ñuble is open past its time: it waits for the goods", items[0]["why"])
-	require.Equal(t, []any{"overdue", "receipt", receipt}, []any{items[1]["kind"], items[1]["of"], items[1]["subject"]})
+	require.Equal(t, []any{"overdue", "receipt", receipt, "receipt:shop:" + receipt}, []any{items[1]["kind"], items[1]["of"], items[1]["subject"], items[1]["workflow_id"]})
 	require.Equal(t, "the receipt in SCL-1 is open past its time: it waits for the first scan", items[1]["why"])
 	b.do("POST", "/v1/receipts/"+receipt+"/cancel", nil)
 	b.do("POST", "/v1/purchase-orders/"+order+"/cancel", nil)

@@ -198,6 +198,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry, versioned bool) {
 		{workflows.ReconcileAllName, workflows.ReconcileAll, false},
 		{workflows.CaptureName, workflows.Capture, true},
 		{workflows.TransferName, workflows.Transfer, true},
+		{workflows.ReceiptName, workflows.Receipt, true},
 		{workflows.CountName, workflows.Count, true},
 	} {
 		opts := workflow.RegisterOptions{Name: r.name}

@@ -24,6 +24,8 @@ const (
 	ReconciliationName = "Reconciliation"
 	ReconcileAllName   = "ReconcileAll"
 	TransferName       = "Transfer"
+	// ReceiptName looks after goods that are being received.
+	ReceiptName = "Receipt"
 	// CountName looks after a count of bins.
 	CountName = "Count"
 )
@@ -68,6 +70,7 @@ const (
 	KindShortage       = "shortage"
 	KindCapture        = "capture"
 	KindTransfer       = "transfer"
+	KindReceipt        = "receipt"
 	KindCount          = "count"
 )
 

@@ -113,7 +113,7 @@ func TestReplay_ThereIsAHistoryOfEveryWorkflow(t *testing.T) {
 	for _, h := range histories(t) {
 		seen[h.Events[0].GetWorkflowExecutionStartedEventAttributes().GetWorkflowType().GetName()]++
 	}
-	for _, name := range []string{workflows.CheckoutName, workflows.LatePaymentName, workflows.ReservationName, workflows.RefundName, workflows.ShortageName, workflows.SweeperName, workflows.CaptureName, workflows.ReconciliationName, workflows.TransferName, workflows.CountName} {
+	for _, name := range []string{workflows.CheckoutName, workflows.LatePaymentName, workflows.ReservationName, workflows.RefundName, workflows.ShortageName, workflows.SweeperName, workflows.CaptureName, workflows.ReconciliationName, workflows.TransferName, workflows.CountName, workflows.ReceiptName} {
 		require.NotZero(t, seen[name], name)
 	}
 }

@@ -52,6 +52,8 @@ func Restart(ctx context.Context, c client.Client, kind, tenant, subject string,
 		name, in = ReconciliationName, ReconciliationInput{Tenant: tenant, ReconciliationID: subject}
 	case KindTransfer:
 		name, in = TransferName, WatchInput{Tenant: tenant, ID: subject}
+	case KindReceipt:
+		name, in = ReceiptName, WatchInput{Tenant: tenant, ID: subject}
 	default:
 		return fmt.Errorf("no run of kind %q can be begun from its rows", kind)
 	}

@@ -19,9 +19,10 @@ import (
 
 const lorryID = "01JCQZ5Y3N8W2K4T6V7X9ABCDF"
 
-// lorry is the world of a Transfer's run: its row, and what the run does.
+// lorry is the world of a run that watches: its row, and what the run does.
 type lorry struct {
-	env *testsuite.TestWorkflowEnvironment
+	env        *testsuite.TestWorkflowEnvironment
+	kind, name string
 
 	mu     sync.Mutex
 	row    activities.Watched
@@ -36,14 +37,18 @@ type lorry struct {
 
 func newLorry(t *testing.T, due time.Duration) *lorry {
 	t.Helper()
+	return newWatched(t, workflows.KindTransfer, workflows.TransferName, workflows.Transfer, activities.Watched{Status: "in_transit", WaitsFor: "On the way from SCL-1 to CCP-1 since yesterday: 3 of A.", DueAt: dawn.Add(due)})
+}
+
+func newWatched(t *testing.T, kind, name string, fn any, row activities.Watched) *lorry {
+	t.Helper()
 	suite := testsuite.WorkflowTestSuite{}
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
-	l := &lorry{env: suite.NewTestWorkflowEnvironment(), parked: map[string]activities.ParkedCase{},
-		row: activities.Watched{Status: "in_transit", WaitsFor: "On the way from SCL-1 to CCP-1 since yesterday: 3 of A.", DueAt: dawn.Add(due)}}
+	l := &lorry{env: suite.NewTestWorkflowEnvironment(), kind: kind, name: name, parked: map[string]activities.ParkedCase{}, row: row}
 	l.env.SetStartTime(dawn)
 	l.env.SetTestTimeout(20 * time.Second)
-	l.env.RegisterWorkflowWithOptions(workflows.Transfer, workflow.RegisterOptions{Name: workflows.TransferName})
-	l.env.SetStartWorkflowOptions(workflows.StartOptions(workflows.KindTransfer, demo, lorryID))
+	l.env.RegisterWorkflowWithOptions(fn, workflow.RegisterOptions{Name: name})
+	l.env.SetStartWorkflowOptions(workflows.StartOptions(kind, demo, lorryID))
 	for name, fn := range map[string]any{"LoadWatched": l.load, "PostponeWatched": l.postpone, "ResolveWatched": l.resolve, "ParkStep": l.park, "UnparkStep": l.unpark} {
 		l.env.RegisterActivityWithOptions(fn, activity.RegisterOptions{Name: name})
 	}
@@ -53,7 +58,7 @@ func newLorry(t *testing.T, due time.Duration) *lorry {
 func (l *lorry) load(_ context.Context, ref activities.WatchRef) (activities.Watched, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if ref != (activities.WatchRef{Kind: "transfer", Tenant: demo, ID: lorryID}) {
+	if ref != (activities.WatchRef{Kind: l.kind, Tenant: demo, ID: lorryID}) {
 		return activities.Watched{}, refusal(activities.TypeBug)
 	}
 	if l.fail > 0 {
@@ -122,7 +127,7 @@ func (l *lorry) verb(after time.Duration, verb string) {
 func (l *lorry) run(t *testing.T, in workflows.WatchInput) {
 	t.Helper()
 	in.Tenant, in.ID = demo, lorryID
-	l.env.ExecuteWorkflow(workflows.TransferName, in)
+	l.env.ExecuteWorkflow(l.name, in)
 	require.True(t, l.env.IsWorkflowCompleted())
 	require.NoError(t, l.env.GetWorkflowError())
 	require.Empty(t, l.parked)

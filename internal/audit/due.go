@@ -7,7 +7,7 @@ var dueRules = []rule{
 	{
 		invariant: 6, name: "due.everything_open_has_its_time",
 		says: "every row that is not final has a due_at",
-		rows: `SELECT (SELECT count(*) FROM checkouts) + (SELECT count(*) FROM payments) + (SELECT count(*) FROM refunds) + (SELECT count(*) FROM holds) + (SELECT count(*) FROM inbox) + (SELECT count(*) FROM shipments) + (SELECT count(*) FROM disputes) + (SELECT count(*) FROM transfers)`,
+		rows: `SELECT (SELECT count(*) FROM checkouts) + (SELECT count(*) FROM payments) + (SELECT count(*) FROM refunds) + (SELECT count(*) FROM holds) + (SELECT count(*) FROM inbox) + (SELECT count(*) FROM shipments) + (SELECT count(*) FROM disputes) + (SELECT count(*) FROM transfers) + (SELECT count(*) FROM receipts)`,
 		find: `SELECT tenant, id, jsonb_build_object('table', kind, 'status', status), format('%s is %s and has no due_at', kind, status) FROM (
 		    SELECT tenant, id, 'checkout' AS kind, status FROM checkouts WHERE due_at IS NULL AND (status IN ('reserving','awaiting_payment') OR closed_at IS NULL)
 		    UNION ALL SELECT tenant, id, 'payment', status FROM payments WHERE due_at IS NULL AND status IN ('pending','processing','unknown')
@@ -19,6 +19,7 @@ var dueRules = []rule{
 		    UNION ALL SELECT tenant, id, 'inbox', status FROM inbox WHERE due_at IS NULL AND status = 'pending'
 		    UNION ALL SELECT tenant, id, 'reconciliation', status FROM reconciliations WHERE due_at IS NULL AND status = 'running'
 		    UNION ALL SELECT tenant, id, 'transfer', status FROM transfers WHERE due_at IS NULL AND status IN ('requested','in_transit','partially_received')
+		    UNION ALL SELECT tenant, id, 'receipt', status FROM receipts WHERE due_at IS NULL AND status = 'open'
 		    UNION ALL SELECT tenant, id, 'difference', resolution FROM reconciliation_items WHERE due_at IS NULL AND resolution = 'raised'
 		    UNION ALL SELECT tenant, id, 'shipment', status FROM shipments WHERE due_at IS NULL AND status IN ('pending','picking','packed','labelled')
 		  ) open ORDER BY 1, 2`,
@@ -42,6 +43,7 @@ const pastDue = `
                WHERE status = 'needs_attention' AND updated_at < now() - interval '1 minute'
     UNION ALL SELECT tenant, 'hold', id, ARRAY[id, checkout_id, 'checkout:' || tenant || ':' || checkout_id], 'is ' || status || ', due ' || due_at FROM holds WHERE due_at < now()
     UNION ALL SELECT tenant, 'shipment', id, ARRAY[id, order_id], 'is ' || status || ', due ' || due_at FROM shipments WHERE due_at < now()
+    UNION ALL SELECT tenant, 'receipt', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM receipts WHERE due_at < now()
     UNION ALL SELECT tenant, 'inbox', id, ARRAY[id, payment_id], kind || ' of ' || gateway || ' waits, due ' || due_at FROM inbox WHERE due_at < now()
     UNION ALL SELECT tenant, 'reconciliation', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM reconciliations WHERE due_at < now()
     UNION ALL SELECT tenant, 'transfer', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM transfers WHERE due_at < now()

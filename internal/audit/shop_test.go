@@ -62,6 +62,7 @@ func openShop(t *testing.T) *shop {
 	s := &shop{t: t, db: db, super: super, sandbox: server.URL, ids: map[string]string{}}
 	s.stockUp()
 	s.trade()
+	s.receiveGoods()
 	return s
 }
 

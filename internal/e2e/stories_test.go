@@ -73,6 +73,8 @@ var stories = []story{
 	{"goods-late", nil, goodsLate},
 	{"goods-lost", nil, goodsLost},
 	{"goods-restarted", nil, goodsRestarted},
+	{"goods-received", nil, goodsReceived},
+	{"receipt-late", nil, receiptLate},
 	{"bins-counted", nil, binsCounted},
 	{"count-cancelled", nil, countCancelled},
 	{"count-restarted", nil, countRestarted},

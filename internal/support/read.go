@@ -93,8 +93,8 @@ WITH item AS (
   SELECT 'overdue', 'purchase order', NULL, id, 'overdue', 'purchase order ' || number || ' of ' || supplier || ' is ' || replace(status, '_', ' ') || ' past its time: it waits for ' || waits_for, due_at, '', due_at, id
     FROM purchase_orders WHERE tenant = $1 AND due_at < now()
   UNION ALL
-  SELECT 'overdue', 'receipt', NULL, id, 'overdue', 'the receipt in ' || warehouse || ' is ' || status || ' past its time: it waits for ' || waits_for, due_at, '', due_at, id
-    FROM receipts WHERE tenant = $1 AND due_at < now()
+  SELECT 'overdue', 'receipt', 'receipt:' || tenant || ':' || id, id, 'overdue', 'the receipt in ' || warehouse || ' is ' || status || ' past its time: it waits for ' || waits_for, due_at, '', due_at, id
+    FROM receipts r WHERE tenant = $1 AND due_at < now() AND NOT EXISTS (SELECT FROM parked p WHERE p.tenant = r.tenant AND p.workflow_id = 'receipt:' || r.tenant || ':' || r.id AND p.resolved_at IS NULL)
   UNION ALL
   SELECT 'overdue', 'reconciliation', 'reconciliation:' || tenant || ':' || id, id, 'overdue', 'the reconciliation of ' || gateway || ' of ' || to_char(day, 'YYYY-MM-DD') || ' is ' || status || ' past its time', due_at, '', due_at, id
     FROM reconciliations WHERE tenant = $1 AND due_at < now()

@@ -221,6 +221,9 @@ func load(ctx context.Context, tx pgx.Tx, kind, tenant, subjectID string) (subje
 	case workflows.KindTransfer:
 		s.workflow, s.input = workflows.TransferName, workflows.WatchInput{Tenant: tenant, ID: subjectID}
 		err = tx.QueryRow(ctx, `SELECT status IN ('in_transit','partially_received'), 'transfer from ' || from_warehouse || ' to ' || to_warehouse FROM transfers WHERE tenant = $1 AND id = $2`, tenant, subjectID).Scan(&s.open, &s.summary)
+	case workflows.KindReceipt:
+		s.workflow, s.input = workflows.ReceiptName, workflows.WatchInput{Tenant: tenant, ID: subjectID}
+		err = tx.QueryRow(ctx, `SELECT status = 'open', 'receipt in bin ' || bin || ' of ' || warehouse FROM receipts WHERE tenant = $1 AND id = $2`, tenant, subjectID).Scan(&s.open, &s.summary)
 	default:
 		return s, problem.Missing("workflow")
 	}
