@@ -2,6 +2,8 @@ package api_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +25,9 @@ func init() {
 func (b *bundle) shelves(units map[string]int) {
 	b.t.Helper()
 	b.sql(`INSERT INTO bins (tenant, warehouse, code, kind) VALUES ($1, 'SCL-1', 'PACK', 'packing'), ($1, 'SCL-1', 'EMPTY', 'pick')`, shop)
-	for bin, n := range units {
+	// In one order: what came first leaves first.
+	for _, bin := range slices.Sorted(maps.Keys(units)) {
+		n := units[bin]
 		b.sql(`INSERT INTO bins (tenant, warehouse, code, kind) VALUES ($1, 'SCL-1', $2, 'pick')`, shop, bin)
 		require.NoError(b.t, b.db.InTenant(b.t.Context(), shop, func(tx pgx.Tx) error {
 			_, err := stock.Move(b.t.Context(), tx, shop, stock.BinMovement{SKU: "POL-ROJO-S", Warehouse: "SCL-1", Quantity: n, From: stock.Unplaced(), To: stock.In(bin, stock.Available), Reason: "put_away", By: stock.By{Person: "test"}})
@@ -204,6 +208,7 @@ func TestShortPick_IsAnsweredByAnotherBinOrReported(t *testing.T) {
 	require.Equal(t, map[string]string{"line": "required", "reason": "required"}, b.do("POST", path+"/short", `{"found":1}`, b.ana()...).fields())
 	a := b.do("POST", path+"/short", map[string]any{"line": 1, "bin": "A-01-A", "found": 0, "reason": "empty"}, b.ana()...)
 	require.Equal(t, 200, a.status, a.body)
+	require.NotEmpty(t, a.json()["elsewhere"], a.body)
 	require.Equal(t, "B-01-A", a.json()["elsewhere"].([]any)[0].(map[string]any)["bin"])
 	require.Equal(t, []any{map[string]any{"line": 1., "order_id": o["id"], "sku": "POL-ROJO-S", "units": 1.}}, a.json()["short"])
 	require.Equal(t, 1, value[int](b, `SELECT count(*) FROM count_requests`))
