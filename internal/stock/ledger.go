@@ -17,7 +17,7 @@ type Level struct {
 	Reserved  int    `json:"reserved"`
 	Available int    `json:"available"`
 	// Placed is how many of those on hand lie in a bin.
-	Placed   int            `json:"placed,omitempty"`
+	Placed   int            `json:"placed"`
 	SetAside map[string]int `json:"set_aside,omitempty"`
 }
 
