@@ -246,7 +246,7 @@ func TestMoves_BadRequests(t *testing.T) {
 	}
 	require.Equal(t, map[string]string{"warehouse": "required", "sku": "required"}, try(map[string]any{}).fields())
 	require.Equal(t, "invalid", try(map[string]any{"warehouse": "SCL-1", "sku": "TAZA", "reason": "theft"}).fields()["reason"])
-	require.Equal(t, map[string]string{"X-Operator": "invalid"}, try(map[string]any{}, "X-Operator", "ana  r").fields())
+	require.Equal(t, map[string]string{"X-Operator": "invalid"}, try(map[string]any{}, "X-Operator", "ana  r").fields(), "who works is asked first")
 	require.Equal(t, map[string]string{"expires_on": "invalid", "serial": "repeated", "version": "out_of_range", "note": "too_long"},
 		try(map[string]any{"warehouse": "SCL-1", "sku": "TAZA", "reason": "move", "expires_on": "soon", "serial": "a", "serials": []string{"b"}, "version": -1, "note": strings.Repeat("x", 501)}).fields())
 	good := map[string]any{"warehouse": "SCL-1", "sku": "TAZA", "quantity": 11, "from": at(""), "to": at("A-01-A"), "reason": "put_away"}
