@@ -185,18 +185,17 @@ var ErrAllocationGone = errors.New("those units are not allocated any more")
 // getAllocation reads an allocation whose level is locked by this call.
 func getAllocation(ctx context.Context, tx pgx.Tx, tenant, allocationID string) (Allocation, error) {
 	a := Allocation{ID: allocationID}
-	err := tx.QueryRow(ctx, `SELECT sku, warehouse FROM allocations WHERE tenant = $1 AND id = $2`, tenant, allocationID).Scan(&a.SKU, &a.Warehouse)
+	b := &pgx.Batch{}
+	b.Queue(`SELECT FROM stock_levels l WHERE l.tenant = $1 AND (l.sku, l.warehouse) IN (SELECT sku, warehouse FROM allocations WHERE tenant = $1 AND id = $2) FOR UPDATE`, tenant, allocationID)
+	// A statement of its own, since it must see what the lock has waited for.
+	b.Queue(`SELECT hold_id, sku, warehouse, bin, lot, coalesce(serial, ''), quantity, state, coalesce(list_id, ''), coalesce(line, 0) FROM allocations WHERE tenant = $1 AND id = $2`, tenant, allocationID).
+		QueryRow(func(row pgx.Row) error {
+			return row.Scan(&a.HoldID, &a.SKU, &a.Warehouse, &a.Bin, &a.Lot, &a.Serial, &a.Quantity, &a.State, &a.ListID, &a.Line)
+		})
+	err := tx.SendBatch(ctx, b).Close()
 	if errors.Is(err, pgx.ErrNoRows) {
 		return a, fmt.Errorf("%w: %s", ErrAllocationGone, allocationID)
 	}
-	if err != nil {
-		return a, fmt.Errorf("allocation %s: %w", allocationID, err)
-	}
-	if err := touch(ctx, tx, tenant, a.SKU, a.Warehouse); err != nil {
-		return a, err
-	}
-	err = tx.QueryRow(ctx, `SELECT hold_id, bin, lot, coalesce(serial, ''), quantity, state, coalesce(list_id, ''), coalesce(line, 0) FROM allocations WHERE tenant = $1 AND id = $2`, tenant, allocationID).
-		Scan(&a.HoldID, &a.Bin, &a.Lot, &a.Serial, &a.Quantity, &a.State, &a.ListID, &a.Line)
 	if err != nil {
 		return a, fmt.Errorf("allocation %s: %w", allocationID, err)
 	}
