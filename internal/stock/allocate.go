@@ -113,14 +113,14 @@ func Choose(ctx context.Context, tx pgx.Tx, tenant, warehouse string, lines []To
 }
 
 // candidates lists the free units of SKUs in the order in which they should
-// leave.
+// leave. That a pile is not empty is said for the index.
 func candidates(ctx context.Context, tx pgx.Tx, tenant, warehouse string, skus []string, today time.Time) (map[string][]candidate, error) {
 	rows, err := tx.Query(ctx, `
 	SELECT s.sku, s.bin, s.lot, s.quantity - s.allocated
 	  FROM bin_stock s JOIN bins b ON b.tenant = s.tenant AND b.warehouse = s.warehouse AND b.code = s.bin
 	  JOIN products p ON p.tenant = s.tenant AND p.sku = s.sku
 	  LEFT JOIN lots l ON l.tenant = s.tenant AND l.sku = s.sku AND l.lot = s.lot AND s.lot <> ''
-	 WHERE s.tenant = $1 AND s.warehouse = $2 AND s.sku = ANY($3) AND s.status = 'available' AND s.quantity > s.allocated
+	 WHERE s.tenant = $1 AND s.warehouse = $2 AND s.sku = ANY($3) AND s.status = 'available' AND s.quantity > s.allocated AND s.quantity > 0
 	   AND b.active AND b.kind IN ('pick','reserve','receiving') AND coalesce(l.status, 'available') = 'available'
 	   AND (l.expires_on IS NULL OR l.expires_on > $4::date + p.pick_days_left)
 	   AND NOT EXISTS (SELECT FROM count_requests c WHERE c.tenant = s.tenant AND c.warehouse = s.warehouse AND c.bin = s.bin AND c.sku = s.sku)

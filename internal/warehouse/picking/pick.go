@@ -557,7 +557,7 @@ func (l list) leavesFirst(ctx context.Context, tx pgx.Tx, h hand) error {
 	err := tx.QueryRow(ctx, `
 	SELECT s.lot, s.bin FROM bin_stock s JOIN bins b ON b.tenant = s.tenant AND b.warehouse = s.warehouse AND b.code = s.bin JOIN products p ON p.tenant = s.tenant AND p.sku = s.sku
 	  JOIN lots t ON t.tenant = s.tenant AND t.sku = s.sku AND t.lot = s.lot JOIN lots mine ON mine.tenant = s.tenant AND mine.sku = s.sku AND mine.lot = $4
-	 WHERE s.tenant = $1 AND s.warehouse = $2 AND s.sku = $3 AND s.lot <> $4 AND s.status = 'available' AND s.quantity > s.allocated
+	 WHERE s.tenant = $1 AND s.warehouse = $2 AND s.sku = $3 AND s.lot <> $4 AND s.status = 'available' AND s.quantity > s.allocated AND s.quantity > 0
 	   AND b.active AND b.kind IN ('pick','reserve','receiving') AND t.status = 'available' AND (t.expires_on IS NULL OR t.expires_on > $5::date + p.pick_days_left)
 	   AND NOT EXISTS (SELECT FROM count_requests c WHERE c.tenant = s.tenant AND c.warehouse = s.warehouse AND c.bin = s.bin AND c.sku = s.sku)
 	   AND CASE WHEN p.removal = 'fefo' THEN t.expires_on < coalesce(mine.expires_on, 'infinity') ELSE t.received_at < mine.received_at END

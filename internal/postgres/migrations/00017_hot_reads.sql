@@ -1,0 +1,10 @@
+-- +goose Up
+-- Traces ask who got a lot or a unit, long after it was shipped: the other indexes
+-- on allocations are of what has not left yet.
+CREATE INDEX allocations_shipped_lot ON allocations (tenant, sku, lot) WHERE state = 'shipped' AND lot <> '';
+CREATE INDEX allocations_serial ON allocations (tenant, sku, serial) WHERE serial IS NOT NULL;
+-- A page of lists is mostly of those in one status, and most lists are completed.
+CREATE INDEX pick_lists_status ON pick_lists (tenant, status, id);
+
+-- +goose Down
+DROP INDEX allocations_shipped_lot, allocations_serial, pick_lists_status;
