@@ -5,6 +5,10 @@ CREATE INDEX allocations_shipped_lot ON allocations (tenant, sku, lot) WHERE sta
 CREATE INDEX allocations_serial ON allocations (tenant, sku, serial) WHERE serial IS NOT NULL;
 -- A page of lists is mostly of those in one status, and most lists are completed.
 CREATE INDEX pick_lists_status ON pick_lists (tenant, status, id);
+-- Every pick asks of each line of its list what is open for it.
+CREATE INDEX allocations_line ON allocations (tenant, list_id, line) WHERE list_id IS NOT NULL;
+DROP INDEX allocations_list;
 
 -- +goose Down
-DROP INDEX allocations_shipped_lot, allocations_serial, pick_lists_status;
+CREATE INDEX allocations_list ON allocations (tenant, list_id) WHERE list_id IS NOT NULL;
+DROP INDEX allocations_shipped_lot, allocations_serial, allocations_line, pick_lists_status;

@@ -352,7 +352,7 @@ func (l list) wants(ctx context.Context, tx pgx.Tx) ([]want, error) {
 	if len(wants) == 0 {
 		return nil, nil
 	}
-	stopped, err := l.stopped(ctx, tx)
+	stopped, err := l.stopped(ctx, tx, nil)
 	return slices.DeleteFunc(wants, func(w want) bool { return stopped[w.OrderID].code != "" }), err
 }
 
@@ -373,11 +373,12 @@ type stop struct{ code, reason string }
 const refunded = `(o.total > 0 AND o.total <= (SELECT coalesce(sum(r.amount), 0) FROM payments y JOIN refunds r ON r.tenant = y.tenant AND r.payment_id = y.id
     WHERE y.tenant = o.tenant AND coalesce(y.order_id, y.checkout_id) = o.id AND y.applied AND r.status <> 'failed'))`
 
-// stopped are the orders on a list of which nothing may leave now.
-func (l list) stopped(ctx context.Context, tx pgx.Tx) (map[string]stop, error) {
+// stopped are the orders on a list of which nothing may leave now: those of the
+// lines given, of all lines when they are nil.
+func (l list) stopped(ctx context.Context, tx pgx.Tx, lines []int) (map[string]stop, error) {
 	rows, err := tx.Query(ctx, `SELECT DISTINCT o.id, coalesce(s.frozen_reason, ''), o.status = 'cancelled', `+refunded+`
 	    FROM pick_lines p JOIN shipments s ON s.tenant = p.tenant AND s.id = p.shipment_id JOIN orders o ON o.tenant = p.tenant AND o.id = p.order_id
-	   WHERE p.tenant = $1 AND p.list_id = $2 AND p.cancelled_at IS NULL`, l.tenant, l.ID)
+	   WHERE p.tenant = $1 AND p.list_id = $2 AND p.cancelled_at IS NULL AND ($3::int[] IS NULL OR p.line = ANY($3))`, l.tenant, l.ID, lines)
 	if err != nil {
 		return nil, fmt.Errorf("orders of pick list %s: %w", l.ID, err)
 	}
