@@ -34,6 +34,20 @@ INSERT INTO inbox (tenant, id, gateway, kind, event_id, payment_id, signed, stat
 INSERT INTO events (tenant, subject, kind) SELECT tenant, id, 'k' FROM n;
 INSERT INTO idempotency_keys (tenant, key, method, path, body_hash) SELECT tenant, id, 'POST', '/', '' FROM n;
 INSERT INTO parked (tenant, workflow_id, step, subject, reason, message, verbs, due_at) SELECT tenant, id, 's', id, 'r', 'm', '{}', now() FROM n;
+INSERT INTO products (tenant, sku, name, product) SELECT tenant, 'S' || i, 'x', 'P' FROM n;
+INSERT INTO bins (tenant, warehouse, code, kind) SELECT tenant, 'SCL-1', 'B' || i, 'pick' FROM n;
+INSERT INTO lots (tenant, sku, lot) SELECT tenant, 'S' || i, 'L' || i FROM n;
+INSERT INTO bin_stock (tenant, warehouse, bin, sku, lot, status, quantity) SELECT tenant, 'SCL-1', 'B' || i, 'S' || i, 'L' || i, 'available', 5 FROM n;
+INSERT INTO bin_movements (tenant, warehouse, sku, lot, serial, quantity, to_bin, to_status, reason, document, person) SELECT tenant, 'SCL-1', 'S' || i, 'L' || i, 'N' || i, 1, 'B' || i, 'available', 'receipt', 'receipt:' || id, 'p' FROM n;
+INSERT INTO allocations (tenant, id, hold_id, sku, warehouse, bin, lot, serial, quantity, state, list_id, line)
+  SELECT tenant, id, id, 'S' || i, 'SCL-1', 'B' || i, 'L' || i, 'N' || i, 1, CASE WHEN i % 20 = 0 THEN 'open' ELSE 'shipped' END, lpad((i / 10)::text, 26, '0'), i % 10 + 1 FROM n;
+INSERT INTO pick_lists (tenant, id, number, warehouse, kind, wave_id, status, due_at) SELECT tenant, id, 'P' || i, 'SCL-1', 'batch', id, CASE WHEN i % 50 = 0 THEN 'open' ELSE 'completed' END, CASE WHEN i % 50 = 0 THEN now() END FROM n;
+INSERT INTO pick_lines (tenant, list_id, line, hold_id, order_id, shipment_id, sku, warehouse, quantity) SELECT tenant, lpad((i / 10)::text, 26, '0'), i % 10 + 1, id, id, id, 'S' || i, 'SCL-1', 1 FROM n;
+INSERT INTO count_requests (tenant, id, warehouse, bin, sku, reason) SELECT tenant, id, 'SCL-1', 'B' || i, 'S' || i, 'short_pick' FROM n WHERE i % 10 = 0;
+INSERT INTO count_tasks (tenant, count_id, bin, id, warehouse, status, outcome, ended_at)
+  SELECT tenant, id, 'B' || i, id, 'SCL-1', CASE WHEN i % 50 = 0 THEN 'open' ELSE 'done' END, CASE WHEN i % 50 = 0 THEN '' ELSE 'right' END, CASE WHEN i % 50 <> 0 THEN now() END FROM n;
+INSERT INTO operator_commands (tenant, id, device, seq, kind, person, hash, scanned, scanned_at, outcome, answer) SELECT tenant, id, 'd', i, 'move', 'p', sha256(id::bytea), '{}', now(), 'applied', '{}' FROM n;
+INSERT INTO task_leases (tenant, task, person, until) SELECT tenant, 'pick:' || id, 'p', now() FROM n;
 ANALYZE`
 
 var removed = regexp.MustCompile(`Rows Removed by (?:Filter|Index Recheck): (\d+)`)
@@ -70,6 +84,20 @@ func TestHotQueries_UseAnIndexUnderRowLevelSecurity(t *testing.T) {
 		{name: "a page of orders by status", sql: `SELECT id FROM orders o WHERE o.tenant = $1 AND o.status = $2 ORDER BY o.id DESC LIMIT 50`, args: []any{"acme", "cancelled"}},
 		{name: "a buyer's open checkouts", sql: `SELECT id FROM checkouts WHERE tenant = $1 AND id <> $2 AND (email = $3 OR ($4 <> '' AND rut = $4) OR ($5 <> '' AND client_ip = $5)) AND status IN ('reserving','awaiting_payment')`, args: []any{"acme", someID, "b40@example.cl", "r40", "10.0.0.40"}},
 		{name: "a buyer's unpaid checkouts", sql: `SELECT count(*) FROM checkouts WHERE tenant = $1 AND email = $2 AND status IN ('expired','payment_failed','cancelled') AND created_at > now() - interval '1 day'`, args: []any{"acme", "b41@example.cl"}},
+		{name: "units that may be allocated", sql: `SELECT s.sku, s.bin, s.lot, s.quantity - s.allocated FROM bin_stock s JOIN bins b ON b.tenant = s.tenant AND b.warehouse = s.warehouse AND b.code = s.bin JOIN products p ON p.tenant = s.tenant AND p.sku = s.sku
+		   LEFT JOIN lots l ON l.tenant = s.tenant AND l.sku = s.sku AND l.lot = s.lot AND s.lot <> '' WHERE s.tenant = $1 AND s.warehouse = $2 AND s.sku = ANY($3) AND s.status = 'available' AND s.quantity > s.allocated AND s.quantity > 0
+		   AND b.active AND coalesce(l.status, 'available') = 'available' AND NOT EXISTS (SELECT FROM count_requests c WHERE c.tenant = s.tenant AND c.warehouse = s.warehouse AND c.bin = s.bin AND c.sku = s.sku) ORDER BY s.sku`,
+			args: []any{"acme", "SCL-1", []string{"S77", "S78"}}},
+		{name: "what is open on a pick list", sql: `SELECT a.id FROM allocations a JOIN pick_lines p ON p.tenant = a.tenant AND p.list_id = a.list_id AND p.line = a.line WHERE a.tenant = $1 AND a.list_id = $2 AND a.state = 'open' AND p.cancelled_at IS NULL`, args: []any{"acme", "00000000000000000000000300"}},
+		{name: "a page of open pick lists", sql: `SELECT l.id, n.lines FROM pick_lists l, LATERAL (SELECT count(*) AS lines FROM pick_lines p WHERE p.tenant = l.tenant AND p.list_id = l.id AND p.cancelled_at IS NULL) n
+		   WHERE l.tenant = $1 AND ($2 = '' OR l.warehouse = $2) AND ($3 = '' OR l.status = $3) AND ($4 = '' OR l.id < $4) ORDER BY l.id DESC LIMIT 50`, args: []any{"acme", "", "open", ""}},
+		{name: "a page of count tasks", sql: `SELECT t.id FROM count_tasks t WHERE t.tenant = $1 AND ($2 = '' OR t.status = $2) AND t.id > $3 AND t.status NOT IN ('done','cancelled') ORDER BY t.id LIMIT 50`, args: []any{"acme", "open", ""}},
+		{name: "what lies in a bin", sql: `SELECT s.sku, l.expires_on FROM bin_stock s LEFT JOIN lots l ON l.tenant = s.tenant AND l.sku = s.sku AND l.lot = s.lot WHERE s.tenant = $1 AND s.warehouse = $2 AND s.bin = $3 AND s.quantity > 0 ORDER BY s.sku`, args: []any{"acme", "SCL-1", "B77"}},
+		{name: "commands by their ids", sql: `SELECT id, hash, answer FROM operator_commands WHERE tenant = $1 AND id = ANY($2)`, args: []any{"acme", []string{someID, "new"}}},
+		{name: "who has tasks", sql: `SELECT person FROM task_leases WHERE tenant = $1 AND task = ANY($2) AND until > now()`, args: []any{"acme", []string{"pick:" + someID}}},
+		{name: "who got a lot", sql: `SELECT a.hold_id FROM allocations a WHERE a.tenant = $1 AND a.sku = $2 AND a.lot = $3 AND a.lot <> '' AND a.state = 'shipped'`, args: []any{"acme", "S77", "L77"}},
+		{name: "who got a unit", sql: `SELECT a.hold_id FROM allocations a WHERE a.tenant = $1 AND a.sku = $2 AND a.serial = $3 AND a.state = 'shipped'`, args: []any{"acme", "S77", "N77"}},
+		{name: "the way of a lot", sql: `SELECT m.id FROM bin_movements m WHERE m.tenant = $1 AND m.sku = $2 AND m.lot = $3 AND m.id > $4 ORDER BY m.id LIMIT 50`, args: []any{"acme", "S77", "L77", 0}},
 		{name: "pending news", sql: `SELECT tenant, id FROM inbox WHERE status = 'pending' AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED`, args: []any{10}, system: true},
 		{name: "holds that outlived their time", sql: `SELECT id FROM holds h WHERE h.status IN ('held','short') AND h.confirmed_at IS NULL AND h.held_until < now() - interval '30 seconds' ORDER BY h.held_until LIMIT 1`, system: true},
 		{name: "checkouts past due", sql: `SELECT id FROM checkouts WHERE due_at IS NOT NULL AND due_at < now()`, system: true},

@@ -113,14 +113,14 @@ func Choose(ctx context.Context, tx pgx.Tx, tenant, warehouse string, lines []To
 }
 
 // candidates lists the free units of SKUs in the order in which they should
-// leave.
+// leave. That a pile is not empty is said for the index.
 func candidates(ctx context.Context, tx pgx.Tx, tenant, warehouse string, skus []string, today time.Time) (map[string][]candidate, error) {
 	rows, err := tx.Query(ctx, `
 	SELECT s.sku, s.bin, s.lot, s.quantity - s.allocated
 	  FROM bin_stock s JOIN bins b ON b.tenant = s.tenant AND b.warehouse = s.warehouse AND b.code = s.bin
 	  JOIN products p ON p.tenant = s.tenant AND p.sku = s.sku
 	  LEFT JOIN lots l ON l.tenant = s.tenant AND l.sku = s.sku AND l.lot = s.lot AND s.lot <> ''
-	 WHERE s.tenant = $1 AND s.warehouse = $2 AND s.sku = ANY($3) AND s.status = 'available' AND s.quantity > s.allocated
+	 WHERE s.tenant = $1 AND s.warehouse = $2 AND s.sku = ANY($3) AND s.status = 'available' AND s.quantity > s.allocated AND s.quantity > 0
 	   AND b.active AND b.kind IN ('pick','reserve','receiving') AND coalesce(l.status, 'available') = 'available'
 	   AND (l.expires_on IS NULL OR l.expires_on > $4::date + p.pick_days_left)
 	   AND NOT EXISTS (SELECT FROM count_requests c WHERE c.tenant = s.tenant AND c.warehouse = s.warehouse AND c.bin = s.bin AND c.sku = s.sku)
@@ -185,18 +185,17 @@ var ErrAllocationGone = errors.New("those units are not allocated any more")
 // getAllocation reads an allocation whose level is locked by this call.
 func getAllocation(ctx context.Context, tx pgx.Tx, tenant, allocationID string) (Allocation, error) {
 	a := Allocation{ID: allocationID}
-	err := tx.QueryRow(ctx, `SELECT sku, warehouse FROM allocations WHERE tenant = $1 AND id = $2`, tenant, allocationID).Scan(&a.SKU, &a.Warehouse)
+	b := &pgx.Batch{}
+	b.Queue(`SELECT FROM stock_levels l WHERE l.tenant = $1 AND (l.sku, l.warehouse) IN (SELECT sku, warehouse FROM allocations WHERE tenant = $1 AND id = $2) FOR UPDATE`, tenant, allocationID)
+	// A statement of its own, since it must see what the lock has waited for.
+	b.Queue(`SELECT hold_id, sku, warehouse, bin, lot, coalesce(serial, ''), quantity, state, coalesce(list_id, ''), coalesce(line, 0) FROM allocations WHERE tenant = $1 AND id = $2`, tenant, allocationID).
+		QueryRow(func(row pgx.Row) error {
+			return row.Scan(&a.HoldID, &a.SKU, &a.Warehouse, &a.Bin, &a.Lot, &a.Serial, &a.Quantity, &a.State, &a.ListID, &a.Line)
+		})
+	err := tx.SendBatch(ctx, b).Close()
 	if errors.Is(err, pgx.ErrNoRows) {
 		return a, fmt.Errorf("%w: %s", ErrAllocationGone, allocationID)
 	}
-	if err != nil {
-		return a, fmt.Errorf("allocation %s: %w", allocationID, err)
-	}
-	if err := touch(ctx, tx, tenant, a.SKU, a.Warehouse); err != nil {
-		return a, err
-	}
-	err = tx.QueryRow(ctx, `SELECT hold_id, bin, lot, coalesce(serial, ''), quantity, state, coalesce(list_id, ''), coalesce(line, 0) FROM allocations WHERE tenant = $1 AND id = $2`, tenant, allocationID).
-		Scan(&a.HoldID, &a.Bin, &a.Lot, &a.Serial, &a.Quantity, &a.State, &a.ListID, &a.Line)
 	if err != nil {
 		return a, fmt.Errorf("allocation %s: %w", allocationID, err)
 	}

@@ -122,10 +122,11 @@ func Move(ctx context.Context, tx pgx.Tx, tenant string, m BinMovement) (Moved, 
 	if m.Quantity < 1 {
 		return Moved{}, fmt.Errorf("move %d of %s: nothing to move", m.Quantity, m.SKU)
 	}
-	if err := touch(ctx, tx, tenant, m.SKU, m.Warehouse); err != nil {
+	there, err := lockSpot(ctx, tx, tenant, m)
+	if err != nil {
 		return Moved{}, err
 	}
-	out, err := clearSpot(ctx, tx, tenant, m)
+	out, err := clearSpot(ctx, tx, tenant, m, there)
 	if err != nil {
 		return Moved{}, err
 	}
@@ -144,33 +145,56 @@ func sellable(s *Spot, units int) int {
 	return units
 }
 
+// spotUnits is what a movement finds where it takes its units from.
+type spotUnits struct{ loose, there, free int }
+
+// lockSpot locks the level of a movement and reads what its spot has, in one round
+// trip. A level that is not there yet is made.
+func lockSpot(ctx context.Context, tx pgx.Tx, tenant string, m BinMovement) (spotUnits, error) {
+	var u spotUnits
+	locked := false
+	b := &pgx.Batch{}
+	b.Queue(`SELECT on_hand - placed FROM stock_levels WHERE tenant = $1 AND sku = $2 AND warehouse = $3 FOR UPDATE`, tenant, m.SKU, m.Warehouse).Query(func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&u.loose}, func() error {
+			locked = true
+			return nil
+		})
+		return err
+	})
+	if m.From != nil && m.From.Bin != "" {
+		// A statement of its own, since it must see what the lock has waited for.
+		b.Queue(`SELECT quantity, quantity - allocated FROM bin_stock WHERE tenant = $1 AND warehouse = $2 AND bin = $3 AND sku = $4 AND lot = $5 AND status = $6`,
+			tenant, m.Warehouse, m.From.Bin, m.SKU, m.Lot, m.From.Status).Query(func(rows pgx.Rows) error {
+			_, err := pgx.ForEachRow(rows, []any{&u.there, &u.free}, func() error { return nil })
+			return err
+		})
+	}
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return u, fmt.Errorf("stock of %s in %s: %w", m.SKU, m.Warehouse, err)
+	}
+	if locked {
+		return u, nil
+	}
+	if err := touch(ctx, tx, tenant, m.SKU, m.Warehouse); err != nil {
+		return u, err
+	}
+	return lockSpot(ctx, tx, tenant, m)
+}
+
 // clearSpot demands that the spot has the units, and takes them from allocations
 // where all others have gone.
-func clearSpot(ctx context.Context, tx pgx.Tx, tenant string, m BinMovement) (Moved, error) {
-	if m.From == nil {
+func clearSpot(ctx context.Context, tx pgx.Tx, tenant string, m BinMovement, at spotUnits) (Moved, error) {
+	switch {
+	case m.From == nil:
 		return Moved{}, nil
-	}
-	if m.From.Bin == "" {
-		var loose int
-		err := tx.QueryRow(ctx, `SELECT on_hand - placed FROM stock_levels WHERE tenant = $1 AND sku = $2 AND warehouse = $3`, tenant, m.SKU, m.Warehouse).Scan(&loose)
-		if err != nil {
-			return Moved{}, fmt.Errorf("stock level %s in %s: %w", m.SKU, m.Warehouse, err)
-		}
-		if loose < m.Quantity {
-			return Moved{}, fmt.Errorf("%w: %d of %s in %s lie in no bin", ErrNotInBin, loose, m.SKU, m.Warehouse)
-		}
+	case m.From.Bin == "" && at.loose < m.Quantity:
+		return Moved{}, fmt.Errorf("%w: %d of %s in %s lie in no bin", ErrNotInBin, at.loose, m.SKU, m.Warehouse)
+	case m.From.Bin == "":
 		return Moved{}, nil
+	case at.there < m.Quantity:
+		return Moved{}, fmt.Errorf("%w: %d of %s %s in %s", ErrNotInBin, at.there, m.SKU, m.Lot, m.From.Bin)
 	}
-	var there, free int
-	err := tx.QueryRow(ctx, `SELECT quantity, quantity - allocated FROM bin_stock WHERE tenant = $1 AND warehouse = $2 AND bin = $3 AND sku = $4 AND lot = $5 AND status = $6`,
-		tenant, m.Warehouse, m.From.Bin, m.SKU, m.Lot, m.From.Status).Scan(&there, &free)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return Moved{}, fmt.Errorf("bin %s: %w", m.From.Bin, err)
-	}
-	if there < m.Quantity {
-		return Moved{}, fmt.Errorf("%w: %d of %s %s in %s", ErrNotInBin, there, m.SKU, m.Lot, m.From.Bin)
-	}
-	dropped, err := dropAllocations(ctx, tx, tenant, m, m.Quantity-free)
+	dropped, err := dropAllocations(ctx, tx, tenant, m, m.Quantity-at.free)
 	return Moved{Dropped: dropped}, err
 }
 

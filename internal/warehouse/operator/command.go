@@ -115,28 +115,25 @@ func (d Desk) Apply(ctx context.Context, tenant, device string, by stock.By, com
 	})
 	answers := make([]Answer, len(commands))
 	for chunk := range slices.Chunk(order, together) {
-		var then []func()
-		err := d.DB.InTenant(ctx, tenant, func(tx pgx.Tx) error {
-			then = nil
-			for _, i := range chunk {
-				who := by
-				who.Device = device
-				if commands[i].Person != "" {
-					who.Person = commands[i].Person
-				}
-				a, effect, err := d.take(ctx, tx, tenant, commands[i], who)
-				if err != nil {
-					return err
-				}
-				answers[i] = a
-				if effect.Then != nil {
-					then = append(then, effect.Then)
-				}
+		list := make([]taking, len(chunk))
+		for i, at := range chunk {
+			list[i] = taking{Command: commands[at], by: by, hash: commands[at].hash()}
+			list[i].by.Device = device
+			if commands[at].Person != "" {
+				list[i].by.Person = commands[at].Person
 			}
-			return nil
+		}
+		var took []Answer
+		var then []func()
+		err := d.DB.InTenant(ctx, tenant, func(tx pgx.Tx) (err error) {
+			took, then, err = d.take(ctx, tx, tenant, list)
+			return err
 		})
 		if err != nil {
 			return nil, err
+		}
+		for i, at := range chunk {
+			answers[at] = took[i]
 		}
 		for _, do := range then {
 			do()
@@ -145,33 +142,80 @@ func (d Desk) Apply(ctx context.Context, tenant, device string, by stock.By, com
 	return answers, nil
 }
 
-// take answers one command in a savepoint of its own.
-func (d Desk) take(ctx context.Context, tx pgx.Tx, tenant string, c Command, by stock.By) (Answer, Effect, error) {
-	hash := c.hash()
-	first, err := d.before(ctx, tx, tenant, c, hash)
-	if err != nil || first != nil {
-		if first == nil {
-			first = &Answer{}
-		}
-		return *first, Effect{}, err
+// taking is a command with who sends it.
+type taking struct {
+	Command
+	by   stock.By
+	hash []byte
+}
+
+// take answers commands one after the other, each in a savepoint of its own, and
+// returns what is to be called once they are committed. What they all need to know
+// is read before the first and what they leave is written after the last, since
+// for a short command the round trips are most of its time.
+func (d Desk) take(ctx context.Context, tx pgx.Tx, tenant string, list []taking) ([]Answer, []func(), error) {
+	known, err := before(ctx, tx, tenant, list)
+	if err != nil {
+		return nil, nil, err
 	}
-	var effect Effect
-	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
-		var err error
-		effect, err = d.do(ctx, tx, tenant, c, by)
-		return err
-	})
+	fresh := slices.DeleteFunc(slices.Clone(list), func(t taking) bool { return known[t.ID] != nil })
+	var staff roster
+	if len(fresh) > 0 {
+		if staff, err = rosterOf(ctx, tx, tenant, fresh); err != nil {
+			return nil, nil, err
+		}
+	}
+	answers := make([]Answer, len(list))
+	var kept []keeping
+	var then []func()
+	for i, t := range list {
+		if first := known[t.ID]; first != nil {
+			if answers[i], err = first.again(t); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
+		a, effect, err := d.one(ctx, tx, tenant, t, staff, len(kept) == 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		k, err := t.keeping(a)
+		if err != nil {
+			return nil, nil, err
+		}
+		answers[i], kept, known[t.ID] = a, append(kept, k), &earlier{hash: t.hash, answer: k.json}
+		if effect.Then != nil {
+			then = append(then, effect.Then)
+		}
+	}
+	return answers, then, keep(ctx, tx, tenant, kept)
+}
+
+// one applies a command that is new. The savepoint is one for all commands of the
+// transaction, moved on with each, which is one round trip where two would be.
+func (d Desk) one(ctx context.Context, tx pgx.Tx, tenant string, t taking, staff roster, first bool) (Answer, Effect, error) {
+	step := `RELEASE SAVEPOINT command; SAVEPOINT command`
+	if first {
+		step = `SAVEPOINT command`
+	}
+	if _, err := tx.Exec(ctx, step); err != nil {
+		return Answer{}, Effect{}, fmt.Errorf("command %s: %w", t.ID, err)
+	}
+	effect, err := d.do(ctx, tx, tenant, t, staff)
 	refused, isRefusal := problem.As(err)
 	if err != nil && !isRefusal {
-		return Answer{}, Effect{}, fmt.Errorf("command %s: %w", c.ID, err)
+		return Answer{}, Effect{}, fmt.Errorf("command %s: %w", t.ID, err)
 	}
-	a := Answer{ID: c.ID, Status: Applied}
+	a := Answer{ID: t.ID, Status: Applied}
 	current := effect.Current
 	if isRefusal {
+		if _, err := tx.Exec(ctx, `ROLLBACK TO SAVEPOINT command`); err != nil {
+			return Answer{}, Effect{}, fmt.Errorf("command %s: %w", t.ID, err)
+		}
 		effect.Then = nil
 		a.Status, a.Code, a.Detail, a.Fields = Conflict, refused.Code, refused.Detail, refused.Fields
 		current = refused.More["current"]
-		if d.Actions[c.Kind].Physical {
+		if d.Actions[t.Kind].Physical {
 			a.ExceptionID = id.New()
 		}
 	}
@@ -180,21 +224,35 @@ func (d Desk) take(ctx context.Context, tx pgx.Tx, tenant string, c Command, by 
 			return Answer{}, Effect{}, err
 		}
 	}
-	return a, effect, keep(ctx, tx, tenant, c, by, hash, a)
+	return a, effect, nil
 }
 
-func (d Desk) do(ctx context.Context, tx pgx.Tx, tenant string, c Command, by stock.By) (Effect, error) {
-	action, known := d.Actions[c.Kind]
+func (d Desk) do(ctx context.Context, tx pgx.Tx, tenant string, t taking, staff roster) (Effect, error) {
+	action, known := d.Actions[t.Kind]
 	if !known {
 		return Effect{}, problem.New(problem.Refused, "unknown_kind", "There is no command of this kind.")
 	}
-	if err := Allow(ctx, tx, tenant, by.Person, action.Ability); err != nil {
+	if err := staff.allow(t.by.Person, action.Ability); err != nil {
 		return Effect{}, err
 	}
-	if err := inOthersHands(ctx, tx, tenant, c.Task, by.Person); err != nil {
+	if err := staff.inOthersHands(t.Task, t.by.Person); err != nil {
 		return Effect{}, err
 	}
-	return action.Do(ctx, tx, tenant, c, by)
+	return action.Do(ctx, tx, tenant, t.Command, t.by)
+}
+
+// rosterOf reads what concerns the commands.
+func rosterOf(ctx context.Context, tx pgx.Tx, tenant string, list []taking) (roster, error) {
+	var persons, tasks []string
+	for _, t := range list {
+		persons = append(persons, t.by.Person)
+		if t.Task != "" {
+			tasks = append(tasks, t.Task)
+		}
+	}
+	slices.Sort(persons)
+	slices.Sort(tasks)
+	return readRoster(ctx, tx, tenant, slices.Compact(persons), slices.Compact(tasks))
 }
 
 // hash is of what the command says, not of when or from where it was sent.
@@ -207,46 +265,80 @@ func (c Command) hash() []byte {
 	return sum[:]
 }
 
-// before finds the answer of a command that was taken before.
-func (d Desk) before(ctx context.Context, tx pgx.Tx, tenant string, c Command, hash []byte) (*Answer, error) {
-	// Two devices that send one command at the same moment take turns.
-	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 7))`, tenant, c.ID); err != nil {
-		return nil, fmt.Errorf("command %s: %w", c.ID, err)
-	}
-	var had, answer []byte
-	err := tx.QueryRow(ctx, `SELECT hash, answer FROM operator_commands WHERE tenant = $1 AND id = $2`, tenant, c.ID).Scan(&had, &answer)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("command %s: %w", c.ID, err)
-	}
-	if !bytes.Equal(had, hash) {
-		return &Answer{ID: c.ID, Status: Conflict, Code: "command_id_reused", Detail: "This id was used for another command."}, nil
+// earlier is a command that was taken before, as it is kept.
+type earlier struct{ hash, answer []byte }
+
+// again is the answer to a command under the id of one that was taken.
+func (k earlier) again(t taking) (Answer, error) {
+	if !bytes.Equal(k.hash, t.hash) {
+		return Answer{ID: t.ID, Status: Conflict, Code: "command_id_reused", Detail: "This id was used for another command."}, nil
 	}
 	var a Answer
-	if err := json.Unmarshal(answer, &a); err != nil {
-		return nil, fmt.Errorf("command %s: %w", c.ID, err)
+	if err := json.Unmarshal(k.answer, &a); err != nil {
+		return a, fmt.Errorf("command %s: %w", t.ID, err)
 	}
 	a.First, a.Status = a.Status, Duplicate
-	return &a, nil
+	return a, nil
 }
 
-// keep writes a command with its answer, and the exception that it leaves.
-func keep(ctx context.Context, tx pgx.Tx, tenant string, c Command, by stock.By, hash []byte, a Answer) error {
+// before finds which of the commands were taken before, by their ids.
+func before(ctx context.Context, tx pgx.Tx, tenant string, list []taking) (map[string]*earlier, error) {
+	ids := make([]string, len(list))
+	for i, t := range list {
+		ids[i] = t.ID
+	}
+	slices.Sort(ids)
+	b := &pgx.Batch{}
+	// Two devices that send one command at the same moment take turns, in one order
+	// however each sends them.
+	b.Queue(`SELECT pg_advisory_xact_lock(n) FROM (SELECT DISTINCT hashtextextended($1 || ' ' || c, 7) AS n FROM unnest($2::text[]) c ORDER BY n) sorted`, tenant, ids)
+	known := map[string]*earlier{}
+	// A statement of its own, since it must see what the locks have waited for.
+	b.Queue(`SELECT id, hash, answer FROM operator_commands WHERE tenant = $1 AND id = ANY($2)`, tenant, ids).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			var commandID string
+			k := &earlier{}
+			if err := rows.Scan(&commandID, &k.hash, &k.answer); err != nil {
+				return err
+			}
+			known[commandID] = k
+		}
+		return rows.Err()
+	})
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return nil, fmt.Errorf("commands taken before: %w", err)
+	}
+	return known, nil
+}
+
+// keeping is a command with the answer that it was given.
+type keeping struct {
+	taking
+	Answer
+	json json.RawMessage
+}
+
+func (t taking) keeping(a Answer) (keeping, error) {
 	answer, err := json.Marshal(a)
-	if err != nil {
-		return err
+	return keeping{taking: t, Answer: a, json: answer}, err
+}
+
+// keep writes commands with their answers, and the exceptions that they leave.
+func keep(ctx context.Context, tx pgx.Tx, tenant string, list []keeping) error {
+	if len(list) == 0 {
+		return nil
 	}
 	b := &pgx.Batch{}
-	b.Queue(`INSERT INTO operator_commands (tenant, id, device, seq, kind, task, person, key_id, hash, scanned, scanned_at, outcome, answer) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)`,
-		tenant, c.ID, by.Device, c.Seq, c.Kind, c.Task, by.Person, by.KeyID, hash, c.Scanned, c.At, a.Status, answer)
-	if a.ExceptionID != "" {
-		b.Queue(`INSERT INTO exception_tasks (tenant, id, command_id, kind, task, code, message, due_at) VALUES ($1,$2,$3,$4,$5,$6,$7, now() + make_interval(hours => $8))`,
-			tenant, a.ExceptionID, c.ID, c.Kind, c.Task, a.Code, a.Detail, exceptionHours)
+	for _, k := range list {
+		b.Queue(`INSERT INTO operator_commands (tenant, id, device, seq, kind, task, person, key_id, hash, scanned, scanned_at, outcome, answer) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)`,
+			tenant, k.taking.ID, k.by.Device, k.Seq, k.Kind, k.Task, k.by.Person, k.by.KeyID, k.hash, k.Scanned, k.At, k.Status, k.json)
+		if k.ExceptionID != "" {
+			b.Queue(`INSERT INTO exception_tasks (tenant, id, command_id, kind, task, code, message, due_at) VALUES ($1,$2,$3,$4,$5,$6,$7, now() + make_interval(hours => $8))`,
+				tenant, k.ExceptionID, k.taking.ID, k.Kind, k.Task, k.Code, k.Detail, exceptionHours)
+		}
 	}
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return fmt.Errorf("keep command %s: %w", c.ID, err)
+		return fmt.Errorf("keep commands: %w", err)
 	}
 	return nil
 }

@@ -93,22 +93,72 @@ func Get(ctx context.Context, tx pgx.Tx, tenant, name string) (Operator, error) 
 // tenant does not have although it has others, 403 not_allowed for one whose
 // work this is not.
 func Allow(ctx context.Context, tx pgx.Tx, tenant, person, ability string) error {
-	var any bool
-	var may []string
-	var active *bool
-	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM operators WHERE tenant = $1), (SELECT may FROM operators WHERE tenant = $1 AND name = $2), (SELECT active FROM operators WHERE tenant = $1 AND name = $2)`, tenant, person).
-		Scan(&any, &may, &active)
+	r, err := readRoster(ctx, tx, tenant, []string{person}, nil)
+	if err != nil {
+		return err
+	}
+	return r.allow(person, ability)
+}
+
+// roster is what persons may do, and who has which tasks, as it was read once for
+// many commands.
+type roster struct {
+	any       bool // the tenant says what its operators may do
+	operators map[string]Operator
+	leases    map[string]Lease // that have not ended, by task
+}
+
+func readRoster(ctx context.Context, tx pgx.Tx, tenant string, persons, tasks []string) (roster, error) {
+	r := roster{operators: map[string]Operator{}, leases: map[string]Lease{}}
+	b := &pgx.Batch{}
+	b.Queue(`SELECT EXISTS (SELECT FROM operators WHERE tenant = $1)`, tenant).QueryRow(func(row pgx.Row) error { return row.Scan(&r.any) })
+	b.Queue(`SELECT name, may, active FROM operators WHERE tenant = $1 AND name = ANY($2)`, tenant, persons).Query(func(rows pgx.Rows) error {
+		var o Operator
+		_, err := pgx.ForEachRow(rows, []any{&o.Name, &o.May, &o.Active}, func() error {
+			r.operators[o.Name] = Operator{Name: o.Name, May: slices.Clone(o.May), Active: o.Active}
+			return nil
+		})
+		return err
+	})
+	if len(tasks) > 0 {
+		b.Queue(`SELECT task, person, device, until FROM task_leases WHERE tenant = $1 AND task = ANY($2) AND until > now()`, tenant, tasks).Query(func(rows pgx.Rows) error {
+			var l Lease
+			_, err := pgx.ForEachRow(rows, []any{&l.Task, &l.Person, &l.Device, &l.Until}, func() error {
+				r.leases[l.Task] = l
+				return nil
+			})
+			return err
+		})
+	}
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return r, fmt.Errorf("what operators may do: %w", err)
+	}
+	return r, nil
+}
+
+func (r roster) allow(person, ability string) error {
+	o, known := r.operators[person]
 	switch {
-	case err != nil:
-		return fmt.Errorf("what an operator may do: %w", err)
-	case !any:
+	case !r.any:
 		return nil
-	case active == nil || !*active:
+	case !known || !o.Active:
 		return problem.New(problem.Forbidden, "unknown_operator", "This tenant has no such operator at work: name one in X-Operator.")
-	case !slices.Contains(may, ability):
-		return problem.New(problem.Forbidden, "not_allowed", "This operator may not "+ability+".").With("may", may)
+	case !slices.Contains(o.May, ability):
+		return problem.New(problem.Forbidden, "not_allowed", "This operator may not "+ability+".").With("may", o.May)
 	}
 	return nil
+}
+
+// inOthersHands refuses work on a task that another person has.
+func (r roster) inOthersHands(task, person string) error {
+	if l, has := r.leases[task]; has && l.Person != person {
+		return l.refusal()
+	}
+	return nil
+}
+
+func (l Lease) refusal() error {
+	return problem.New(problem.Conflict, "task_taken", "Somebody else has this task.").With("current", l)
 }
 
 // Lease is a task in somebody's hands.
@@ -157,27 +207,11 @@ func LetGo(ctx context.Context, tx pgx.Tx, tenant, task, person string) error {
 	return nil
 }
 
-// inOthersHands refuses work on a task that another person has.
-func inOthersHands(ctx context.Context, tx pgx.Tx, tenant, task, person string) error {
-	if task == "" {
-		return nil
-	}
-	var other bool
-	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM task_leases WHERE tenant = $1 AND task = $2 AND person <> $3 AND until > now())`, tenant, task, person).Scan(&other)
-	if err != nil {
-		return fmt.Errorf("lease of %s: %w", task, err)
-	}
-	if other {
-		return taken(ctx, tx, tenant, task)
-	}
-	return nil
-}
-
 func taken(ctx context.Context, tx pgx.Tx, tenant, task string) error {
 	l := Lease{Task: task}
 	err := tx.QueryRow(ctx, `SELECT person, device, until FROM task_leases WHERE tenant = $1 AND task = $2`, tenant, task).Scan(&l.Person, &l.Device, &l.Until)
 	if err != nil {
 		return fmt.Errorf("lease of %s: %w", task, err)
 	}
-	return problem.New(problem.Conflict, "task_taken", "Somebody else has this task.").With("current", l)
+	return l.refusal()
 }

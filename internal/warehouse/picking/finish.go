@@ -55,7 +55,7 @@ func Unpick(ctx context.Context, tx pgx.Tx, tenantID string, in Unpicking) (Stat
 	for _, u := range in.Units {
 		scans = append(scans, Scan{AllocationID: u.AllocationID})
 	}
-	skus, err := l.skusOf(ctx, tx, scans)
+	_, skus, err := l.linesOf(ctx, tx, scans)
 	if err != nil {
 		return l.State, err
 	}

@@ -89,14 +89,14 @@ func Pick(ctx context.Context, tx pgx.Tx, tenantID string, in Picking) (State, e
 	if err := l.packingBin(ctx, tx, in.To); err != nil {
 		return l.State, err
 	}
-	skus, err := l.skusOf(ctx, tx, in.Picks)
+	lines, skus, err := l.linesOf(ctx, tx, in.Picks)
 	if err != nil {
 		return l.State, err
 	}
 	if _, err := l.refill(ctx, tx, skus); err != nil {
 		return l.State, err
 	}
-	stopped, err := l.stopped(ctx, tx)
+	stopped, err := l.stopped(ctx, tx, lines)
 	if err != nil {
 		return l.State, err
 	}
@@ -160,22 +160,29 @@ func clip(s string) string {
 	return s
 }
 
-// skusOf are the SKUs that scans are about, to lock their stock before anything.
-func (l list) skusOf(ctx context.Context, tx pgx.Tx, scans []Scan) ([]string, error) {
-	var ids []string
-	var lines []int
+// linesOf are the lines that scans are about and their SKUs, to lock the stock
+// before anything.
+func (l list) linesOf(ctx context.Context, tx pgx.Tx, scans []Scan) ([]int, []string, error) {
+	var ids, skus []string
+	var asked []int
 	for _, s := range scans {
-		ids, lines = append(ids, s.AllocationID), append(lines, s.Line)
+		ids, asked = append(ids, s.AllocationID), append(asked, s.Line)
 	}
-	rows, err := tx.Query(ctx, `SELECT sku FROM pick_lines WHERE tenant = $1 AND list_id = $2 AND line = ANY($3) UNION SELECT sku FROM allocations WHERE tenant = $1 AND list_id = $2 AND id = ANY($4)`, l.tenant, l.ID, lines, ids)
+	rows, err := tx.Query(ctx, `SELECT line, sku FROM pick_lines WHERE tenant = $1 AND list_id = $2 AND (line = ANY($3) OR line IN (SELECT line FROM allocations WHERE tenant = $1 AND list_id = $2 AND id = ANY($4)))`, l.tenant, l.ID, asked, ids)
 	if err != nil {
-		return nil, fmt.Errorf("SKUs of pick list %s: %w", l.ID, err)
+		return nil, nil, fmt.Errorf("lines of pick list %s: %w", l.ID, err)
 	}
-	skus, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	lines := []int{} // not nil, which would be all
+	var line int
+	var sku string
+	_, err = pgx.ForEachRow(rows, []any{&line, &sku}, func() error {
+		lines, skus = append(lines, line), append(skus, sku)
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("SKUs of pick list %s: %w", l.ID, err)
+		return nil, nil, fmt.Errorf("lines of pick list %s: %w", l.ID, err)
 	}
-	return skus, nil
+	return lines, skus, nil
 }
 
 // openWork reads what is open of a line or an allocation, in walking order. It is
@@ -557,7 +564,7 @@ func (l list) leavesFirst(ctx context.Context, tx pgx.Tx, h hand) error {
 	err := tx.QueryRow(ctx, `
 	SELECT s.lot, s.bin FROM bin_stock s JOIN bins b ON b.tenant = s.tenant AND b.warehouse = s.warehouse AND b.code = s.bin JOIN products p ON p.tenant = s.tenant AND p.sku = s.sku
 	  JOIN lots t ON t.tenant = s.tenant AND t.sku = s.sku AND t.lot = s.lot JOIN lots mine ON mine.tenant = s.tenant AND mine.sku = s.sku AND mine.lot = $4
-	 WHERE s.tenant = $1 AND s.warehouse = $2 AND s.sku = $3 AND s.lot <> $4 AND s.status = 'available' AND s.quantity > s.allocated
+	 WHERE s.tenant = $1 AND s.warehouse = $2 AND s.sku = $3 AND s.lot <> $4 AND s.status = 'available' AND s.quantity > s.allocated AND s.quantity > 0
 	   AND b.active AND b.kind IN ('pick','reserve','receiving') AND t.status = 'available' AND (t.expires_on IS NULL OR t.expires_on > $5::date + p.pick_days_left)
 	   AND NOT EXISTS (SELECT FROM count_requests c WHERE c.tenant = s.tenant AND c.warehouse = s.warehouse AND c.bin = s.bin AND c.sku = s.sku)
 	   AND CASE WHEN p.removal = 'fefo' THEN t.expires_on < coalesce(mine.expires_on, 'infinity') ELSE t.received_at < mine.received_at END

@@ -144,35 +144,30 @@ func (l *list) claim(ctx context.Context, tx pgx.Tx, person string) error {
 
 // set writes status and operator; a list that is over is due no more.
 func (l *list) set(ctx context.Context, tx pgx.Tx, status, person string) error {
-	err := tx.QueryRow(ctx, `UPDATE pick_lists SET status = $3, assigned_to = $4, version = version + 1, updated_at = now(),
-	    started_at = CASE WHEN $3 = 'open' THEN started_at ELSE coalesce(started_at, now()) END,
-	    completed_at = CASE WHEN $3 = 'completed' THEN now() END,
-	    due_at = CASE WHEN $3 IN ('completed','cancelled') THEN NULL ELSE due_at END
-	  WHERE tenant = $1 AND id = $2 RETURNING version`, l.tenant, l.ID, status, person).Scan(&l.Version)
-	if err != nil {
-		return fmt.Errorf("pick list %s is %s: %w", l.ID, status, err)
-	}
-	l.Status, l.AssignedTo = status, person
-	return nil
+	return l.write(ctx, tx, `SELECT $4::text AS status`, person, status)
 }
 
 // settle writes what a list's lines say: picked when nothing is left to do,
 // cancelled when no line is on it any more.
 func (l *list) settle(ctx context.Context, tx pgx.Tx) error {
-	var live, left int
-	err := tx.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE picked + shorted < quantity) FROM pick_lines WHERE tenant = $1 AND list_id = $2 AND cancelled_at IS NULL`, l.tenant, l.ID).Scan(&live, &left)
+	return l.write(ctx, tx, `SELECT CASE WHEN count(*) = 0 THEN 'cancelled' WHEN count(*) FILTER (WHERE picked + shorted < quantity) = 0 THEN 'picked' WHEN $3 = '' THEN 'open' ELSE 'in_progress' END AS status
+	    FROM pick_lines WHERE tenant = $1 AND list_id = $2 AND cancelled_at IS NULL`, l.AssignedTo)
+}
+
+// write gives a list to a person, and the status that a query finds. Its
+// parameters are the tenant, the list, the person, and those from $4.
+func (l *list) write(ctx context.Context, tx pgx.Tx, status, person string, args ...any) error {
+	err := tx.QueryRow(ctx, `WITH found AS (`+status+`)
+	  UPDATE pick_lists l SET status = f.status, assigned_to = $3, version = l.version + 1, updated_at = now(),
+	    started_at = CASE WHEN f.status = 'open' THEN l.started_at ELSE coalesce(l.started_at, now()) END,
+	    completed_at = CASE WHEN f.status = 'completed' THEN now() END,
+	    due_at = CASE WHEN f.status IN ('completed','cancelled') THEN NULL ELSE l.due_at END
+	  FROM found f WHERE l.tenant = $1 AND l.id = $2 RETURNING l.status, l.version`, append([]any{l.tenant, l.ID, person}, args...)...).Scan(&l.Status, &l.Version)
 	if err != nil {
-		return fmt.Errorf("lines of pick list %s: %w", l.ID, err)
+		return fmt.Errorf("state of pick list %s: %w", l.ID, err)
 	}
-	switch {
-	case live == 0:
-		return l.set(ctx, tx, Cancelled, l.AssignedTo)
-	case left == 0:
-		return l.set(ctx, tx, Picked, l.AssignedTo)
-	case l.AssignedTo == "":
-		return l.set(ctx, tx, Open, "")
-	}
-	return l.set(ctx, tx, InProgress, l.AssignedTo)
+	l.AssignedTo = person
+	return nil
 }
 
 // lockLevels locks the levels of SKUs, and of those for which lines of the list
@@ -357,7 +352,7 @@ func (l list) wants(ctx context.Context, tx pgx.Tx) ([]want, error) {
 	if len(wants) == 0 {
 		return nil, nil
 	}
-	stopped, err := l.stopped(ctx, tx)
+	stopped, err := l.stopped(ctx, tx, nil)
 	return slices.DeleteFunc(wants, func(w want) bool { return stopped[w.OrderID].code != "" }), err
 }
 
@@ -378,11 +373,12 @@ type stop struct{ code, reason string }
 const refunded = `(o.total > 0 AND o.total <= (SELECT coalesce(sum(r.amount), 0) FROM payments y JOIN refunds r ON r.tenant = y.tenant AND r.payment_id = y.id
     WHERE y.tenant = o.tenant AND coalesce(y.order_id, y.checkout_id) = o.id AND y.applied AND r.status <> 'failed'))`
 
-// stopped are the orders on a list of which nothing may leave now.
-func (l list) stopped(ctx context.Context, tx pgx.Tx) (map[string]stop, error) {
+// stopped are the orders on a list of which nothing may leave now: those of the
+// lines given, of all lines when they are nil.
+func (l list) stopped(ctx context.Context, tx pgx.Tx, lines []int) (map[string]stop, error) {
 	rows, err := tx.Query(ctx, `SELECT DISTINCT o.id, coalesce(s.frozen_reason, ''), o.status = 'cancelled', `+refunded+`
 	    FROM pick_lines p JOIN shipments s ON s.tenant = p.tenant AND s.id = p.shipment_id JOIN orders o ON o.tenant = p.tenant AND o.id = p.order_id
-	   WHERE p.tenant = $1 AND p.list_id = $2 AND p.cancelled_at IS NULL`, l.tenant, l.ID)
+	   WHERE p.tenant = $1 AND p.list_id = $2 AND p.cancelled_at IS NULL AND ($3::int[] IS NULL OR p.line = ANY($3))`, l.tenant, l.ID, lines)
 	if err != nil {
 		return nil, fmt.Errorf("orders of pick list %s: %w", l.ID, err)
 	}

@@ -187,7 +187,7 @@ func Read(ctx context.Context, tx pgx.Tx, tenantID, listID string) (List, error)
 
 // lines reads the lines in walking order with their allocations.
 func (l list) lines(ctx context.Context, tx pgx.Tx) ([]Line, error) {
-	stopped, err := l.stopped(ctx, tx)
+	stopped, err := l.stopped(ctx, tx, nil)
 	if err != nil {
 		return nil, err
 	}

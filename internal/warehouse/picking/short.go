@@ -57,7 +57,7 @@ func Short(ctx context.Context, tx pgx.Tx, tenantID string, in Shorting) (Shorta
 	if err := l.claim(ctx, tx, in.By.Person); err != nil {
 		return out, err
 	}
-	skus, err := l.skusOf(ctx, tx, []Scan{{AllocationID: in.AllocationID, Line: in.Line}})
+	_, skus, err := l.linesOf(ctx, tx, []Scan{{AllocationID: in.AllocationID, Line: in.Line}})
 	if err != nil {
 		return out, err
 	}

@@ -88,7 +88,8 @@ func TraceLot(ctx context.Context, tx pgx.Tx, tenant, lot, sku string, after int
 	if err := out.walk(ctx, tx, of, after, limit, tenant, sku, lot); err != nil {
 		return Trace{}, err
 	}
-	out.Buyers, err = buyers(ctx, tx, `a.lot = $3`, of, tenant, sku, lot)
+	// An index has those with a lot, which the parameter alone does not say.
+	out.Buyers, err = buyers(ctx, tx, `a.lot = $3 AND a.lot <> ''`, of, tenant, sku, lot)
 	return out, err
 }
 
