@@ -178,14 +178,19 @@ func apply(ctx context.Context, tx pgx.Tx, tenant string, c Change) ([]Shorted, 
 	var lost []Shorted
 	var err error
 	if c.Delta < 0 {
-		if lost, err = makeRoom(ctx, tx, tenant, c.SKU, c.Warehouse, -c.Delta); err != nil {
-			return nil, err
-		}
 		by := By{Person: c.Actor}
 		if by.Person == "" {
 			by.Person = "system"
 		}
+		if err := enough(ctx, tx, tenant, c); err != nil {
+			return nil, err
+		}
+		// Before holds lose units: where even picked ones are not there, they are
+		// nobody's any more.
 		if _, err := unplace(ctx, tx, tenant, c.SKU, c.Warehouse, -c.Delta, c.Reason, by); err != nil {
+			return nil, err
+		}
+		if lost, err = makeRoom(ctx, tx, tenant, c.SKU, c.Warehouse, -c.Delta); err != nil {
 			return nil, err
 		}
 	}
@@ -195,6 +200,19 @@ func apply(ctx context.Context, tx pgx.Tx, tenant string, c Change) ([]Shorted, 
 		return nil, fmt.Errorf("book %+d of %s in %s: %w", c.Delta, c.SKU, c.Warehouse, err)
 	}
 	return lost, nil
+}
+
+// enough demands that the shelf has the units that are to leave it.
+func enough(ctx context.Context, tx pgx.Tx, tenant string, c Change) error {
+	var onHand int
+	err := tx.QueryRow(ctx, `SELECT on_hand FROM stock_levels WHERE tenant = $1 AND sku = $2 AND warehouse = $3`, tenant, c.SKU, c.Warehouse).Scan(&onHand)
+	if err != nil {
+		return fmt.Errorf("stock level %s in %s: %w", c.SKU, c.Warehouse, err)
+	}
+	if onHand+c.Delta < 0 {
+		return fmt.Errorf("%w: %d of %s in %s", ErrBelowZero, onHand, c.SKU, c.Warehouse)
+	}
+	return nil
 }
 
 // shorten takes missing units from the holds on a level: unpaid before paid,
