@@ -171,7 +171,7 @@ func TestLateReturn_WithoutStockIsNotCommitted(t *testing.T) {
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t)
 	s.Product("ULTIMA", 9990, 1)
-	c := s.Checkout("transbank", stacktest.Items("ULTIMA", 1), stacktest.Hold(1))
+	c := s.Checkout("transbank", stacktest.Items("ULTIMA", 1), stacktest.Hold(6))
 	s.AwaitStatus(c.ID, "expired")
 	other := s.Checkout("transbank", stacktest.Items("ULTIMA", 1))
 	step := s.Sandbox.Buyer(c.Payment.ID, "approve")
@@ -190,7 +190,7 @@ func TestLateReturn_WithoutStockIsNotCommitted(t *testing.T) {
 func lateStripe(t *testing.T, s *stacktest.Shop) stacktest.Checkout {
 	t.Helper()
 	s.Product("ULTIMA", 9990, 1)
-	c := s.Checkout("stripe", stacktest.Items("ULTIMA", 1), stacktest.Hold(1))
+	c := s.Checkout("stripe", stacktest.Items("ULTIMA", 1), stacktest.Hold(6))
 	s.Sandbox.Faults("stripe", map[string]any{"outage": true})
 	return s.AwaitStatus(c.ID, "expired")
 }

@@ -44,7 +44,7 @@ func TestExpiry_AnApprovalDuringItsQuestionIsPaid(t *testing.T) {
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t)
 	s.Sandbox.Next("transbank", "status", "hold_answer", 1)
-	c := s.Checkout("transbank", stacktest.Hold(2))
+	c := s.Checkout("transbank", stacktest.Hold(6))
 	s.Sandbox.AwaitHeld("transbank", 1) // the expiry asks what became of the attempt
 	back := steps(s, c.Payment.ID, "approve")
 	s.Eventually(func() (string, bool) {
@@ -63,7 +63,7 @@ func TestExpiry_FindsOutThatTheBuyerHadPaid(t *testing.T) {
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t)
 	s.Sandbox.Faults("stripe", map[string]any{"drop_webhooks": true})
-	c := s.Checkout("stripe", stacktest.Hold(2))
+	c := s.Checkout("stripe", stacktest.Hold(6))
 	s.Sandbox.Buyer(c.Payment.ID, "approve", "return", "false")
 	s.AwaitStatus(c.ID, "paid")
 	requirePaid(t, s, c.ID)
@@ -73,7 +73,7 @@ func TestExpiry_WhileACommitRunsWaitsForItsAnswer(t *testing.T) {
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t)
 	s.Sandbox.Next("transbank", "commit", "hold_answer", 1)
-	c := s.Checkout("transbank", stacktest.Hold(2))
+	c := s.Checkout("transbank", stacktest.Hold(6))
 	back := steps(s, c.Payment.ID, "approve")
 	s.Sandbox.AwaitHeld("transbank", 1)
 	s.Within(10*time.Second, func() (string, bool) {

@@ -200,7 +200,7 @@ func TestShopper_WhoWalksAwayLosesTheHoldWithinFiveSecondsOfItsTime(t *testing.T
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t)
 	for _, gateway := range []string{"transbank", "stripe"} {
-		c := s.Checkout(gateway, stacktest.Hold(2))
+		c := s.Checkout(gateway, stacktest.Hold(6))
 		c = s.AwaitStatus(c.ID, "expired")
 		late := stacktest.Value[float64](t, s.Stack, `SELECT extract(epoch FROM ended_at - expires_at)::float8 FROM holds WHERE id = $1`, c.Reservation.ID)
 		require.GreaterOrEqual(t, late, 0.0)

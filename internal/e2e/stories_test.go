@@ -139,7 +139,7 @@ func paidByStripeWebhook(t *testing.T, s *stacktest.Shop) map[string]string {
 }
 
 func declinedThenFailed(t *testing.T, s *stacktest.Shop) map[string]string {
-	c := s.Checkout("transbank", stacktest.Hold(2))
+	c := s.Checkout("transbank", stacktest.Hold(6))
 	s.Sandbox.Buyer(c.Payment.ID, "decline")
 	require.Equal(t, "declined", s.Get(c.ID).Payment.Status)
 	s.AwaitStatus(c.ID, "payment_failed")
@@ -160,7 +160,7 @@ func abortedThenCancelled(t *testing.T, s *stacktest.Shop) map[string]string {
 
 // walkedAway leaves the run open: Webpay's form may still be paid.
 func walkedAway(t *testing.T, s *stacktest.Shop) map[string]string {
-	c := s.Checkout("transbank", stacktest.Hold(1))
+	c := s.Checkout("transbank", stacktest.Hold(6))
 	s.AwaitStatus(c.ID, "expired")
 	require.Equal(t, 30, s.Available(stacktest.Product))
 	return one(s, c)
@@ -222,7 +222,7 @@ func noStock(t *testing.T, s *stacktest.Shop) map[string]string {
 }
 
 func lateReturn(t *testing.T, s *stacktest.Shop) map[string]string {
-	c := s.Checkout("transbank", stacktest.Hold(1))
+	c := s.Checkout("transbank", stacktest.Hold(6))
 	s.AwaitStatus(c.ID, "expired")
 	s.Sandbox.Buyer(c.Payment.ID, "approve")
 	requirePaid(t, s, c.ID)
@@ -232,7 +232,7 @@ func lateReturn(t *testing.T, s *stacktest.Shop) map[string]string {
 
 func lateReturnWithoutStock(t *testing.T, s *stacktest.Shop) map[string]string {
 	s.Product("ULTIMA", 9990, 1)
-	c := s.Checkout("transbank", stacktest.Items("ULTIMA", 1), stacktest.Hold(1))
+	c := s.Checkout("transbank", stacktest.Items("ULTIMA", 1), stacktest.Hold(6))
 	s.AwaitStatus(c.ID, "expired")
 	s.Checkout("stripe", stacktest.Items("ULTIMA", 1))
 	s.Sandbox.Buyer(c.Payment.ID, "approve")

@@ -118,7 +118,7 @@ func workerKilledDuringTheBegin(t *testing.T, p *stacktest.Processes) {
 
 func workerKilledWhenAHoldEnds(t *testing.T, p *stacktest.Processes) {
 	s := p.Shop(t)
-	c := s.Checkout("stripe", stacktest.Hold(1))
+	c := s.Checkout("stripe", stacktest.Hold(6))
 	p.Worker().Kill()
 	s.Eventually(func() (string, bool) { return "the hold lives", time.Now().After(c.ExpiresAt) })
 	require.Equal(t, "awaiting_payment", s.Get(c.ID).Status)
