@@ -90,6 +90,9 @@ type Options struct {
 	MinCalls    uint
 	Window      time.Duration
 	Delay       time.Duration
+	// ReadWithin bounds how long a payment waits for the shared state of a circuit
+	// (default 300 ms); after that the process judges alone.
+	ReadWithin time.Duration
 	// DB is where processes share what they see of the gateways; nil: each
 	// judges alone.
 	DB *postgres.DB
@@ -142,6 +145,9 @@ func New(load Load, o Options) *Registry {
 	}
 	if o.Window == 0 {
 		o.Window = 30 * time.Second
+	}
+	if o.ReadWithin == 0 {
+		o.ReadWithin = 300 * time.Millisecond
 	}
 	if o.Delay == 0 {
 		o.Delay = 15 * time.Second

@@ -18,9 +18,7 @@ import (
 const (
 	// sharedFor is how long the state that was read last is used.
 	sharedFor = time.Second
-	// readIn bounds how long a payment waits for it to be read, and retryRead
-	// is how long nobody waits again after that failed.
-	readIn    = 300 * time.Millisecond
+	// retryRead is how long nobody waits for it to be read after that failed.
 	retryRead = 3 * time.Second
 	// tellIn bounds what is written while nobody waits.
 	tellIn = 2 * time.Second
@@ -130,7 +128,7 @@ func (s *shared) look(ctx context.Context, k key) (c Circuit, ok bool) {
 
 func (s *shared) refresh(ctx context.Context) {
 	// The reading is for others too: it does not end with its caller.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readIn)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.ReadWithin)
 	defer cancel()
 	list, err := s.read(ctx, `SELECT `+circuitColumns+` FROM gateway_circuits WHERE state <> 'closed'`)
 	s.mu.Lock()
@@ -307,7 +305,7 @@ func (s *shared) changed(c Circuit) {
 // another's leave, or a circuit that has closed meanwhile. ok is false when the
 // database does not answer.
 func (s *shared) probe(ctx context.Context, k key, probe string) (c Circuit, taken, ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, readIn)
+	ctx, cancel := context.WithTimeout(ctx, s.o.ReadWithin)
 	defer cancel()
 	var turned bool
 	err := s.db.InTenant(ctx, k.tenant, func(tx pgx.Tx) error {

@@ -39,7 +39,7 @@ type fleet struct {
 func newFleet(t *testing.T, change func(*gateways.Options)) *fleet {
 	t.Helper()
 	f := &fleet{Shop: shoptest.New(t), t: t}
-	f.settings = gateways.Options{Client: httpclient.New(httpclient.Options{}), Recheck: time.Hour, MinCalls: minimum, Delay: 300 * time.Millisecond, DB: f.DB}
+	f.settings = gateways.Options{Client: httpclient.New(httpclient.Options{}), Recheck: time.Hour, MinCalls: minimum, Delay: 300 * time.Millisecond, DB: f.DB, ReadWithin: 20 * time.Second}
 	if change != nil {
 		change(&f.settings)
 	}
@@ -91,7 +91,7 @@ func (f *fleet) breaks(r *gateways.Registry) {
 
 func (f *fleet) eventually(fn func() bool) {
 	f.t.Helper()
-	require.Eventually(f.t, fn, 8*time.Second, 5*time.Millisecond)
+	require.Eventually(f.t, fn, 40*time.Second, 5*time.Millisecond)
 }
 
 func (f *fleet) open(r *gateways.Registry) bool {
@@ -213,6 +213,8 @@ func TestShared_OneCallOfAllProcessesTriesAndClosesIt(t *testing.T) {
 	f.eventually(func() bool { return !f.open(a) && !f.open(b) })
 	f.status.Store(0)
 	f.hold = make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(f.hold) })
+	t.Cleanup(letGo) // a test that fails leaves nobody waiting
 	made := f.calls.Load()
 	var refused, begun atomic.Int64
 	var all sync.WaitGroup
@@ -229,7 +231,7 @@ func TestShared_OneCallOfAllProcessesTriesAndClosesIt(t *testing.T) {
 	require.Equal(t, gateways.HalfOpen, f.circuit().State)
 	require.True(t, f.open(a), "the others go elsewhere")
 	require.True(t, f.open(b))
-	close(f.hold)
+	letGo()
 	all.Wait()
 	require.EqualValues(t, 1, begun.Load())
 	require.Equal(t, made+1, f.calls.Load())
@@ -312,6 +314,8 @@ func TestShared_ACallThatWeGaveUpSaysNothing(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, func(o *gateways.Options) { o.DB = nil })
 	f.hold = make(chan struct{})
+	letGo := sync.OnceFunc(func() { close(f.hold) })
+	t.Cleanup(letGo) // a test that fails leaves nobody waiting
 	defer close(f.hold)
 	r := f.process()
 	g, err := r.Gateway(t.Context(), shoptest.Tenant, payment.Transbank)
