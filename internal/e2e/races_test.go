@@ -73,7 +73,7 @@ func TestExpiry_WhileACommitRunsWaitsForItsAnswer(t *testing.T) {
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t)
 	s.Sandbox.Next("transbank", "commit", "hold_answer", 1)
-	c := s.Checkout("transbank", stacktest.Hold(6))
+	c := s.Checkout("transbank", stacktest.Hold(3))
 	back := steps(s, c.Payment.ID, "approve")
 	s.Sandbox.AwaitHeld("transbank", 1)
 	s.Within(10*time.Second, func() (string, bool) {
