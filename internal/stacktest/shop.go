@@ -97,11 +97,13 @@ func (s *Stack) Shop(t testing.TB, change ...func(*tenant.Settings)) *Shop {
 	return shop
 }
 
-// leave lets what the providers have told be read before they are gone, for a
-// moment: later nobody could be asked what became of it.
+// leave lets what the providers have told be read before they are gone: later
+// nobody could be asked what became of it. What they tell afterwards is told to
+// nobody, and the audit of a shared stack leaves it out.
 func (s *Shop) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 45*time.Second)
 	defer cancel()
+	defer func() { s.gone.Store(s.Tenant, time.Now()) }()
 	for _, gateway := range payment.Names() {
 		req, err := http.NewRequestWithContext(ctx, http.MethodDelete, s.Sandbox.URL+"/faults/"+string(gateway), nil)
 		if err != nil {
