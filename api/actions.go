@@ -26,15 +26,50 @@ type apply[T any] func(ctx context.Context, tx pgx.Tx, c operator.Command, subje
 // empty), and what was scanned, in the form of the endpoint that does the same.
 func action[T any](ability, task string, physical bool, do apply[T]) operator.Action {
 	return operator.Action{Ability: ability, Physical: physical, Do: func(ctx context.Context, tx pgx.Tx, _ string, c operator.Command, by stock.By) (operator.Effect, error) {
-		kind, subject, _ := strings.Cut(c.Task, ":")
-		if task != "" && (kind != task || !id.Valid(subject)) {
-			return operator.Effect{}, problem.New(problem.Refused, "wrong_task", "This command belongs to a task "+task+":<id>.")
-		}
-		var in T
-		if err := decode(c.Scanned, &in); err != nil {
+		i, err := readIssued[T](task, operator.Issued{Command: c, By: by})
+		if err != nil {
 			return operator.Effect{}, err
 		}
-		return do(ctx, tx, c, subject, in, by)
+		return do(ctx, tx, c, i.subject, i.in, by)
+	}}
+}
+
+// issued is a command that was read: its task's subject and what was scanned.
+type issued[T any] struct {
+	operator.Issued
+	subject string
+	in      T
+}
+
+func readIssued[T any](task string, c operator.Issued) (issued[T], error) {
+	out := issued[T]{Issued: c}
+	var kind string
+	kind, out.subject, _ = strings.Cut(c.Task, ":")
+	if task != "" && (kind != task || !id.Valid(out.subject)) {
+		return out, problem.New(problem.Refused, "wrong_task", "This command belongs to a task "+task+":<id>.")
+	}
+	return out, decode(c.Scanned, &out.in)
+}
+
+// manyAtOnce is action for commands of which those that follow each other are
+// done together.
+func manyAtOnce[T any](ability, task string, do func(ctx context.Context, tx pgx.Tx, list []issued[T]) ([]operator.Effect, error)) operator.Action {
+	together := func(ctx context.Context, tx pgx.Tx, _ string, list []operator.Issued) ([]operator.Effect, error) {
+		commands := make([]issued[T], len(list))
+		for i, c := range list {
+			var err error
+			if commands[i], err = readIssued[T](task, c); err != nil {
+				return nil, err
+			}
+		}
+		return do(ctx, tx, commands)
+	}
+	return operator.Action{Ability: ability, Physical: true, Together: together, Do: func(ctx context.Context, tx pgx.Tx, tenantID string, c operator.Command, by stock.By) (operator.Effect, error) {
+		effects, err := together(ctx, tx, tenantID, []operator.Issued{{Command: c, By: by}})
+		if err != nil {
+			return operator.Effect{}, err
+		}
+		return effects[0], nil
 	}}
 }
 
@@ -53,13 +88,16 @@ func (s *Server) actions(r *request) map[string]operator.Action {
 			state, err := picking.Start(ctx, tx, r.tenant, list, by, expected(c, in.Version))
 			return operator.Effect{Current: state}, err
 		}),
-		"pick": action("pick", "pick", true, func(ctx context.Context, tx pgx.Tx, c operator.Command, list string, in picksBody, by stock.By) (operator.Effect, error) {
-			p := picking.Picking{ListID: list, To: in.To, Version: expected(c, in.Version), By: by}
-			for _, one := range in.Picks {
-				p.Picks = append(p.Picks, picking.Scan(one))
+		"pick": manyAtOnce("pick", "pick", func(ctx context.Context, tx pgx.Tx, list []issued[picksBody]) ([]operator.Effect, error) {
+			commands := make([]picking.Picking, len(list))
+			for i, c := range list {
+				commands[i] = picking.Picking{ListID: c.subject, To: c.in.To, Version: expected(c.Command, c.in.Version), By: c.By}
+				for _, one := range c.in.Picks {
+					commands[i].Picks = append(commands[i].Picks, picking.Scan(one))
+				}
 			}
-			state, err := picking.Pick(ctx, tx, r.tenant, p)
-			return operator.Effect{Current: state}, err
+			states, err := picking.PickAll(ctx, tx, r.tenant, commands)
+			return effectsOf(states), err
 		}),
 		"short": action("pick", "pick", true, func(ctx context.Context, tx pgx.Tx, c operator.Command, list string, in shortBody, by stock.By) (operator.Effect, error) {
 			out, err := picking.Short(ctx, tx, r.tenant, picking.Shorting{ListID: list, AllocationID: in.AllocationID, Line: in.Line, Bin: in.Bin, Found: in.Found, Reason: in.Reason, Version: expected(c, in.Version), By: by})
@@ -77,26 +115,39 @@ func (s *Server) actions(r *request) map[string]operator.Action {
 			entries, err := receiving.ScanGoods(ctx, tx, shop, receiving.Scans{ReceiptID: receipt, Batch: id.New(), Scans: in.Scans, By: by}, time.Now())
 			return operator.Effect{Current: entries, Then: func() { s.tellReceipt(r, receipt) }}, err
 		}),
-		"put_away": action("put_away", "", true, func(ctx context.Context, tx pgx.Tx, c operator.Command, _ string, in receiving.ToPutAway, by stock.By) (operator.Effect, error) {
+		"put_away": manyAtOnce("put_away", "", func(ctx context.Context, tx pgx.Tx, list []issued[receiving.ToPutAway]) ([]operator.Effect, error) {
 			shop, err := tenant.Get(ctx, tx, r.tenant)
 			if err != nil {
-				return operator.Effect{}, err
+				return nil, err
 			}
-			in.By = by
-			if c.ExpectedVersion != nil {
-				in.Version = c.ExpectedVersion
+			carried := make([]receiving.ToPutAway, len(list))
+			for i, c := range list {
+				carried[i] = c.in
+				carried[i].By = c.By
+				if c.ExpectedVersion != nil {
+					carried[i].Version = c.ExpectedVersion
+				}
 			}
-			out, err := receiving.PutAway(ctx, tx, shop, in, time.Now())
-			return operator.Effect{Current: out}, err
+			done, err := receiving.PutAwayAll(ctx, tx, shop, carried, time.Now())
+			return effectsOf(done), err
 		}),
-		"move": action("move", "", true, func(ctx context.Context, tx pgx.Tx, c operator.Command, _ string, in moveBody, by stock.By) (operator.Effect, error) {
-			m, err := in.moving(by)
-			if err != nil {
-				return operator.Effect{}, err
+		"move": manyAtOnce("move", "", func(ctx context.Context, tx pgx.Tx, list []issued[moveBody]) ([]operator.Effect, error) {
+			moves := make([]places.Moving, len(list))
+			for i, c := range list {
+				var err error
+				if moves[i], err = c.in.moving(c.By); err != nil {
+					return nil, err
+				}
+				moves[i].Version = expected(c.Command, moves[i].Version)
 			}
-			m.Version = expected(c, m.Version)
-			out, err := places.MoveUnits(ctx, tx, r.tenant, m)
-			return operator.Effect{Current: out, Then: func() { s.tellShorted(r, out.Shorted) }}, err
+			done, err := places.MoveAll(ctx, tx, r.tenant, moves)
+			effects := effectsOf(done)
+			for i, d := range done {
+				if len(d.Shorted) > 0 {
+					effects[i].Then = func() { s.tellShorted(r, d.Shorted) }
+				}
+			}
+			return effects, err
 		}),
 		"begin_count": action("count", "count-task", false, func(ctx context.Context, tx pgx.Tx, c operator.Command, task string, in beginBody, by stock.By) (operator.Effect, error) {
 			out, err := counting.Begin(ctx, tx, r.tenant, task, expected(c, in.ExpectedVersion), by)
@@ -123,4 +174,13 @@ func (s *Server) actions(r *request) map[string]operator.Action {
 			return operator.Effect{Current: out, Then: func() { s.tellTransfer(r, out.ID) }}, err
 		}),
 	}
+}
+
+// effectsOf are effects that are nothing but states.
+func effectsOf[T any](states []T) []operator.Effect {
+	out := make([]operator.Effect, len(states))
+	for i, s := range states {
+		out[i].Current = s
+	}
+	return out
 }

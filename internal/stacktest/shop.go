@@ -98,8 +98,9 @@ func (s *Stack) Shop(t testing.TB, change ...func(*tenant.Settings)) *Shop {
 }
 
 // leave lets what the providers have told be read before they are gone: later
-// nobody could be asked what became of it. What they tell afterwards is told to
-// nobody, and the audit of a shared stack leaves it out.
+// nobody could be asked what became of it. What would wait for its minute (one
+// unsigned hint a minute, longer after failures) has its turn at once. What they
+// tell afterwards is told to nobody, and the audit of a shared stack leaves it out.
 func (s *Shop) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), 45*time.Second)
 	defer cancel()
@@ -120,6 +121,12 @@ func (s *Shop) leave() {
 	for {
 		var unread int
 		err := s.DB.InTenant(ctx, s.Tenant, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, `UPDATE payment_hints SET asked_at = asked_at - interval '1 minute' WHERE tenant = $1 AND asked_at > now() - interval '1 minute'`, s.Tenant); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, `UPDATE inbox SET next_attempt_at = now() WHERE tenant = $1 AND status = 'pending' AND next_attempt_at > now() + interval '2 seconds'`, s.Tenant); err != nil {
+				return err
+			}
 			return tx.QueryRow(ctx, `SELECT count(*) FROM inbox i JOIN payments p ON p.tenant = i.tenant AND p.id = i.payment_id WHERE i.tenant = $1 AND i.status = 'pending'`, s.Tenant).Scan(&unread)
 		})
 		if err != nil || unread == 0 {

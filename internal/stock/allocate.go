@@ -157,9 +157,12 @@ func candidates(ctx context.Context, tx pgx.Tx, tenant, warehouse string, skus [
 
 // Keep writes allocations as Choose has returned them, in the same transaction.
 func Keep(ctx context.Context, tx pgx.Tx, tenant string, list []Allocation) error {
-	if len(list) == 0 {
-		return nil
-	}
+	b := newBook(tx, tenant)
+	b.kept = list
+	return b.write(ctx)
+}
+
+func keep(b *pgx.Batch, tenant string, list []Allocation) {
 	var ids, holds, skus, warehouses, bins, lots, serials, states, lists []string
 	var quantities, lines []int
 	for _, a := range list {
@@ -167,65 +170,89 @@ func Keep(ctx context.Context, tx pgx.Tx, tenant string, list []Allocation) erro
 		bins, lots, serials, states, lists = append(bins, a.Bin), append(lots, a.Lot), append(serials, a.Serial), append(states, a.State), append(lists, a.ListID)
 		quantities, lines = append(quantities, a.Quantity), append(lines, a.Line)
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO allocations (tenant, id, hold_id, sku, warehouse, bin, lot, serial, quantity, state, list_id, line)
+	b.Queue(`INSERT INTO allocations (tenant, id, hold_id, sku, warehouse, bin, lot, serial, quantity, state, list_id, line)
 	  SELECT $1, id, hold_id, sku, warehouse, bin, lot, nullif(serial, ''), quantity, state, nullif(list_id, ''), nullif(line, 0)
 	    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::text[], $12::int[])
 	      AS a (id, hold_id, sku, warehouse, bin, lot, serial, quantity, state, list_id, line)`,
 		tenant, ids, holds, skus, warehouses, bins, lots, serials, quantities, states, lists, lines)
-	if err != nil {
-		return fmt.Errorf("allocate: %w", named(err))
-	}
-	return nil
 }
 
 // ErrAllocationGone is returned for an allocation that has not so many units any
 // more: it was picked, or the bin lost them.
 var ErrAllocationGone = errors.New("those units are not allocated any more")
 
-// getAllocation reads an allocation whose level is locked by this call.
-func getAllocation(ctx context.Context, tx pgx.Tx, tenant, allocationID string) (Allocation, error) {
-	a := Allocation{ID: allocationID}
+// readAllocations reads allocations whose levels it locks, in the order of SKU and
+// warehouse.
+func readAllocations(ctx context.Context, tx pgx.Tx, tenant string, ids ...string) (map[string]Allocation, error) {
+	out := map[string]Allocation{}
 	b := &pgx.Batch{}
-	b.Queue(`SELECT FROM stock_levels l WHERE l.tenant = $1 AND (l.sku, l.warehouse) IN (SELECT sku, warehouse FROM allocations WHERE tenant = $1 AND id = $2) FOR UPDATE`, tenant, allocationID)
-	// A statement of its own, since it must see what the lock has waited for.
-	b.Queue(`SELECT hold_id, sku, warehouse, bin, lot, coalesce(serial, ''), quantity, state, coalesce(list_id, ''), coalesce(line, 0) FROM allocations WHERE tenant = $1 AND id = $2`, tenant, allocationID).
-		QueryRow(func(row pgx.Row) error {
-			return row.Scan(&a.HoldID, &a.SKU, &a.Warehouse, &a.Bin, &a.Lot, &a.Serial, &a.Quantity, &a.State, &a.ListID, &a.Line)
+	b.Queue(`SELECT FROM stock_levels l WHERE l.tenant = $1 AND (l.sku, l.warehouse) IN (SELECT sku, warehouse FROM allocations WHERE tenant = $1 AND id = ANY($2)) ORDER BY l.sku, l.warehouse FOR UPDATE`, tenant, ids)
+	// A statement of its own, since it must see what the locks have waited for.
+	b.Queue(`SELECT id, hold_id, sku, warehouse, bin, lot, coalesce(serial, ''), quantity, state, coalesce(list_id, ''), coalesce(line, 0) FROM allocations WHERE tenant = $1 AND id = ANY($2)`, tenant, ids).
+		Query(func(rows pgx.Rows) error {
+			list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Allocation])
+			for _, a := range list {
+				out[a.ID] = a
+			}
+			return err
 		})
-	err := tx.SendBatch(ctx, b).Close()
-	if errors.Is(err, pgx.ErrNoRows) {
-		return a, fmt.Errorf("%w: %s", ErrAllocationGone, allocationID)
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return nil, fmt.Errorf("allocations %v: %w", ids, err)
 	}
-	if err != nil {
-		return a, fmt.Errorf("allocation %s: %w", allocationID, err)
-	}
-	return a, nil
+	return out, nil
 }
 
-// reduce takes units from an allocation in the state given.
-func reduce(ctx context.Context, tx pgx.Tx, tenant string, a Allocation, units int) error {
-	tag, err := tx.Exec(ctx, `UPDATE allocations SET quantity = quantity - $3, state = CASE WHEN quantity = $3 THEN 'closed' ELSE state END, updated_at = now()
-	  WHERE tenant = $1 AND id = $2 AND state = $4 AND quantity >= $3`, tenant, a.ID, units, a.State)
-	if err != nil {
-		return fmt.Errorf("allocation %s: %w", a.ID, err)
-	}
-	if tag.RowsAffected() == 0 {
-		return fmt.Errorf("%w: %s", ErrAllocationGone, a.ID)
+// have demands that an allocation is in the state given and has the units.
+func (a Allocation) have(state string, units int) error {
+	if a.State != state || a.Quantity < units || units < 1 {
+		return fmt.Errorf("%w: %d units of %s, which is %s with %d", ErrAllocationGone, units, a.ID, a.State, a.Quantity)
 	}
 	return nil
+}
+
+// reduction is units taken from an allocation, which has them and is locked.
+type reduction struct {
+	id    string
+	units int
+}
+
+func reduce(b *pgx.Batch, tenant string, list []reduction) {
+	ids, units := make([]string, len(list)), make([]int, len(list))
+	for i, r := range list {
+		ids[i], units[i] = r.id, r.units
+	}
+	b.Queue(`UPDATE allocations a SET quantity = a.quantity - r.units, state = CASE WHEN a.quantity = r.units THEN 'closed' ELSE a.state END, updated_at = now()
+	    FROM unnest($2::text[], $3::int[]) AS r (id, units) WHERE a.tenant = $1 AND a.id = r.id`, tenant, ids, units)
+}
+
+// reduce takes units from an allocation.
+func (b *book) reduce(a Allocation, units int) {
+	if i := slices.IndexFunc(b.reduced, func(r reduction) bool { return r.id == a.ID }); i >= 0 {
+		b.reduced[i].units += units
+	} else {
+		b.reduced = append(b.reduced, reduction{a.ID, units})
+	}
+	at := spot{a.Warehouse, a.Bin, a.SKU, a.Lot, Available}
+	if p, known := b.piles[at]; known {
+		p.free += units
+		b.piles[at] = p
+	}
 }
 
 // Drop gives up units of an open allocation: the promise stands and needs other
 // units. ErrAllocationGone when it has not so many.
 func Drop(ctx context.Context, tx pgx.Tx, tenant, allocationID string, units int) error {
-	a, err := getAllocation(ctx, tx, tenant, allocationID)
+	found, err := readAllocations(ctx, tx, tenant, allocationID)
 	if err != nil {
 		return err
 	}
-	if a.State != "open" {
-		return fmt.Errorf("%w: %s is %s", ErrAllocationGone, a.ID, a.State)
+	a := found[allocationID]
+	if err := a.have("open", units); err != nil {
+		return err
 	}
-	return reduce(ctx, tx, tenant, a, units)
+	b := newBook(tx, tenant)
+	b.reduce(a, units)
+	return b.write(ctx)
 }
 
 // Taken is units that a picker has taken from the bin of an allocation.
@@ -248,62 +275,103 @@ type Taken struct {
 // ErrAllocationGone when the allocation has not so many units any more,
 // ErrNotInBin when its bin has not, and the errors of Move.
 func Pick(ctx context.Context, tx pgx.Tx, tenant string, p Taken) ([]Allocation, error) {
-	a, err := getAllocation(ctx, tx, tenant, p.AllocationID)
+	out, _, err := PickAll(ctx, tx, tenant, []Taken{p})
+	return out, err
+}
+
+// PickAll does several picks, one after the other, in few round trips. An error
+// comes with the index of the pick that is refused, as with MoveAll.
+func PickAll(ctx context.Context, tx pgx.Tx, tenant string, list []Taken) ([]Allocation, int, error) {
+	ids := make([]string, len(list))
+	for i, p := range list {
+		ids[i] = p.AllocationID
+	}
+	live, err := readAllocations(ctx, tx, tenant, ids...)
 	if err != nil {
-		return nil, err
+		return nil, which(list), err
 	}
-	if a.State != "open" || a.Quantity < p.Units || p.Units < 1 {
-		return nil, fmt.Errorf("%w: %d units of %s, which is %s with %d", ErrAllocationGone, p.Units, a.ID, a.State, a.Quantity)
+	movements := make([]BinMovement, len(list))
+	for i, p := range list {
+		a, there := live[p.AllocationID]
+		if !there {
+			return nil, i, fmt.Errorf("%w: %s", ErrAllocationGone, p.AllocationID)
+		}
+		movements[i] = p.movement(a)
 	}
-	if len(p.Serials) > 0 && len(p.Serials) != p.Units {
-		return nil, fmt.Errorf("%w: %d serials for %d units", ErrNeedsSerial, len(p.Serials), p.Units)
+	b := newBook(tx, tenant)
+	if err := b.open(ctx, movements); err != nil {
+		return nil, which(list), err
 	}
-	if err := reduce(ctx, tx, tenant, a, p.Units); err != nil {
-		return nil, err
+	var out []Allocation
+	for i, p := range list {
+		a := live[p.AllocationID]
+		if err := a.have("open", p.Units); err != nil {
+			return nil, i, err
+		}
+		picked, err := b.pick(ctx, a, p, movements[i])
+		if err != nil {
+			return nil, i, err
+		}
+		out = append(out, picked...)
+		if a.Quantity -= p.Units; a.Quantity == 0 {
+			a.State = "closed"
+		}
+		live[a.ID] = a
 	}
-	from := In(a.Bin, Available)
-	m := BinMovement{SKU: a.SKU, Warehouse: a.Warehouse, Lot: a.Lot, Quantity: p.Units, From: from, To: In(p.To, Available), Reason: "pick", Document: p.Document, By: p.By}
+	return out, which(list), b.write(ctx)
+}
+
+// movement is what a pick does with the units of its allocation.
+func (p Taken) movement(a Allocation) BinMovement {
+	m := BinMovement{SKU: a.SKU, Warehouse: a.Warehouse, Lot: a.Lot, Quantity: p.Units, From: In(a.Bin, Available), To: In(p.To, Available), Reason: "pick", Document: p.Document, By: p.By}
 	if a.Bin == "" && a.Lot == "" {
 		m.Lot = p.Lot
 	}
+	return m
+}
+
+func (b *book) pick(ctx context.Context, a Allocation, p Taken, m BinMovement) ([]Allocation, error) {
+	serials := p.Serials
+	if len(serials) == 0 {
+		serials = []string{""}
+	} else if len(serials) != p.Units {
+		return nil, fmt.Errorf("%w: %d serials for %d units", ErrNeedsSerial, len(serials), p.Units)
+	} else {
+		m.Quantity = 1
+	}
+	b.reduce(a, p.Units)
 	var out []Allocation
-	one := func(serial string, units int) error {
-		m.Serial, m.Quantity = serial, units
-		if _, err := Move(ctx, tx, tenant, m); err != nil {
-			return err
+	for _, m.Serial = range serials {
+		if _, err := b.move(ctx, m); err != nil {
+			return nil, err
 		}
-		out = append(out, Allocation{ID: id.New(), HoldID: a.HoldID, SKU: a.SKU, Warehouse: a.Warehouse, Bin: p.To, Lot: m.Lot, Serial: serial, Quantity: units, State: "picked", ListID: a.ListID, Line: a.Line})
-		return nil
+		out = append(out, Allocation{ID: id.New(), HoldID: a.HoldID, SKU: a.SKU, Warehouse: a.Warehouse, Bin: p.To, Lot: m.Lot, Serial: m.Serial, Quantity: m.Quantity, State: "picked", ListID: a.ListID, Line: a.Line})
 	}
-	if len(p.Serials) == 0 {
-		err = one("", p.Units)
-	}
-	for _, serial := range p.Serials {
-		if err == nil {
-			err = one(serial, 1)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return out, Keep(ctx, tx, tenant, out)
+	b.kept = append(b.kept, out...)
+	return out, nil
 }
 
 // Unpick puts picked units back into a bin: the order was changed or cancelled,
 // or the wrong thing was taken. The promise stands and is not allocated.
 func Unpick(ctx context.Context, tx pgx.Tx, tenant, allocationID string, units int, to, document string, by By) error {
-	a, err := getAllocation(ctx, tx, tenant, allocationID)
+	found, err := readAllocations(ctx, tx, tenant, allocationID)
 	if err != nil {
 		return err
 	}
-	if a.State != "picked" {
-		return fmt.Errorf("%w: %s is %s", ErrAllocationGone, a.ID, a.State)
-	}
-	if err := reduce(ctx, tx, tenant, a, units); err != nil {
+	a := found[allocationID]
+	if err := a.have("picked", units); err != nil {
 		return err
 	}
-	_, err = Move(ctx, tx, tenant, BinMovement{SKU: a.SKU, Warehouse: a.Warehouse, Lot: a.Lot, Serial: a.Serial, Quantity: units, From: In(a.Bin, Available), To: In(to, Available), Reason: "unpick", Document: document, By: by})
-	return err
+	m := BinMovement{SKU: a.SKU, Warehouse: a.Warehouse, Lot: a.Lot, Serial: a.Serial, Quantity: units, From: In(a.Bin, Available), To: In(to, Available), Reason: "unpick", Document: document, By: by}
+	b := newBook(tx, tenant)
+	if err := b.open(ctx, []BinMovement{m}); err != nil {
+		return err
+	}
+	b.reduce(a, units)
+	if _, err := b.move(ctx, m); err != nil {
+		return err
+	}
+	return b.write(ctx)
 }
 
 // HandOver takes all units of a confirmed hold off the shelf: on hand and
@@ -359,11 +427,12 @@ func handOver(ctx context.Context, tx pgx.Tx, tenant, holdID, warehouse, reason,
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("hand over hold %s: %w", holdID, err)
 		}
+		gone := newBook(tx, tenant)
 		for _, a := range picked {
-			m := BinMovement{SKU: a.SKU, Warehouse: a.Warehouse, Lot: a.Lot, Serial: a.Serial, Quantity: a.Quantity, From: In(a.Bin, Available), Reason: reason, Document: document, By: by}
-			if err := record(ctx, tx, tenant, m); err != nil {
-				return err
-			}
+			gone.movements = append(gone.movements, BinMovement{SKU: a.SKU, Warehouse: a.Warehouse, Lot: a.Lot, Serial: a.Serial, Quantity: a.Quantity, From: In(a.Bin, Available), Reason: reason, Document: document, By: by})
+		}
+		if err := gone.write(ctx); err != nil {
+			return err
 		}
 	}
 	return nil

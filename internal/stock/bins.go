@@ -119,23 +119,11 @@ func PutLot(ctx context.Context, tx pgx.Tx, tenant string, l Lot) (bool, error) 
 // tracking. After an error of the last four the transaction is over, so a caller
 // that goes on takes a savepoint before.
 func Move(ctx context.Context, tx pgx.Tx, tenant string, m BinMovement) (Moved, error) {
-	if m.Quantity < 1 {
-		return Moved{}, fmt.Errorf("move %d of %s: nothing to move", m.Quantity, m.SKU)
-	}
-	there, err := lockSpot(ctx, tx, tenant, m)
+	out, _, err := MoveAll(ctx, tx, tenant, []BinMovement{m})
 	if err != nil {
 		return Moved{}, err
 	}
-	out, err := clearSpot(ctx, tx, tenant, m, there)
-	if err != nil {
-		return Moved{}, err
-	}
-	if loss := sellable(m.From, m.Quantity) - sellable(m.To, m.Quantity); loss > 0 {
-		if out.Shorted, err = makeRoom(ctx, tx, tenant, m.SKU, m.Warehouse, loss); err != nil {
-			return Moved{}, err
-		}
-	}
-	return out, record(ctx, tx, tenant, m)
+	return out[0], nil
 }
 
 func sellable(s *Spot, units int) int {
@@ -143,59 +131,6 @@ func sellable(s *Spot, units int) int {
 		return 0
 	}
 	return units
-}
-
-// spotUnits is what a movement finds where it takes its units from.
-type spotUnits struct{ loose, there, free int }
-
-// lockSpot locks the level of a movement and reads what its spot has, in one round
-// trip. A level that is not there yet is made.
-func lockSpot(ctx context.Context, tx pgx.Tx, tenant string, m BinMovement) (spotUnits, error) {
-	var u spotUnits
-	locked := false
-	b := &pgx.Batch{}
-	b.Queue(`SELECT on_hand - placed FROM stock_levels WHERE tenant = $1 AND sku = $2 AND warehouse = $3 FOR UPDATE`, tenant, m.SKU, m.Warehouse).Query(func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&u.loose}, func() error {
-			locked = true
-			return nil
-		})
-		return err
-	})
-	if m.From != nil && m.From.Bin != "" {
-		// A statement of its own, since it must see what the lock has waited for.
-		b.Queue(`SELECT quantity, quantity - allocated FROM bin_stock WHERE tenant = $1 AND warehouse = $2 AND bin = $3 AND sku = $4 AND lot = $5 AND status = $6`,
-			tenant, m.Warehouse, m.From.Bin, m.SKU, m.Lot, m.From.Status).Query(func(rows pgx.Rows) error {
-			_, err := pgx.ForEachRow(rows, []any{&u.there, &u.free}, func() error { return nil })
-			return err
-		})
-	}
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return u, fmt.Errorf("stock of %s in %s: %w", m.SKU, m.Warehouse, err)
-	}
-	if locked {
-		return u, nil
-	}
-	if err := touch(ctx, tx, tenant, m.SKU, m.Warehouse); err != nil {
-		return u, err
-	}
-	return lockSpot(ctx, tx, tenant, m)
-}
-
-// clearSpot demands that the spot has the units, and takes them from allocations
-// where all others have gone.
-func clearSpot(ctx context.Context, tx pgx.Tx, tenant string, m BinMovement, at spotUnits) (Moved, error) {
-	switch {
-	case m.From == nil:
-		return Moved{}, nil
-	case m.From.Bin == "" && at.loose < m.Quantity:
-		return Moved{}, fmt.Errorf("%w: %d of %s in %s lie in no bin", ErrNotInBin, at.loose, m.SKU, m.Warehouse)
-	case m.From.Bin == "":
-		return Moved{}, nil
-	case at.there < m.Quantity:
-		return Moved{}, fmt.Errorf("%w: %d of %s %s in %s", ErrNotInBin, at.there, m.SKU, m.Lot, m.From.Bin)
-	}
-	dropped, err := dropAllocations(ctx, tx, tenant, m, m.Quantity-at.free)
-	return Moved{Dropped: dropped}, err
 }
 
 // dropAllocations takes units from the allocations on a movement's spot: open
@@ -256,23 +191,36 @@ func makeRoom(ctx context.Context, tx pgx.Tx, tenant, sku, warehouse string, los
 	return shorten(ctx, tx, tenant, sku, warehouse, missing)
 }
 
-// record writes a movement; a trigger moves the units.
-func record(ctx context.Context, tx pgx.Tx, tenant string, m BinMovement) error {
+// record writes movements in their order; a trigger moves the units.
+func record(b *pgx.Batch, tenant string, list []BinMovement) {
+	var warehouses, skus, lots, reasons, documents, persons, devices, keys, notes []string
+	var serials, fromBins, fromStatuses, toBins, toStatuses []*string
+	var quantities []int
 	place := func(s *Spot) (bin, status *string) {
 		if s == nil {
 			return nil, nil
 		}
 		return &s.Bin, &s.Status
 	}
-	fromBin, fromStatus := place(m.From)
-	toBin, toStatus := place(m.To)
-	_, err := tx.Exec(ctx, `INSERT INTO bin_movements (tenant, warehouse, sku, lot, serial, quantity, from_bin, from_status, to_bin, to_status, reason, document, person, device, key_id, note)
-	  VALUES ($1,$2,$3,$4,nullif($5, ''),$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)`,
-		tenant, m.Warehouse, m.SKU, m.Lot, m.Serial, m.Quantity, fromBin, fromStatus, toBin, toStatus, m.Reason, m.Document, m.Person, m.Device, m.KeyID, m.Note)
-	if err != nil {
-		return fmt.Errorf("book %d of %s in %s: %w", m.Quantity, m.SKU, m.Warehouse, named(err))
+	for i := range list {
+		m := &list[i]
+		var serial *string
+		if m.Serial != "" {
+			serial = &m.Serial
+		}
+		fromBin, fromStatus := place(m.From)
+		toBin, toStatus := place(m.To)
+		warehouses, skus, lots, serials, quantities = append(warehouses, m.Warehouse), append(skus, m.SKU), append(lots, m.Lot), append(serials, serial), append(quantities, m.Quantity)
+		fromBins, fromStatuses, toBins, toStatuses = append(fromBins, fromBin), append(fromStatuses, fromStatus), append(toBins, toBin), append(toStatuses, toStatus)
+		reasons, documents, notes = append(reasons, m.Reason), append(documents, m.Document), append(notes, m.Note)
+		persons, devices, keys = append(persons, m.Person), append(devices, m.Device), append(keys, m.KeyID)
 	}
-	return nil
+	b.Queue(`INSERT INTO bin_movements (tenant, warehouse, sku, lot, serial, quantity, from_bin, from_status, to_bin, to_status, reason, document, person, device, key_id, note)
+	  SELECT $1, warehouse, sku, lot, serial, quantity, from_bin, from_status, to_bin, to_status, reason, document, person, device, key_id, note
+	    FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[])
+	      WITH ORDINALITY AS m (warehouse, sku, lot, serial, quantity, from_bin, from_status, to_bin, to_status, reason, document, person, device, key_id, note, nth)
+	   ORDER BY nth`,
+		tenant, warehouses, skus, lots, serials, quantities, fromBins, fromStatuses, toBins, toStatuses, reasons, documents, persons, devices, keys, notes)
 }
 
 // named says which rule of the ledger a movement breaks.

@@ -49,6 +49,16 @@ type Action struct {
 	// Do applies it in tx and returns the state afterwards. A problem.Error refuses
 	// it; the member "current" of one is the state that is in the way.
 	Do func(ctx context.Context, tx pgx.Tx, tenant string, c Command, by stock.By) (Effect, error)
+	// Together carries out several commands that follow each other, as Do would one
+	// after the other, in fewer round trips. Where it refuses one, nothing of them
+	// stands and Do does them. It may be nil.
+	Together func(ctx context.Context, tx pgx.Tx, tenant string, list []Issued) ([]Effect, error)
+}
+
+// Issued is a command with who gave it.
+type Issued struct {
+	Command
+	By stock.By
 }
 
 // Effect is what an applied command did.
@@ -85,9 +95,10 @@ type Desk struct {
 	Actions map[string]Action
 }
 
-// together is how many commands share a transaction: enough that the disk is not
-// what limits a scanner, few enough that two devices seldom wait for each other.
-const together = 25
+// together is how many commands share a transaction: enough that neither the disk
+// nor the round trips are what limits a scanner, few enough that two devices seldom
+// wait for each other.
+const together = 50
 
 // exceptionHours is how long an exception may wait for a person before it is
 // late.
@@ -117,10 +128,10 @@ func (d Desk) Apply(ctx context.Context, tenant, device string, by stock.By, com
 	for chunk := range slices.Chunk(order, together) {
 		list := make([]taking, len(chunk))
 		for i, at := range chunk {
-			list[i] = taking{Command: commands[at], by: by, hash: commands[at].hash()}
-			list[i].by.Device = device
+			list[i] = taking{Issued: Issued{commands[at], by}, hash: commands[at].hash()}
+			list[i].By.Device = device
 			if commands[at].Person != "" {
-				list[i].by.Person = commands[at].Person
+				list[i].By.Person = commands[at].Person
 			}
 		}
 		var took []Answer
@@ -142,89 +153,183 @@ func (d Desk) Apply(ctx context.Context, tenant, device string, by stock.By, com
 	return answers, nil
 }
 
-// taking is a command with who sends it.
+// taking is a command that is being taken.
 type taking struct {
-	Command
-	by   stock.By
+	Issued
 	hash []byte
 }
 
-// take answers commands one after the other, each in a savepoint of its own, and
-// returns what is to be called once they are committed. What they all need to know
-// is read before the first and what they leave is written after the last, since
-// for a short command the round trips are most of its time.
+// take answers commands one after the other and returns what is to be called once
+// they are committed. What they all need to know is read before the first and what
+// they leave is written after the last, since for a short command the round trips
+// are most of its time; and what follows each other of one kind is done together.
 func (d Desk) take(ctx context.Context, tx pgx.Tx, tenant string, list []taking) ([]Answer, []func(), error) {
 	known, err := before(ctx, tx, tenant, list)
 	if err != nil {
 		return nil, nil, err
 	}
-	fresh := slices.DeleteFunc(slices.Clone(list), func(t taking) bool { return known[t.ID] != nil })
+	var fresh []taking
+	for _, t := range list {
+		if known[t.ID] == nil && !slices.ContainsFunc(fresh, func(f taking) bool { return f.ID == t.ID }) {
+			fresh = append(fresh, t)
+		}
+	}
 	var staff roster
 	if len(fresh) > 0 {
 		if staff, err = rosterOf(ctx, tx, tenant, fresh); err != nil {
 			return nil, nil, err
 		}
 	}
+	s := sitting{Desk: d, tx: tx, tenant: tenant, staff: staff}
+	for len(fresh) > 0 {
+		n := d.alike(fresh, staff)
+		if err := s.applyAll(ctx, fresh[:n]); err != nil {
+			return nil, nil, err
+		}
+		fresh = fresh[n:]
+	}
 	answers := make([]Answer, len(list))
-	var kept []keeping
-	var then []func()
+	taken := s.kept
 	for i, t := range list {
-		if first := known[t.ID]; first != nil {
-			if answers[i], err = first.again(t); err != nil {
-				return nil, nil, err
-			}
+		if len(taken) > 0 && taken[0].ID == t.ID && known[t.ID] == nil {
+			answers[i], known[t.ID] = taken[0].answer, &earlier{hash: t.hash, answer: taken[0].json}
+			taken = taken[1:]
 			continue
 		}
-		a, effect, err := d.one(ctx, tx, tenant, t, staff, len(kept) == 0)
-		if err != nil {
+		if answers[i], err = known[t.ID].again(t); err != nil {
 			return nil, nil, err
-		}
-		k, err := t.keeping(a)
-		if err != nil {
-			return nil, nil, err
-		}
-		answers[i], kept, known[t.ID] = a, append(kept, k), &earlier{hash: t.hash, answer: k.json}
-		if effect.Then != nil {
-			then = append(then, effect.Then)
 		}
 	}
-	return answers, then, keep(ctx, tx, tenant, kept)
+	return answers, s.then, keep(ctx, tx, tenant, s.kept)
 }
 
-// one applies a command that is new. The savepoint is one for all commands of the
-// transaction, moved on with each, which is one round trip where two would be.
-func (d Desk) one(ctx context.Context, tx pgx.Tx, tenant string, t taking, staff roster, first bool) (Answer, Effect, error) {
-	step := `RELEASE SAVEPOINT command; SAVEPOINT command`
-	if first {
-		step = `SAVEPOINT command`
+// alike is how many of the commands, from the first on, may be done together.
+func (d Desk) alike(list []taking, staff roster) int {
+	first := list[0]
+	action := d.Actions[first.Kind]
+	if action.Together == nil {
+		return 1
 	}
-	if _, err := tx.Exec(ctx, step); err != nil {
-		return Answer{}, Effect{}, fmt.Errorf("command %s: %w", t.ID, err)
+	n := 0
+	for n < len(list) && list[n].Kind == first.Kind && list[n].Task == first.Task && list[n].By.Person == first.By.Person && staff.may(list[n], action) == nil {
+		n++
 	}
-	effect, err := d.do(ctx, tx, tenant, t, staff)
+	return max(1, n)
+}
+
+// sitting is the commands of one transaction.
+type sitting struct {
+	Desk
+	tx     pgx.Tx
+	tenant string
+	staff  roster
+	saved  bool
+	kept   []keeping
+	then   []func()
+}
+
+// save sets the savepoint to which a command that is refused goes back. It is one
+// for all of the transaction, moved on with each, which is one round trip where two
+// would be.
+func (s *sitting) save(ctx context.Context) error {
+	step := `SAVEPOINT command`
+	if s.saved {
+		step = `RELEASE SAVEPOINT command; SAVEPOINT command`
+	}
+	s.saved = true
+	if _, err := s.tx.Exec(ctx, step); err != nil {
+		return fmt.Errorf("savepoint of a command: %w", err)
+	}
+	return nil
+}
+
+func (s *sitting) undo(ctx context.Context) error {
+	if _, err := s.tx.Exec(ctx, `ROLLBACK TO SAVEPOINT command`); err != nil {
+		return fmt.Errorf("undo a command: %w", err)
+	}
+	return nil
+}
+
+// applyAll applies commands that are new and may be done together: together if
+// none is refused, else each by itself.
+func (s *sitting) applyAll(ctx context.Context, list []taking) error {
+	if len(list) > 1 {
+		done, err := s.together(ctx, list)
+		if done || err != nil {
+			return err
+		}
+	}
+	for _, t := range list {
+		if err := s.one(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sitting) together(ctx context.Context, list []taking) (bool, error) {
+	if err := s.save(ctx); err != nil {
+		return false, err
+	}
+	issued := make([]Issued, len(list))
+	for i, t := range list {
+		issued[i] = t.Issued
+	}
+	effects, err := s.Actions[list[0].Kind].Together(ctx, s.tx, s.tenant, issued)
+	if _, refused := problem.As(err); refused {
+		return false, s.undo(ctx)
+	}
+	if err != nil {
+		return false, fmt.Errorf("commands %s to %s: %w", list[0].ID, list[len(list)-1].ID, err)
+	}
+	for i, t := range list {
+		if err := s.keep(t, Answer{ID: t.ID, Status: Applied}, effects[i].Current, effects[i].Then); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// one applies a command that is new.
+func (s *sitting) one(ctx context.Context, t taking) error {
+	if err := s.save(ctx); err != nil {
+		return err
+	}
+	effect, err := s.do(ctx, s.tx, s.tenant, t, s.staff)
+	if err == nil {
+		return s.keep(t, Answer{ID: t.ID, Status: Applied}, effect.Current, effect.Then)
+	}
 	refused, isRefusal := problem.As(err)
-	if err != nil && !isRefusal {
-		return Answer{}, Effect{}, fmt.Errorf("command %s: %w", t.ID, err)
+	if !isRefusal {
+		return fmt.Errorf("command %s: %w", t.ID, err)
 	}
-	a := Answer{ID: t.ID, Status: Applied}
-	current := effect.Current
-	if isRefusal {
-		if _, err := tx.Exec(ctx, `ROLLBACK TO SAVEPOINT command`); err != nil {
-			return Answer{}, Effect{}, fmt.Errorf("command %s: %w", t.ID, err)
-		}
-		effect.Then = nil
-		a.Status, a.Code, a.Detail, a.Fields = Conflict, refused.Code, refused.Detail, refused.Fields
-		current = refused.More["current"]
-		if d.Actions[t.Kind].Physical {
-			a.ExceptionID = id.New()
-		}
+	if err := s.undo(ctx); err != nil {
+		return err
 	}
+	a := Answer{ID: t.ID, Status: Conflict, Code: refused.Code, Detail: refused.Detail, Fields: refused.Fields}
+	if s.Actions[t.Kind].Physical {
+		a.ExceptionID = id.New()
+	}
+	return s.keep(t, a, refused.More["current"], nil)
+}
+
+// keep notes a command's answer.
+func (s *sitting) keep(t taking, a Answer, current any, then func()) error {
+	var err error
 	if current != nil {
 		if a.Current, err = json.Marshal(current); err != nil {
-			return Answer{}, Effect{}, err
+			return fmt.Errorf("answer to command %s: %w", t.ID, err)
 		}
 	}
-	return a, effect, nil
+	k := keeping{taking: t, answer: a}
+	if k.json, err = json.Marshal(a); err != nil {
+		return fmt.Errorf("answer to command %s: %w", t.ID, err)
+	}
+	s.kept = append(s.kept, k)
+	if then != nil {
+		s.then = append(s.then, then)
+	}
+	return nil
 }
 
 func (d Desk) do(ctx context.Context, tx pgx.Tx, tenant string, t taking, staff roster) (Effect, error) {
@@ -232,20 +337,26 @@ func (d Desk) do(ctx context.Context, tx pgx.Tx, tenant string, t taking, staff 
 	if !known {
 		return Effect{}, problem.New(problem.Refused, "unknown_kind", "There is no command of this kind.")
 	}
-	if err := staff.allow(t.by.Person, action.Ability); err != nil {
+	if err := staff.may(t, action); err != nil {
 		return Effect{}, err
 	}
-	if err := staff.inOthersHands(t.Task, t.by.Person); err != nil {
-		return Effect{}, err
+	return action.Do(ctx, tx, tenant, t.Command, t.By)
+}
+
+// may refuses a command whose person may not do such things, or whose task is in
+// another's hands.
+func (r roster) may(t taking, action Action) error {
+	if err := r.allow(t.By.Person, action.Ability); err != nil {
+		return err
 	}
-	return action.Do(ctx, tx, tenant, t.Command, t.by)
+	return r.inOthersHands(t.Task, t.By.Person)
 }
 
 // rosterOf reads what concerns the commands.
 func rosterOf(ctx context.Context, tx pgx.Tx, tenant string, list []taking) (roster, error) {
 	var persons, tasks []string
 	for _, t := range list {
-		persons = append(persons, t.by.Person)
+		persons = append(persons, t.By.Person)
 		if t.Task != "" {
 			tasks = append(tasks, t.Task)
 		}
@@ -314,13 +425,8 @@ func before(ctx context.Context, tx pgx.Tx, tenant string, list []taking) (map[s
 // keeping is a command with the answer that it was given.
 type keeping struct {
 	taking
-	Answer
-	json json.RawMessage
-}
-
-func (t taking) keeping(a Answer) (keeping, error) {
-	answer, err := json.Marshal(a)
-	return keeping{taking: t, Answer: a, json: answer}, err
+	answer Answer
+	json   json.RawMessage
 }
 
 // keep writes commands with their answers, and the exceptions that they leave.
@@ -328,13 +434,25 @@ func keep(ctx context.Context, tx pgx.Tx, tenant string, list []keeping) error {
 	if len(list) == 0 {
 		return nil
 	}
+	var ids, devices, kinds, tasks, persons, keys, scanned, outcomes, answers []string
+	var seqs []int64
+	var hashes [][]byte
+	var moments []time.Time
 	b := &pgx.Batch{}
 	for _, k := range list {
-		b.Queue(`INSERT INTO operator_commands (tenant, id, device, seq, kind, task, person, key_id, hash, scanned, scanned_at, outcome, answer) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)`,
-			tenant, k.taking.ID, k.by.Device, k.Seq, k.Kind, k.Task, k.by.Person, k.by.KeyID, k.hash, k.Scanned, k.At, k.Status, k.json)
-		if k.ExceptionID != "" {
+		ids, devices, seqs, kinds, tasks = append(ids, k.ID), append(devices, k.By.Device), append(seqs, k.Seq), append(kinds, k.Kind), append(tasks, k.Task)
+		persons, keys, hashes, scanned = append(persons, k.By.Person), append(keys, k.By.KeyID), append(hashes, k.hash), append(scanned, string(k.Scanned))
+		moments, outcomes, answers = append(moments, k.At), append(outcomes, k.answer.Status), append(answers, string(k.json))
+	}
+	b.Queue(`INSERT INTO operator_commands (tenant, id, device, seq, kind, task, person, key_id, hash, scanned, scanned_at, outcome, answer)
+	  SELECT $1, id, device, seq, kind, task, person, key_id, hash, scanned::jsonb, scanned_at, outcome, answer::jsonb
+	    FROM unnest($2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::text[], $11::timestamptz[], $12::text[], $13::text[])
+	      AS c (id, device, seq, kind, task, person, key_id, hash, scanned, scanned_at, outcome, answer)`,
+		tenant, ids, devices, seqs, kinds, tasks, persons, keys, hashes, scanned, moments, outcomes, answers)
+	for _, k := range list {
+		if k.answer.ExceptionID != "" {
 			b.Queue(`INSERT INTO exception_tasks (tenant, id, command_id, kind, task, code, message, due_at) VALUES ($1,$2,$3,$4,$5,$6,$7, now() + make_interval(hours => $8))`,
-				tenant, k.ExceptionID, k.taking.ID, k.Kind, k.Task, k.Code, k.Detail, exceptionHours)
+				tenant, k.answer.ExceptionID, k.ID, k.Kind, k.Task, k.answer.Code, k.answer.Detail, exceptionHours)
 		}
 	}
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {

@@ -73,7 +73,7 @@ func Unpick(ctx context.Context, tx pgx.Tx, tenantID string, in Unpicking) (Stat
 	if _, err := l.refill(ctx, tx, nil); err != nil {
 		return l.State, err
 	}
-	err = l.settle(ctx, tx)
+	err = l.settle(ctx, tx, 1)
 	return l.State, err
 }
 
@@ -304,7 +304,7 @@ func Cancel(ctx context.Context, tx pgx.Tx, tenantID string, in Cancelling) (Sta
 	if err := l.plan(ctx, tx); err != nil {
 		return l.State, err
 	}
-	if err := l.settle(ctx, tx); err != nil {
+	if err := l.settle(ctx, tx, 1); err != nil {
 		return l.State, err
 	}
 	return l.State, l.settleShipments(ctx, tx, in.By.Person)

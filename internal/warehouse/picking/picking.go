@@ -69,6 +69,7 @@ type State struct {
 // list is a list whose row is locked.
 type list struct {
 	State
+	found     State // when it was locked: whoever is refused has changed nothing
 	tenant    string
 	warehouse string
 	stops     []Stop
@@ -82,7 +83,11 @@ func (l list) live() bool { return l.Status == Open || l.Status == InProgress ||
 
 // conflict refuses a command and says how the list stands.
 func (l list) conflict(code, detail string) *problem.Error {
-	return problem.New(problem.Conflict, code, detail).With("current", l.State)
+	return problem.New(problem.Conflict, code, detail).With("current", l.found)
+}
+
+func (l list) versionChanged(has, expected int64) *problem.Error {
+	return l.conflict("version_changed", fmt.Sprintf("The list has version %d, not %d.", has, expected))
 }
 
 // lock takes a list's row. A version of zero is any; another than the list's is a
@@ -101,8 +106,9 @@ func lock(ctx context.Context, tx pgx.Tx, tenantID, listID string, version int64
 	if err := json.Unmarshal(stops, &l.stops); err != nil {
 		return l, fmt.Errorf("stops of pick list %s: %w", listID, err)
 	}
+	l.found = l.State
 	if version != 0 && version != l.Version {
-		return l, l.conflict("version_changed", fmt.Sprintf("The list has version %d, not %d.", l.Version, version))
+		return l, l.versionChanged(l.Version, version)
 	}
 	shop, today, err := rules(ctx, tx, tenantID)
 	l.today, l.policy = today, shop.Settings.ScanPolicy
@@ -144,25 +150,27 @@ func (l *list) claim(ctx context.Context, tx pgx.Tx, person string) error {
 
 // set writes status and operator; a list that is over is due no more.
 func (l *list) set(ctx context.Context, tx pgx.Tx, status, person string) error {
-	return l.write(ctx, tx, `SELECT $4::text AS status`, person, status)
+	return l.write(ctx, tx, `SELECT $5::text AS status`, person, 1, status)
 }
 
 // settle writes what a list's lines say: picked when nothing is left to do,
-// cancelled when no line is on it any more.
-func (l *list) settle(ctx context.Context, tx pgx.Tx) error {
+// cancelled when no line is on it any more. The version goes up by the commands
+// that did it.
+func (l *list) settle(ctx context.Context, tx pgx.Tx, commands int) error {
 	return l.write(ctx, tx, `SELECT CASE WHEN count(*) = 0 THEN 'cancelled' WHEN count(*) FILTER (WHERE picked + shorted < quantity) = 0 THEN 'picked' WHEN $3 = '' THEN 'open' ELSE 'in_progress' END AS status
-	    FROM pick_lines WHERE tenant = $1 AND list_id = $2 AND cancelled_at IS NULL`, l.AssignedTo)
+	    FROM pick_lines WHERE tenant = $1 AND list_id = $2 AND cancelled_at IS NULL`, l.AssignedTo, commands)
 }
 
 // write gives a list to a person, and the status that a query finds. Its
-// parameters are the tenant, the list, the person, and those from $4.
-func (l *list) write(ctx context.Context, tx pgx.Tx, status, person string, args ...any) error {
+// parameters are the tenant, the list, the person, the steps of the version, and
+// those from $5.
+func (l *list) write(ctx context.Context, tx pgx.Tx, status, person string, steps int, args ...any) error {
 	err := tx.QueryRow(ctx, `WITH found AS (`+status+`)
-	  UPDATE pick_lists l SET status = f.status, assigned_to = $3, version = l.version + 1, updated_at = now(),
+	  UPDATE pick_lists l SET status = f.status, assigned_to = $3, version = l.version + $4, updated_at = now(),
 	    started_at = CASE WHEN f.status = 'open' THEN l.started_at ELSE coalesce(l.started_at, now()) END,
 	    completed_at = CASE WHEN f.status = 'completed' THEN now() END,
 	    due_at = CASE WHEN f.status IN ('completed','cancelled') THEN NULL ELSE l.due_at END
-	  FROM found f WHERE l.tenant = $1 AND l.id = $2 RETURNING l.status, l.version`, append([]any{l.tenant, l.ID, person}, args...)...).Scan(&l.Status, &l.Version)
+	  FROM found f WHERE l.tenant = $1 AND l.id = $2 RETURNING l.status, l.version`, append([]any{l.tenant, l.ID, person, steps}, args...)...).Scan(&l.Status, &l.Version)
 	if err != nil {
 		return fmt.Errorf("state of pick list %s: %w", l.ID, err)
 	}
@@ -215,7 +223,7 @@ func Start(ctx context.Context, tx pgx.Tx, tenantID, listID string, by stock.By,
 	if _, err := l.refill(ctx, tx, nil); err != nil {
 		return l.State, err
 	}
-	err = l.settle(ctx, tx)
+	err = l.settle(ctx, tx, 1)
 	return l.State, err
 }
 
@@ -234,7 +242,7 @@ func Refresh(ctx context.Context, tx pgx.Tx, tenantID, listID string) (State, []
 	if err != nil {
 		return l.State, nil, err
 	}
-	err = l.settle(ctx, tx)
+	err = l.settle(ctx, tx, 1)
 	return l.State, missing, err
 }
 

@@ -73,7 +73,7 @@ func Short(ctx context.Context, tx pgx.Tx, tenantID string, in Shorting) (Shorta
 	if err := l.plan(ctx, tx); err != nil {
 		return out, err
 	}
-	err = l.settle(ctx, tx)
+	err = l.settle(ctx, tx, 1)
 	out.State = l.State
 	return out, err
 }
@@ -102,9 +102,12 @@ func (l *list) short(ctx context.Context, tx pgx.Tx, in Shorting, out *Shortage)
 			return err
 		}
 	}
-	open, err := l.openWork(ctx, tx, in.AllocationID, in.Line)
+	open, err := l.openWork(ctx, tx, []int{in.Line}, []string{in.AllocationID})
 	if err != nil {
 		return err
+	}
+	if len(open) == 0 {
+		return l.notOpen(ctx, tx, in.AllocationID, in.Line)
 	}
 	h := hand{field: "bin", open: open}
 	inBins := slices.ContainsFunc(open, func(w work) bool { return w.Bin != "" })

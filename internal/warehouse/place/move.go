@@ -1,6 +1,7 @@
 package place
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
-	"justlogistics/internal/warehouse/floor"
 	"justlogistics/internal/warehouse/scancode"
 )
 
@@ -89,30 +89,112 @@ type Move struct {
 // move is not the same move when it is made again: a caller that repeats demands
 // Version.
 func MoveUnits(ctx context.Context, tx pgx.Tx, tenant string, m Moving) (Move, error) {
-	if err := exists(ctx, tx, tenant, m.Warehouse); err != nil {
-		return Move{}, unknownWarehouse(err)
-	}
-	item, err := m.resolve(ctx, tx, tenant)
+	return in(ctx, tx, func(tx pgx.Tx) (Move, error) {
+		done, err := MoveAll(ctx, tx, tenant, []Moving{m})
+		if err != nil {
+			return Move{}, err
+		}
+		return done[0], nil
+	})
+}
+
+// MoveAll makes moves one after the other, as MoveUnits does each, in few round
+// trips however many there are. Either all stand or none: of a refusal nobody knows
+// to which move it belongs, and moves that take units from promises are refused
+// among others, so a caller with more than one makes them by MoveUnits then. After
+// an error the transaction may be over.
+func MoveAll(ctx context.Context, tx pgx.Tx, tenant string, list []Moving) ([]Move, error) {
+	list = slices.Clone(list)
+	items, err := identify(ctx, tx, tenant, list)
 	if err != nil {
-		return Move{}, err
+		return nil, err
 	}
-	if err := m.check(item); err != nil {
-		return Move{}, err
+	g, err := lockGround(ctx, tx, tenant, list, items)
+	if err != nil {
+		return nil, err
 	}
-	return in(ctx, tx, func(tx pgx.Tx) (Move, error) { return m.do(ctx, tx, tenant, item) })
+	out := make([]Move, len(list))
+	var movements []stock.BinMovement
+	var of []int // the move of each
+	for i, m := range list {
+		if err := g.check(ctx, m, items[i]); err != nil {
+			return nil, err
+		}
+		m.each(func(serial string, units int) {
+			movements = append(movements, stock.BinMovement{SKU: items[i].SKU, Warehouse: m.Warehouse, Lot: m.Lot, Serial: serial, Quantity: units,
+				From: m.From, To: m.To, Reason: m.Reason, Document: m.Document, Note: m.Note, By: m.By})
+			of = append(of, i)
+			g.shift(m, items[i].SKU, units)
+		})
+		out[i] = m.done(items[i].SKU, g.spotNow(m, items[i].SKU, m.From), g.spotNow(m, items[i].SKU, m.To))
+	}
+	moved, _, err := stock.MoveAll(ctx, tx, tenant, movements)
+	if err != nil {
+		return nil, refusal(err)
+	}
+	lost := map[int]*stock.Moved{}
+	for i, one := range moved {
+		if len(one.Dropped)+len(one.Shorted) == 0 {
+			continue
+		}
+		if lost[of[i]] == nil {
+			lost[of[i]] = &stock.Moved{}
+		}
+		sum := lost[of[i]]
+		sum.Dropped, sum.Shorted = append(sum.Dropped, one.Dropped...), append(sum.Shorted, one.Shorted...)
+	}
+	for i, sum := range lost {
+		m := list[i]
+		if len(list) > 1 || len(sum.Dropped) > 0 && !m.Force && (m.Reason == "move" || m.Reason == "put_away") {
+			return nil, problem.New(problem.Conflict, "units_allocated", "Those units are chosen for orders. Move others, or say that it must be.").With("current", lostOf(sum.Dropped))
+		}
+		if out[i], err = m.answer(ctx, tx, tenant, items[i].SKU, *sum); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// identify finds the products of moves, completes the moves and refuses what makes
+// no sense whatever lies where.
+func identify(ctx context.Context, tx pgx.Tx, tenant string, list []Moving) ([]scancode.Item, error) {
+	for i, m := range list {
+		if slices.ContainsFunc(list[:i], func(earlier Moving) bool { return earlier.Warehouse == m.Warehouse }) {
+			continue
+		}
+		if err := exists(ctx, tx, tenant, m.Warehouse); err != nil {
+			return nil, unknownWarehouse(err)
+		}
+	}
+	var codes []string
+	for _, m := range list {
+		codes = append(codes, cmp.Or(m.Scanned, m.SKU))
+	}
+	found, err := scancode.Find(ctx, tx, tenant, codes, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	items := make([]scancode.Item, len(list))
+	for i := range list {
+		if items[i], err = list[i].resolve(found); err != nil {
+			return nil, err
+		}
+		if err := list[i].check(items[i]); err != nil {
+			return nil, err
+		}
+	}
+	return items, nil
 }
 
 // AfterMove reads the ends of a move as they are now: for a repetition of a
 // request whose answer was lost.
 func AfterMove(ctx context.Context, tx pgx.Tx, tenant string, m Moving) (Move, error) {
-	item, err := m.resolve(ctx, tx, tenant)
+	list := []Moving{m}
+	items, err := identify(ctx, tx, tenant, list)
 	if err != nil {
 		return Move{}, err
 	}
-	if err := m.check(item); err != nil {
-		return Move{}, err
-	}
-	return m.answer(ctx, tx, tenant, item, stock.Moved{})
+	return list[0].answer(ctx, tx, tenant, items[0].SKU, stock.Moved{})
 }
 
 func unknownWarehouse(err error) error {
@@ -125,28 +207,22 @@ func unknownWarehouse(err error) error {
 }
 
 // resolve finds the product and takes from the label what was not named.
-func (m *Moving) resolve(ctx context.Context, tx pgx.Tx, tenant string) (scancode.Item, error) {
-	item := scancode.Item{SKU: m.SKU}
-	var err error
+func (m *Moving) resolve(found scancode.Items) (scancode.Item, error) {
+	var f problem.Fields
+	item, known := found.SKU(m.SKU)
 	if m.Scanned != "" {
-		if item, err = scancode.Resolve(ctx, tx, tenant, m.Scanned, time.Now()); err != nil {
+		var err error
+		if item, err = found.Resolve(m.Scanned); err != nil {
 			return item, err
 		}
 		if m.SKU != "" && m.SKU != item.SKU {
-			var f problem.Fields
 			f.Add("code", "wrong_item", "the code is that of %s", item.SKU)
-			return item, f.Err()
 		}
-	} else {
-		err = tx.QueryRow(ctx, `SELECT name, tracking FROM products WHERE tenant = $1 AND sku = $2`, tenant, m.SKU).Scan(&item.Name, &item.Tracking)
-		if none(err) {
-			var f problem.Fields
-			f.Add("sku", "unknown_sku", "there is no such SKU")
-			return item, f.Err()
-		}
-		if err != nil {
-			return item, fmt.Errorf("product %s: %w", m.SKU, err)
-		}
+	} else if !known {
+		f.Add("sku", "unknown_sku", "there is no such SKU")
+	}
+	if err := f.Err(); err != nil {
+		return item, err
 	}
 	// What a label says of a product that is not told apart so is of no use here.
 	if m.Lot == "" && item.Tracking != "none" {
@@ -280,202 +356,14 @@ func (m *Moving) checkUnits(f *problem.Fields, item scancode.Item) {
 // mostUnits bounds one move.
 const mostUnits = 1_000_000
 
-func (m Moving) do(ctx context.Context, tx pgx.Tx, tenant string, item scancode.Item) (Move, error) {
-	// Stock before bins, in every function that locks both.
-	if _, err := tx.Exec(ctx, `SELECT FROM stock_levels WHERE tenant = $1 AND sku = $2 AND warehouse = $3 FOR UPDATE`, tenant, item.SKU, m.Warehouse); err != nil {
-		return Move{}, fmt.Errorf("stock of %s: %w", item.SKU, err)
-	}
-	if err := m.checkFrom(ctx, tx, tenant, item); err != nil {
-		return Move{}, err
-	}
-	if err := m.checkLot(ctx, tx, tenant, item); err != nil {
-		return Move{}, err
-	}
-	if err := m.checkTo(ctx, tx, tenant, item); err != nil {
-		return Move{}, err
-	}
-	var moved stock.Moved
-	err := m.each(func(serial string, units int) error {
-		one, err := stock.Move(ctx, tx, tenant, stock.BinMovement{SKU: item.SKU, Warehouse: m.Warehouse, Lot: m.Lot, Serial: serial, Quantity: units,
-			From: m.From, To: m.To, Reason: m.Reason, Document: m.Document, Note: m.Note, By: m.By})
-		moved.Shorted = append(moved.Shorted, one.Shorted...)
-		moved.Dropped = append(moved.Dropped, one.Dropped...)
-		return err
-	})
-	if err != nil {
-		return Move{}, refusal(err)
-	}
-	if len(moved.Dropped) > 0 && !m.Force && (m.Reason == "move" || m.Reason == "put_away") {
-		return Move{}, problem.New(problem.Conflict, "units_allocated", "Those units are chosen for orders. Move others, or say that it must be.").With("current", lostOf(moved.Dropped))
-	}
-	return m.answer(ctx, tx, tenant, item, moved)
-}
-
 // each runs fn for every serial, or once for all units.
-func (m Moving) each(fn func(serial string, units int) error) error {
+func (m Moving) each(fn func(serial string, units int)) {
 	if len(m.Serials) == 0 {
-		return fn("", m.Quantity)
+		fn("", m.Quantity)
 	}
 	for _, serial := range m.Serials {
-		if err := fn(serial, 1); err != nil {
-			return err
-		}
+		fn(serial, 1)
 	}
-	return nil
-}
-
-// checkFrom demands the version that the operator saw, and that a serial is
-// where it is taken from.
-func (m Moving) checkFrom(ctx context.Context, tx pgx.Tx, tenant string, item scancode.Item) error {
-	now, err := spotNow(ctx, tx, tenant, m.Warehouse, item.SKU, m.Lot, m.From)
-	if err != nil || now == nil {
-		return err
-	}
-	if m.Version != 0 && now.Version != m.Version {
-		return problem.New(problem.Conflict, "version_changed", fmt.Sprintf("The bin %s has changed since.", now.Bin)).With("current", now)
-	}
-	if now.Quantity < m.Quantity {
-		return problem.New(problem.Conflict, "not_in_bin", fmt.Sprintf("%d units of %s lie there as %s.", now.Quantity, item.SKU, now.Status)).With("current", now)
-	}
-	return nil
-}
-
-// spotNow reads what lies at a spot; nil outside the warehouse.
-func spotNow(ctx context.Context, tx pgx.Tx, tenant, warehouse, sku, lot string, at *stock.Spot) (*SpotNow, error) {
-	if at == nil {
-		return nil, nil
-	}
-	now := &SpotNow{Bin: at.Bin, Status: at.Status}
-	var err error
-	if at.Bin == "" {
-		err = tx.QueryRow(ctx, `SELECT on_hand - placed FROM stock_levels WHERE tenant = $1 AND warehouse = $2 AND sku = $3`, tenant, warehouse, sku).Scan(&now.Quantity)
-	} else {
-		err = tx.QueryRow(ctx, `SELECT quantity, version FROM bin_stock WHERE tenant = $1 AND warehouse = $2 AND bin = $3 AND sku = $4 AND lot = $5 AND status = $6`,
-			tenant, warehouse, at.Bin, sku, lot, at.Status).Scan(&now.Quantity, &now.Version)
-	}
-	if err != nil && !none(err) {
-		return nil, fmt.Errorf("what lies in %q: %w", at.Bin, err)
-	}
-	return now, nil
-}
-
-// checkLot makes a lot known that comes in, and keeps units of one that is held
-// or expired from being offered.
-func (m Moving) checkLot(ctx context.Context, tx pgx.Tx, tenant string, item scancode.Item) error {
-	if m.Lot == "" || m.To == nil || m.To.Bin == "" {
-		return nil
-	}
-	if m.From == nil || m.From.Bin == "" {
-		same, err := stock.PutLot(ctx, tx, tenant, stock.Lot{SKU: item.SKU, Lot: m.Lot, ExpiresOn: m.ExpiresOn})
-		if err != nil {
-			return err
-		}
-		if !same {
-			return problem.New(problem.Conflict, "other_expiry", "The lot is known with another day of expiry.")
-		}
-	}
-	if m.To.Status != stock.Available || m.From != nil && m.From.Bin != "" && m.From.Status == stock.Available {
-		return nil
-	}
-	var status, reason string
-	err := tx.QueryRow(ctx, `SELECT status, reason FROM lots WHERE tenant = $1 AND sku = $2 AND lot = $3`, tenant, item.SKU, m.Lot).Scan(&status, &reason)
-	if err != nil && !none(err) {
-		return fmt.Errorf("lot %s: %w", m.Lot, err)
-	}
-	if status == stock.Held || status == stock.Expired {
-		return problem.New(problem.Conflict, "lot_not_available", "The lot is "+status+": its units can't be offered.").With("current", map[string]string{"status": status, "reason": reason})
-	}
-	return nil
-}
-
-// kindsFor are the kinds of bins in which units of a status may be put by hand.
-// Units may change their status where they lie.
-var kindsFor = map[string][]floor.BinKind{
-	stock.Available: forSale,
-	stock.Held:      {floor.Pick, floor.Reserve, floor.Receiving, floor.Quarantine},
-	stock.Expired:   {floor.Quarantine, floor.Damaged},
-	stock.Damaged:   {floor.Quarantine, floor.Damaged},
-}
-
-// checkTo locks the bin that takes the units and holds its rules.
-func (m Moving) checkTo(ctx context.Context, tx pgx.Tx, tenant string, item scancode.Item) error {
-	if m.To == nil || m.To.Bin == "" {
-		return nil
-	}
-	var active bool
-	err := tx.QueryRow(ctx, `SELECT active FROM bins WHERE tenant = $1 AND warehouse = $2 AND code = $3 FOR NO KEY UPDATE`, tenant, m.Warehouse, m.To.Bin).Scan(&active)
-	if none(err) {
-		var f problem.Fields
-		f.Add("to.bin", "unknown_bin", "the warehouse has no such bin")
-		return f.Err()
-	}
-	if err != nil {
-		return fmt.Errorf("bin %s: %w", m.To.Bin, err)
-	}
-	stays := m.From != nil && m.From.Bin == m.To.Bin
-	if !active && !stays {
-		return problem.New(problem.Conflict, "bin_inactive", "The bin "+m.To.Bin+" is switched off.")
-	}
-	if m.Force || stays {
-		return nil
-	}
-	return Fits(ctx, tx, tenant, m.Warehouse, m.To.Bin, item.SKU, m.Lot, m.To.Status, m.Quantity)
-}
-
-// Fits tells whether units may be put into a bin: its kind, its lot rule, and
-// its limits of units, weight and volume. It is 409 wrong_bin_kind, lot_rule or
-// bin_full when they may not, with `current`, and 404 for a bin that is not there.
-// Nothing is locked.
-func Fits(ctx context.Context, tx pgx.Tx, tenant, warehouse, code, sku, lot, status string, units int) error {
-	b, err := theBin(ctx, tx, tenant, warehouse, code)
-	if err != nil {
-		return err
-	}
-	if !slices.Contains(kindsFor[status], b.Kind) {
-		return problem.New(problem.Conflict, "wrong_bin_kind", fmt.Sprintf("The bin %s is for %s: units that are %s do not belong there.", code, b.Kind, status)).
-			With("current", map[string]any{"kind": b.Kind})
-	}
-	if err := fitsRule(ctx, tx, tenant, b, sku, lot); err != nil {
-		return err
-	}
-	var l load
-	err = tx.QueryRow(ctx, `SELECT c.units + $5, c.grams + $5::bigint * p.weight_grams, c.mm3 + $5::float8 * p.length_mm * p.width_mm * p.height_mm
-	    FROM products p, LATERAL (SELECT coalesce(sum(s.quantity), 0)::bigint AS units, coalesce(sum(s.quantity::bigint * q.weight_grams), 0)::bigint AS grams,
-	           coalesce(sum(s.quantity::numeric * q.length_mm * q.width_mm * q.height_mm), 0)::float8 AS mm3
-	      FROM bin_stock s JOIN products q ON q.tenant = s.tenant AND q.sku = s.sku WHERE s.tenant = $1 AND s.warehouse = $2 AND s.bin = $3) c
-	   WHERE p.tenant = $1 AND p.sku = $4`, tenant, warehouse, code, sku, units).Scan(&l.units, &l.grams, &l.mm3)
-	if err != nil {
-		return fmt.Errorf("what bin %s holds: %w", code, err)
-	}
-	if fill := l.fill(b); fill != nil && *fill > 1000 {
-		return problem.New(problem.Conflict, "bin_full", fmt.Sprintf("The bin %s would be %d %% full.", code, (*fill+9)/10)).
-			With("current", map[string]any{"units": b.Units, "max_units": b.MaxUnits, "max_weight_grams": b.MaxWeightGrams, "max_volume_mm3": b.MaxVolumeMM3, "fill_permille": *fill})
-	}
-	return nil
-}
-
-// fitsRule holds a bin's lot rule.
-func fitsRule(ctx context.Context, tx pgx.Tx, tenant string, b Bin, sku, lot string) error {
-	against := ""
-	switch b.LotRule {
-	case floor.OneLot:
-		against = `sku = $4 AND lot <> $5`
-	case floor.OneSKU:
-		against = `sku <> $4 AND $5 = $5`
-	default:
-		return nil
-	}
-	var other, otherLot string
-	err := tx.QueryRow(ctx, `SELECT sku, lot FROM bin_stock WHERE tenant = $1 AND warehouse = $2 AND bin = $3 AND quantity > 0 AND `+against+` ORDER BY sku, lot LIMIT 1`,
-		tenant, b.Warehouse, b.Code, sku, lot).Scan(&other, &otherLot)
-	if none(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("what lies in bin %s: %w", b.Code, err)
-	}
-	return problem.New(problem.Conflict, "lot_rule", fmt.Sprintf("The bin %s takes %s at a time.", b.Code, map[floor.LotRule]string{floor.OneLot: "one lot of a SKU", floor.OneSKU: "one SKU"}[b.LotRule])).
-		With("current", map[string]any{"sku": other, "lot": otherLot, "lot_rule": b.LotRule})
 }
 
 // refusal says what the ledger does not allow.
@@ -511,19 +399,45 @@ func lostOf(dropped []stock.Dropped) []Lost {
 }
 
 // answer reads the ends of a move as they are now.
-func (m Moving) answer(ctx context.Context, tx pgx.Tx, tenant string, item scancode.Item, moved stock.Moved) (Move, error) {
-	out := Move{Warehouse: m.Warehouse, SKU: item.SKU, Lot: m.Lot, Serials: m.Serials, Quantity: m.Quantity, Reason: m.Reason, Shorted: together(moved.Shorted), Dropped: lostOf(moved.Dropped)}
+func (m Moving) answer(ctx context.Context, tx pgx.Tx, tenant, sku string, moved stock.Moved) (Move, error) {
+	from, err := spotNow(ctx, tx, tenant, m.Warehouse, sku, m.Lot, m.From)
+	if err != nil {
+		return Move{}, err
+	}
+	to, err := spotNow(ctx, tx, tenant, m.Warehouse, sku, m.Lot, m.To)
+	if err != nil {
+		return Move{}, err
+	}
+	out := m.done(sku, from, to)
+	out.Shorted, out.Dropped = together(moved.Shorted), lostOf(moved.Dropped)
+	return out, nil
+}
+
+func (m Moving) done(sku string, from, to *SpotNow) Move {
+	out := Move{Warehouse: m.Warehouse, SKU: sku, Lot: m.Lot, Serials: m.Serials, Quantity: m.Quantity, Reason: m.Reason, From: from, To: to, Shorted: []stock.Shorted{}, Dropped: []Lost{}}
 	if out.Serials == nil {
 		out.Serials = []string{}
 	}
+	return out
+}
+
+// spotNow reads what lies at a spot; nil outside the warehouse.
+func spotNow(ctx context.Context, tx pgx.Tx, tenant, warehouse, sku, lot string, at *stock.Spot) (*SpotNow, error) {
+	if at == nil {
+		return nil, nil
+	}
+	now := &SpotNow{Bin: at.Bin, Status: at.Status}
 	var err error
-	if out.From, err = spotNow(ctx, tx, tenant, m.Warehouse, item.SKU, m.Lot, m.From); err != nil {
-		return Move{}, err
+	if at.Bin == "" {
+		err = tx.QueryRow(ctx, `SELECT on_hand - placed FROM stock_levels WHERE tenant = $1 AND warehouse = $2 AND sku = $3`, tenant, warehouse, sku).Scan(&now.Quantity)
+	} else {
+		err = tx.QueryRow(ctx, `SELECT quantity, version FROM bin_stock WHERE tenant = $1 AND warehouse = $2 AND bin = $3 AND sku = $4 AND lot = $5 AND status = $6`,
+			tenant, warehouse, at.Bin, sku, lot, at.Status).Scan(&now.Quantity, &now.Version)
 	}
-	if out.To, err = spotNow(ctx, tx, tenant, m.Warehouse, item.SKU, m.Lot, m.To); err != nil {
-		return Move{}, err
+	if err != nil && !none(err) {
+		return nil, fmt.Errorf("what lies in %q: %w", at.Bin, err)
 	}
-	return out, nil
+	return now, nil
 }
 
 // together sums what each hold lost, so that its run is told once.

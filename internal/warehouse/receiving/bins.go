@@ -73,18 +73,27 @@ func (s *shelf) hasSKU(sku string) bool {
 	return slices.ContainsFunc(s.piles, func(p pile) bool { return p.SKU == sku })
 }
 
+// put adds units, or takes them away when they are below zero.
 func (s *shelf) put(p pile) {
-	s.piles = append(s.piles, p)
+	at := slices.IndexFunc(s.piles, func(there pile) bool { return there.SKU == p.SKU && there.Lot == p.Lot })
+	switch {
+	case at < 0:
+		s.piles = append(s.piles, p)
+	case s.piles[at].Units+p.Units > 0:
+		s.piles[at].Units += p.Units
+	default:
+		s.piles = slices.Delete(s.piles, at, at+1)
+	}
 	s.usedUnits += int64(p.Units)
 	s.usedGrams += int64(p.Units) * p.Grams
 	s.usedMM3 += int64(p.Units) * p.MM3
 }
 
-// shelves reads the bins in use of some kinds, or the one of a code, with what
+// shelves reads the bins in use of some kinds, and those of some codes, with what
 // lies in them.
-func shelves(ctx context.Context, tx pgx.Tx, tenantID, warehouse string, kinds []string, code string) ([]*shelf, error) {
+func shelves(ctx context.Context, tx pgx.Tx, tenantID, warehouse string, kinds []string, codes ...string) ([]*shelf, error) {
 	rows, err := tx.Query(ctx, `SELECT code, kind, lot_rule, max_units, max_weight_grams, max_volume_mm3, stop_aisle, stop_y_mm, stop_node FROM bins
-	  WHERE tenant = $1 AND warehouse = $2 AND active AND (kind = ANY($3) OR code = $4) ORDER BY code`, tenantID, warehouse, kinds, code)
+	  WHERE tenant = $1 AND warehouse = $2 AND active AND (kind = ANY($3) OR code = ANY($4)) ORDER BY code`, tenantID, warehouse, kinds, codes)
 	if err != nil {
 		return nil, fmt.Errorf("bins of %s: %w", warehouse, err)
 	}
@@ -101,7 +110,7 @@ func shelves(ctx context.Context, tx pgx.Tx, tenantID, warehouse string, kinds [
 	}
 	rows, err = tx.Query(ctx, `SELECT s.bin, s.sku, s.lot, sum(s.quantity)::int, p.weight_grams, p.length_mm::bigint * p.width_mm * p.height_mm
 	  FROM bin_stock s JOIN bins b ON b.tenant = s.tenant AND b.warehouse = s.warehouse AND b.code = s.bin JOIN products p ON p.tenant = s.tenant AND p.sku = s.sku
-	  WHERE s.tenant = $1 AND s.warehouse = $2 AND b.active AND (b.kind = ANY($3) OR b.code = $4) AND s.quantity > 0 GROUP BY 1, 2, 3, 5, 6`, tenantID, warehouse, kinds, code)
+	  WHERE s.tenant = $1 AND s.warehouse = $2 AND b.active AND (b.kind = ANY($3) OR b.code = ANY($4)) AND s.quantity > 0 GROUP BY 1, 2, 3, 5, 6`, tenantID, warehouse, kinds, codes)
 	if err != nil {
 		return nil, fmt.Errorf("bins of %s: %w", warehouse, err)
 	}

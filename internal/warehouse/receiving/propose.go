@@ -99,7 +99,7 @@ func Propose(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, receiptID strin
 			loads[i].class, loads[i].picks = c.Class, c.Picks
 		}
 	}
-	bins, err := shelves(ctx, tx, shop.ID, r.Warehouse, []string{"pick", "reserve", "quarantine", "damaged"}, "")
+	bins, err := shelves(ctx, tx, shop.ID, r.Warehouse, []string{"pick", "reserve", "quarantine", "damaged"})
 	if err != nil {
 		return out, err
 	}

@@ -456,12 +456,13 @@ func document(receiptID string) string { return "receipt:" + receiptID }
 
 // lockLevels locks the stock of SKUs in the order that all keep.
 func lockLevels(ctx context.Context, tx pgx.Tx, tenantID, warehouse string, skus []string) error {
-	_, err := tx.Exec(ctx, `SELECT FROM stock_levels WHERE tenant = $1 AND sku = ANY($2) AND warehouse = $3 ORDER BY sku, warehouse FOR UPDATE`, tenantID, skus, warehouse)
-	if err != nil {
+	if _, err := tx.Exec(ctx, lockSKUs, tenantID, skus, warehouse); err != nil {
 		return fmt.Errorf("stock of a receipt: %w", err)
 	}
 	return nil
 }
+
+const lockSKUs = `SELECT FROM stock_levels WHERE tenant = $1 AND sku = ANY($2) AND warehouse = $3 ORDER BY sku, warehouse FOR UPDATE`
 
 // CancelReceipt ends a receipt for which nothing was scanned; a cancelled one is
 // returned as it is. 409 receipt_has_scans when something was: take it back with

@@ -237,7 +237,26 @@ func checkScan(f *problem.Fields, at string, g *goods) {
 
 // resolve finds the product of a code, of our own lot labels too.
 func resolve(ctx context.Context, tx pgx.Tx, tenantID, code string, now time.Time) (scancode.Item, error) {
-	item, err := scancode.Resolve(ctx, tx, tenantID, code, now)
+	found, err := find(ctx, tx, tenantID, []string{code}, now)
+	if err != nil {
+		return scancode.Item{}, err
+	}
+	return labelled(found, code)
+}
+
+// find reads the products of codes for labelled.
+func find(ctx context.Context, tx pgx.Tx, tenantID string, codes []string, now time.Time) (scancode.Items, error) {
+	for _, code := range codes {
+		if sku, _, ok := label.ReadLotCode(code); ok {
+			codes = append(codes, sku)
+		}
+	}
+	return scancode.Find(ctx, tx, tenantID, codes, now)
+}
+
+// labelled is the product of a code that may be one of our own lot labels.
+func labelled(found scancode.Items, code string) (scancode.Item, error) {
+	item, err := found.Resolve(code)
 	if refused, ok := problem.As(err); !ok || refused.Code != "unknown_item" {
 		return item, err
 	}
@@ -245,7 +264,7 @@ func resolve(ctx context.Context, tx pgx.Tx, tenantID, code string, now time.Tim
 	if !ok {
 		return item, err
 	}
-	own, ownErr := scancode.Resolve(ctx, tx, tenantID, sku, now)
+	own, ownErr := found.Resolve(sku)
 	if ownErr != nil {
 		return item, err
 	}
