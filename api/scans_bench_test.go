@@ -210,6 +210,7 @@ func (f *scanFloor) picks(b *testing.B) [][]map[string]any {
 		_, err := picking.Release(b.Context(), tx, shoptest.Tenant, picking.Wave{Warehouse: "SCL-1", By: picking.ByBatch, Trolley: batch.Load{Orders: 10}, Seed: 1, Rounds: 1, Who: stock.By{Person: "test"}})
 		return err
 	})
+	f.Exec(b, `ANALYZE`) // as a server does that is in use for a minute
 	rows, err := f.Super.Query(b.Context(), `SELECT l.list_id, l.line, a.bin, l.sku FROM pick_lines l JOIN allocations a ON a.tenant = l.tenant AND a.list_id = l.list_id AND a.line = l.line AND a.state = 'open' ORDER BY l.list_id, l.line`)
 	require.NoError(b, err)
 	type work struct {

@@ -178,13 +178,18 @@ func (l *list) write(ctx context.Context, tx pgx.Tx, status, person string, step
 	return nil
 }
 
+// wanting is SQL for the lines p of a list ($2, of tenant $1) with the units of each
+// that have no bin. What is open is summed once for the list: asked for line by line
+// it costs as much as the list is long.
+const wanting = `pick_lines p LEFT JOIN (SELECT line, sum(quantity) AS units FROM allocations WHERE tenant = $1 AND list_id = $2 AND state = 'open' GROUP BY line) o ON o.line = p.line,
+	  LATERAL (SELECT (p.quantity - p.picked - p.shorted - coalesce(o.units, 0))::int AS units) w
+	 WHERE p.tenant = $1 AND p.list_id = $2 AND p.cancelled_at IS NULL AND w.units > 0`
+
 // lockLevels locks the levels of SKUs, and of those for which lines of the list
 // still want a bin, all in the one order that everybody keeps.
 func (l list) lockLevels(ctx context.Context, tx pgx.Tx, skus []string) error {
-	_, err := tx.Exec(ctx, `SELECT FROM stock_levels v WHERE v.tenant = $1 AND v.warehouse = $2 AND (v.sku = ANY($3) OR v.sku IN (
-	      SELECT p.sku FROM pick_lines p WHERE p.tenant = $1 AND p.list_id = $4 AND p.cancelled_at IS NULL AND p.picked + p.shorted
-	        + (SELECT coalesce(sum(a.quantity), 0) FROM allocations a WHERE a.tenant = p.tenant AND a.list_id = p.list_id AND a.line = p.line AND a.state = 'open') < p.quantity))
-	  ORDER BY v.sku, v.warehouse FOR UPDATE`, l.tenant, l.warehouse, skus, l.ID)
+	_, err := tx.Exec(ctx, `SELECT FROM stock_levels v WHERE v.tenant = $1 AND v.warehouse = $3 AND v.sku IN (SELECT unnest($4::text[]) UNION SELECT p.sku FROM `+wanting+`)
+	  ORDER BY v.sku, v.warehouse FOR UPDATE`, l.tenant, l.ID, l.warehouse, skus)
 	if err != nil {
 		return fmt.Errorf("stock of pick list %s: %w", l.ID, err)
 	}
@@ -342,14 +347,9 @@ func closeOpen(ctx context.Context, tx pgx.Tx, tenantID string, ids []string) er
 // wants lists the lines with units that have no bin. Those of shipments that must
 // not leave are left alone.
 func (l list) wants(ctx context.Context, tx pgx.Tx) ([]want, error) {
-	rows, err := tx.Query(ctx, `
-	WITH line AS (
-	  SELECT p.line, p.hold_id, p.order_id, p.sku, (p.quantity - p.picked - p.shorted
-	      - (SELECT coalesce(sum(a.quantity), 0) FROM allocations a WHERE a.tenant = p.tenant AND a.list_id = p.list_id AND a.line = p.line AND a.state = 'open'))::int AS units,
-	      h.quantity - h.shorted - h.left_stock - h.allocated AS promised
-	    FROM pick_lines p JOIN hold_lines h ON h.tenant = p.tenant AND h.hold_id = p.hold_id AND h.sku = p.sku AND h.warehouse = p.warehouse
-	   WHERE p.tenant = $1 AND p.list_id = $2 AND p.cancelled_at IS NULL)
-	SELECT * FROM line WHERE units > 0 ORDER BY line`, l.tenant, l.ID)
+	rows, err := tx.Query(ctx, `SELECT p.line, p.hold_id, p.order_id, p.sku, p.units, h.quantity - h.shorted - h.left_stock - h.allocated
+	    FROM hold_lines h JOIN (SELECT p.line, p.hold_id, p.order_id, p.sku, p.warehouse, w.units FROM `+wanting+`) p ON h.hold_id = p.hold_id AND h.sku = p.sku AND h.warehouse = p.warehouse
+	   WHERE h.tenant = $1 ORDER BY p.line`, l.tenant, l.ID)
 	if err != nil {
 		return nil, fmt.Errorf("lines of pick list %s: %w", l.ID, err)
 	}
