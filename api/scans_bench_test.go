@@ -48,15 +48,7 @@ const floorSKUs = 500
 func newScanFloor(b *testing.B) *scanFloor {
 	b.Helper()
 	s := shoptest.New(b)
-	ring, err := secretbox.ParseKeyring("k1:" + secretbox.GenerateKey())
-	require.NoError(b, err)
-	registry := gateways.New(credentials, gateways.Options{Client: httpclient.New(httpclient.Options{}), DB: s.DB})
-	b.Cleanup(registry.Close)
-	server, err := api.New(api.Config{MetricsHere: true, PublicURL: "https://api.example", TemporalUIURL: "https://temporal.example", Namespace: "default", CredentialKeys: ring},
-		api.Deps{DB: s.DB, Temporal: &fakeTemporal{db: s.DB, runs: map[string]bool{}}, Gateways: registry, Metrics: telemetry.NewMetrics(), Logger: telemetry.Logger(io.Discard, "info")})
-	require.NoError(b, err)
-	b.Cleanup(func() { server.Close(context.Background()) })
-	listener := httptest.NewServer(server.Handler())
+	listener := httptest.NewServer(newServer(b, s))
 	b.Cleanup(listener.Close)
 	f := &scanFloor{Shop: s, url: listener.URL}
 	s.Do(b, func(tx pgx.Tx) (err error) {
@@ -76,6 +68,20 @@ func newScanFloor(b *testing.B) *scanFloor {
 	})
 	s.Exec(b, `ANALYZE`)
 	return f
+}
+
+// newServer is the API over a shop's database.
+func newServer(t testing.TB, s *shoptest.Shop) http.Handler {
+	t.Helper()
+	ring, err := secretbox.ParseKeyring("k1:" + secretbox.GenerateKey())
+	require.NoError(t, err)
+	registry := gateways.New(credentials, gateways.Options{Client: httpclient.New(httpclient.Options{}), DB: s.DB})
+	t.Cleanup(registry.Close)
+	server, err := api.New(api.Config{MetricsHere: true, PublicURL: "https://api.example", TemporalUIURL: "https://temporal.example", Namespace: "default", CredentialKeys: ring},
+		api.Deps{DB: s.DB, Temporal: &fakeTemporal{db: s.DB, runs: map[string]bool{}}, Gateways: registry, Metrics: telemetry.NewMetrics(), Logger: telemetry.Logger(io.Discard, "info")})
+	require.NoError(t, err)
+	t.Cleanup(func() { server.Close(context.Background()) })
+	return server.Handler()
 }
 
 // command is the scanners' next one; what was scanned in it is kind's.
@@ -200,7 +206,7 @@ func (f *scanFloor) picks(b *testing.B) [][]map[string]any {
 				wants = append(wants, stock.Want{SKU: fmt.Sprintf("S%d", 1+at%floorSKUs), Quantity: 1})
 				at += 7
 			}
-			if err := sell(b.Context(), tx, wants); err != nil {
+			if err := sell(b.Context(), tx, shoptest.Tenant, wants); err != nil {
 				return err
 			}
 		}
@@ -234,13 +240,13 @@ func (f *scanFloor) picks(b *testing.B) [][]map[string]any {
 }
 
 // sell is a paid order.
-func sell(ctx context.Context, tx pgx.Tx, wants []stock.Want) error {
+func sell(ctx context.Context, tx pgx.Tx, tenantID string, wants []stock.Want) error {
 	orderID := id.New()
-	p, err := stock.Place(ctx, tx, shoptest.Tenant, stock.Request{HoldID: orderID, Channel: "web", Wants: wants, Seconds: 900, Warehouses: []string{"SCL-1"}})
+	p, err := stock.Place(ctx, tx, tenantID, stock.Request{HoldID: orderID, Channel: "web", Wants: wants, Seconds: 900, Warehouses: []string{"SCL-1"}})
 	if err != nil {
 		return err
 	}
-	if _, err := stock.Confirm(ctx, tx, shoptest.Tenant, orderID, orderID); err != nil {
+	if _, err := stock.Confirm(ctx, tx, tenantID, orderID, orderID); err != nil {
 		return err
 	}
 	n := order.New{ID: orderID, Number: "N-" + orderID[14:], Channel: "web", Currency: "CLP", HoldID: orderID, DispatchHours: 24}
@@ -249,5 +255,5 @@ func sell(ctx context.Context, tx pgx.Tx, wants []stock.Want) error {
 		n.Lines = append(n.Lines, order.NewLine{SKU: l.SKU, Name: l.SKU, Quantity: l.Quantity, UnitPrice: 1000, Tax: "iva"})
 		held = append(held, stock.HeldLine{Line: l})
 	}
-	return order.Create(ctx, tx, shoptest.Tenant, n, held)
+	return order.Create(ctx, tx, tenantID, n, held)
 }
