@@ -39,7 +39,7 @@ type smallHall struct {
 
 var hallBins = []floor.BinInput{
 	{Code: "A", Kind: floor.Pick}, {Code: "B", Kind: floor.Reserve}, {Code: "ONE", Kind: floor.Pick, LotRule: floor.OneSKU}, {Code: "LOT", Kind: floor.Pick, LotRule: floor.OneLot},
-	{Code: "FULL", Kind: floor.Pick, MaxUnits: 4}, {Code: "PACK", Kind: floor.Packing}, {Code: "DMG", Kind: floor.Damaged},
+	{Code: "FULL", Kind: floor.Pick, MaxUnits: 2}, {Code: "PACK", Kind: floor.Packing}, {Code: "DMG", Kind: floor.Damaged},
 }
 
 func newSmallHall(t require.TestingT, tb testing.TB, s *shoptest.Shop, url, name string) smallHall {
