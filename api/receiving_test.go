@@ -96,6 +96,25 @@ func TestPurchaseOrders_AreWrittenListedAndEnded(t *testing.T) {
 	}
 }
 
+func TestPurchaseOrders_ThatEndTellTheReceiptsThatAreOpen(t *testing.T) {
+	t.Parallel()
+	b := withBins(t)
+	order := b.made("/v1/purchase-orders", purchase("PO-1", line("TAZA", 5)))["id"].(string)
+	open, over := b.receive(order), b.receive(order)
+	require.Equal(t, 200, b.do("POST", "/v1/receipts/"+over+"/cancel", nil).status)
+	told := func(receipt string) (n int) {
+		for _, s := range b.temporal.signalled() {
+			if strings.Contains(s, "receipt:shop:"+receipt) {
+				n++
+			}
+		}
+		return n
+	}
+	before := []int{told(open), told(over)}
+	require.Equal(t, 200, b.do("POST", "/v1/purchase-orders/"+order+"/cancel", map[string]any{"reason": "too late"}).status)
+	require.Equal(t, []int{before[0] + 1, before[1]}, []int{told(open), told(over)})
+}
+
 func TestPurchaseOrders_BadRequests(t *testing.T) {
 	t.Parallel()
 	b := withBins(t)

@@ -107,6 +107,11 @@ func TestAudit_NamesWhatWasBroken(t *testing.T) {
 		{"due.everything_open_has_its_time", "{open}", `ALTER TABLE checkouts DROP CONSTRAINT open_has_due; UPDATE checkouts SET due_at = NULL WHERE id = '{open}'`},
 		{"due.everything_open_has_its_time", "{cancelled_refund}", `ALTER TABLE refunds DROP CONSTRAINT open_refund_has_due; UPDATE refunds SET due_at = NULL WHERE id = '{cancelled_refund}'`},
 
+		{"due.everything_open_has_its_time", "01K00000000000000000000COU", `ALTER TABLE counts DROP CONSTRAINT an_open_count_is_looked_after;
+		  INSERT INTO counts (tenant, id, warehouse, origin, reason, created_by, complete_by) VALUES ('demo', '01K00000000000000000000COU', 'SCL-1', 'person', 'cycle', 'ana', now() + interval '1 day')`},
+		{"due.everything_open_has_its_time", "01K0000000000000000000PICK", `ALTER TABLE pick_lists DROP CONSTRAINT an_open_list_has_due;
+		  INSERT INTO waves (tenant, id, warehouse, kind, person) VALUES ('demo', '01K0000000000000000000WAVE', 'SCL-1', 'order', 'ana');
+		  INSERT INTO pick_lists (tenant, id, number, warehouse, kind, wave_id, status) VALUES ('demo', '01K0000000000000000000PICK', 'L-1', 'SCL-1', 'order', '01K0000000000000000000WAVE', 'open')`},
 		{"due.everything_open_has_its_time", "{reconciliation}", `ALTER TABLE reconciliations DROP CONSTRAINT running_has_due; UPDATE reconciliations SET status = 'running'`},
 		{"due.everything_open_has_its_time", "{difference}", `ALTER TABLE reconciliation_items DROP CONSTRAINT raised_has_due; UPDATE reconciliation_items SET due_at = NULL`},
 		{"reconciliation.differences_have_an_end", "{difference}", `UPDATE reconciliation_items SET resolution = 'repaired', due_at = NULL WHERE id = '{difference}'`},

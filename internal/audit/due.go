@@ -7,7 +7,7 @@ var dueRules = []rule{
 	{
 		invariant: 6, name: "due.everything_open_has_its_time",
 		says: "every row that is not final has a due_at",
-		rows: `SELECT (SELECT count(*) FROM checkouts) + (SELECT count(*) FROM payments) + (SELECT count(*) FROM refunds) + (SELECT count(*) FROM holds) + (SELECT count(*) FROM inbox) + (SELECT count(*) FROM shipments) + (SELECT count(*) FROM disputes) + (SELECT count(*) FROM transfers) + (SELECT count(*) FROM receipts)`,
+		rows: `SELECT (SELECT count(*) FROM checkouts) + (SELECT count(*) FROM payments) + (SELECT count(*) FROM refunds) + (SELECT count(*) FROM holds) + (SELECT count(*) FROM inbox) + (SELECT count(*) FROM shipments) + (SELECT count(*) FROM disputes) + (SELECT count(*) FROM transfers) + (SELECT count(*) FROM receipts) + (SELECT count(*) FROM counts) + (SELECT count(*) FROM pick_lists) + (SELECT count(*) FROM exception_tasks)`,
 		find: `SELECT tenant, id, jsonb_build_object('table', kind, 'status', status), format('%s is %s and has no due_at', kind, status) FROM (
 		    SELECT tenant, id, 'checkout' AS kind, status FROM checkouts WHERE due_at IS NULL AND (status IN ('reserving','awaiting_payment') OR closed_at IS NULL)
 		    UNION ALL SELECT tenant, id, 'payment', status FROM payments WHERE due_at IS NULL AND status IN ('pending','processing','unknown')
@@ -15,11 +15,14 @@ var dueRules = []rule{
 		    UNION ALL SELECT tenant, id, 'dispute', status FROM disputes WHERE due_at IS NULL AND status = 'open'
 		    UNION ALL SELECT tenant, id, 'refund', status FROM refunds WHERE due_at IS NULL AND status IN ('pending','unknown')
 		    UNION ALL SELECT tenant, id, 'refund', 'waiting' FROM refund_requests WHERE due_at IS NULL AND waits
-    UNION ALL SELECT tenant, id, 'hold', status FROM holds WHERE due_at IS NULL AND status IN ('held','short')
+		    UNION ALL SELECT tenant, id, 'hold', status FROM holds WHERE due_at IS NULL AND status IN ('held','short')
 		    UNION ALL SELECT tenant, id, 'inbox', status FROM inbox WHERE due_at IS NULL AND status = 'pending'
 		    UNION ALL SELECT tenant, id, 'reconciliation', status FROM reconciliations WHERE due_at IS NULL AND status = 'running'
 		    UNION ALL SELECT tenant, id, 'transfer', status FROM transfers WHERE due_at IS NULL AND status IN ('requested','in_transit','partially_received')
 		    UNION ALL SELECT tenant, id, 'receipt', status FROM receipts WHERE due_at IS NULL AND status = 'open'
+		    UNION ALL SELECT tenant, id, 'count', status FROM counts WHERE due_at IS NULL AND status = 'open'
+		    UNION ALL SELECT tenant, id, 'pick list', status FROM pick_lists WHERE due_at IS NULL AND status IN ('open','in_progress','picked')
+		    UNION ALL SELECT tenant, id, 'exception', status FROM exception_tasks WHERE due_at IS NULL AND status = 'open'
 		    UNION ALL SELECT tenant, id, 'difference', resolution FROM reconciliation_items WHERE due_at IS NULL AND resolution = 'raised'
 		    UNION ALL SELECT tenant, id, 'shipment', status FROM shipments WHERE due_at IS NULL AND status IN ('pending','picking','packed','labelled')
 		  ) open ORDER BY 1, 2`,
@@ -48,6 +51,8 @@ const pastDue = `
     UNION ALL SELECT tenant, 'reconciliation', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM reconciliations WHERE due_at < now()
     UNION ALL SELECT tenant, 'transfer', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM transfers WHERE due_at < now()
     UNION ALL SELECT tenant, 'exception', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM exception_tasks WHERE due_at < now()
+    UNION ALL SELECT tenant, 'pick list', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM pick_lists WHERE due_at < now()
+    UNION ALL SELECT tenant, 'purchase order', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM purchase_orders WHERE due_at < now()
     UNION ALL SELECT tenant, 'count', id, ARRAY[id], 'is ' || status || ', due ' || due_at FROM counts WHERE due_at < now()
     UNION ALL SELECT tenant, 'difference', id, ARRAY[id], gateway || ' of ' || day || ' waits for a person: ' || result FROM reconciliation_items WHERE resolution = 'raised'
     UNION ALL SELECT tenant, 'parked', workflow_id, ARRAY[workflow_id], 'waits for a person: ' || reason FROM parked WHERE resolved_at IS NULL

@@ -317,6 +317,19 @@ func ListReceipts(ctx context.Context, tx pgx.Tx, tenantID string, q ReceiptFilt
 	return list, nil
 }
 
+// OpenReceipts are the ids of the receipts of a purchase order that are open.
+func OpenReceipts(ctx context.Context, tx pgx.Tx, tenantID, orderID string) ([]string, error) {
+	rows, err := tx.Query(ctx, `SELECT id FROM receipts WHERE tenant = $1 AND purchase_order_id = $2 AND status = 'open' ORDER BY id`, tenantID, orderID)
+	if err != nil {
+		return nil, fmt.Errorf("receipts of purchase order %s: %w", orderID, err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("receipts of purchase order %s: %w", orderID, err)
+	}
+	return list, nil
+}
+
 // Closing ends a receipt.
 type Closing struct {
 	ReceiptID string
