@@ -453,7 +453,8 @@ func (a *Sweeps) makeCounts(ctx context.Context) error {
 	return errors.Join(append(failed, a.watchCounts(ctx))...)
 }
 
-// watchCounts begins the runs of counts that no run has taken up yet.
+// watchCounts begins the runs of counts that no run has taken up yet. One whose
+// run is at work and could not look so far, or that somebody has ended, is left.
 func (a *Sweeps) watchCounts(ctx context.Context) error {
 	alone, err := a.subjects(ctx, `SELECT tenant, 'count', id FROM counts WHERE status = 'open' AND NOT watched AND created_at < now() - interval '5 seconds' ORDER BY created_at LIMIT $1`, sweepBatch)
 	if err != nil {
@@ -461,7 +462,7 @@ func (a *Sweeps) watchCounts(ctx context.Context) error {
 	}
 	var failed []error
 	for _, s := range alone {
-		if err := a.Restart(ctx, s.Kind, s.Tenant, s.ID); err != nil {
+		if err := a.check(ctx, s); err != nil {
 			failed = append(failed, err)
 		}
 	}

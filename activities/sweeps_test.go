@@ -407,6 +407,20 @@ func TestSweep_MakesTheDaysCountsOnceAndBeginsTheirRuns(t *testing.T) {
 	require.ElementsMatch(t, want, s.restarted)
 	require.Len(t, want, 2)
 
+	// What a run that is gone has parked goes off the list with the next one; that
+	// of a run at work stays.
+	park := func(workflowID string) {
+		s.Exec(t, `INSERT INTO parked (tenant, workflow_id, step, subject, reason, message, tried, verbs, due_at) VALUES ('acme',$1,'look',split_part($1, ':', 3),'step_failed','','','{retry}', now() + interval '1 hour')`, workflowID)
+	}
+	park(want[0])
+	park(want[1])
+	s.temporal.runs[want[1]] = run(running, 0)
+	s.restarted = nil
+	require.NoError(t, s.Sweep(t.Context()))
+	require.Equal(t, want[:1], s.restarted)
+	require.Equal(t, want[1:], shoptest.List[string](t, s.Shop, `SELECT workflow_id FROM parked WHERE resolved_at IS NULL`))
+	delete(s.temporal.runs, want[1])
+
 	s.Exec(t, `UPDATE counts SET watched = true, due_at = now() - interval '1 second'`)
 	s.restarted = nil
 	require.NoError(t, s.Sweep(t.Context()))

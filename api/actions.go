@@ -107,13 +107,22 @@ func (s *Server) actions(r *request) map[string]operator.Action {
 			out, err := picking.Complete(ctx, tx, r.tenant, list, by, expected(c, in.Version))
 			return operator.Effect{Current: out}, err
 		}),
-		"receive": action("receive", "receipt", true, func(ctx context.Context, tx pgx.Tx, _ operator.Command, receipt string, in scansBody, by stock.By) (operator.Effect, error) {
+		"receive": manyAtOnce("receive", "receipt", func(ctx context.Context, tx pgx.Tx, list []issued[scansBody]) ([]operator.Effect, error) {
 			shop, err := tenant.Get(ctx, tx, r.tenant)
 			if err != nil {
-				return operator.Effect{}, err
+				return nil, err
 			}
-			entries, err := receiving.ScanGoods(ctx, tx, shop, receiving.Scans{ReceiptID: receipt, Batch: id.New(), Scans: in.Scans, By: by}, time.Now())
-			return operator.Effect{Current: entries, Then: func() { s.tellReceipt(r, receipt) }}, err
+			requests := make([]receiving.Scans, len(list))
+			for i, c := range list {
+				requests[i] = receiving.Scans{ReceiptID: c.subject, Batch: id.New(), Scans: c.in.Scans, By: c.By}
+			}
+			entries, err := receiving.ScanGoodsAll(ctx, tx, shop, requests, time.Now())
+			if err != nil {
+				return nil, err
+			}
+			effects := effectsOf(entries)
+			effects[len(effects)-1].Then = func() { s.tellReceipt(r, list[0].subject) }
+			return effects, nil
 		}),
 		"put_away": manyAtOnce("put_away", "", func(ctx context.Context, tx pgx.Tx, list []issued[receiving.ToPutAway]) ([]operator.Effect, error) {
 			shop, err := tenant.Get(ctx, tx, r.tenant)

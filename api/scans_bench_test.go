@@ -27,6 +27,7 @@ import (
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/warehouse/batch"
 	"justlogistics/internal/warehouse/picking"
+	"justlogistics/internal/warehouse/receiving"
 )
 
 const (
@@ -184,6 +185,34 @@ func BenchmarkScans_PutAway(b *testing.B) {
 		return f.moving("put_away", func(i int) map[string]any {
 			return map[string]any{"warehouse": "SCL-1", "code": fmt.Sprintf("S%d", i), "quantity": 1, "from": fmt.Sprintf("B%d", i), "to": fmt.Sprintf("T%d", i)}
 		})
+	})
+}
+
+// BenchmarkScans_Receive has two scanners receive a unit 500 times each, each at a
+// receipt of its own.
+func BenchmarkScans_Receive(b *testing.B) {
+	f := newScanFloor(b)
+	f.Bin(b, "SCL-1", "DOOR", "receiving")
+	var receipts []string
+	f.Do(b, func(tx pgx.Tx) error {
+		shop, err := tenant.Get(b.Context(), tx, shoptest.Tenant)
+		for range scanners {
+			if err == nil {
+				receipts = append(receipts, id.New())
+				_, err = receiving.StartReceipt(b.Context(), tx, shop, receipts[len(receipts)-1], receiving.ReceiptInput{Warehouse: "SCL-1", Bin: "DOOR"}, stock.By{Person: "test"})
+			}
+		}
+		return err
+	})
+	f.run(b, func() [][]map[string]any {
+		of := make([][]map[string]any, scanners)
+		for device := range of {
+			for n := range commandsEach {
+				sku := fmt.Sprintf("S%d", 1+device+scanners*(n%(floorSKUs/scanners)))
+				of[device] = append(of[device], f.command("receive", "receipt:"+receipts[device], map[string]any{"scans": []any{map[string]any{"code": sku}}}))
+			}
+		}
+		return of
 	})
 }
 

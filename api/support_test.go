@@ -183,6 +183,19 @@ func TestRestart_BeginsANewRunFromTheRows(t *testing.T) {
 	require.Equal(t, 409, b.do("POST", path, why).status)
 }
 
+func TestRestart_TakesACaseOffTheListWhoseRunIsGoneAndWhoseRowIsOver(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	id := b.checkout()["id"].(string)
+	workflowID := b.park(id, "doubt", "{retry}")
+	b.sql(`UPDATE checkouts SET status = 'expired', closed_at = now()`)
+	b.temporal.status = map[string]client.WorkflowExecutionDescription{workflowID: running(enumspb.WORKFLOW_EXECUTION_STATUS_TERMINATED)}
+	a := b.do("POST", "/v1/support/workflows/"+workflowID+"/restart", why)
+	require.Equal(t, 200, a.status, a.body)
+	require.Equal(t, 1, b.temporal.count("execute Checkout "+workflowID))
+	require.Empty(t, value[[]string](b, `SELECT coalesce(array_agg(step), '{}') FROM parked WHERE resolved_at IS NULL`))
+}
+
 func TestRestart_KnowsEveryKindOfRun(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -35,6 +35,9 @@ func Count(ctx workflow.Context, in CountInput) error {
 		return err
 	}
 	r := &countRun{in: in, ref: activities.CountRef{Tenant: in.Tenant, CountID: in.CountID}, desk: d, changed: workflow.GetSignalChannel(ctx, SignalChanged)}
+	for _, c := range in.Told {
+		d.resume(r.late(c.Step), c.Message)
+	}
 	for {
 		over, err := r.look(ctx)
 		if err != nil {
@@ -44,7 +47,9 @@ func Count(ctx workflow.Context, in CountInput) error {
 			return r.end(ctx)
 		}
 		if workflow.GetInfo(ctx).GetCurrentHistoryLength() > countEvents && len(d.decided) == 0 {
-			return r.goOnAnew(ctx)
+			if anew, err := r.goOnAnew(ctx); anew || err != nil {
+				return err
+			}
 		}
 		if err := r.pause(ctx); err != nil {
 			return err
@@ -72,12 +77,21 @@ func (r *countRun) look(ctx workflow.Context) (over bool, err error) {
 	}
 	v := r.view
 	r.desk.describe(ctx, fmt.Sprintf("Count in %s: %d of %d bins are left, %d wait for approval.", v.Warehouse, v.Left, v.Total, v.Waiting))
-	if err := r.tell(ctx, !v.Over && v.PastDue, Case{Step: countTasksStep, Reason: "count_past_due", Verbs: []string{VerbRetry, VerbCancel}, Tried: "looked once an hour",
-		Message: fmt.Sprintf("%s to be counted in %s, and the time for it is over. Have them counted, retry to give the count a day more, or cancel it: what was counted stays.", bins(v.Left, "is", "are"), v.Warehouse)}); err != nil {
+	if err := r.tell(ctx, countTasksStep, !v.Over && v.PastDue); err != nil {
 		return false, err
 	}
-	return v.Over, r.tell(ctx, !v.Over && v.Unapproved, Case{Step: countApprovalsStep, Reason: "count_waits_for_approval", Verbs: []string{VerbRetry, VerbCancel}, Tried: "waited some hours",
-		Message: fmt.Sprintf("%s for somebody to approve or reject a difference in %s: %s. Decide them, retry to be asked again in a day, or cancel the count: nothing of these bins is booked then.", bins(v.Waiting, "waits", "wait"), v.Warehouse, some(v.Which, v.Waiting))})
+	return v.Over, r.tell(ctx, countApprovalsStep, !v.Over && v.Unapproved)
+}
+
+// late is what a person is asked about a step, in the words of the last look.
+func (r *countRun) late(step string) Case {
+	v := r.view
+	if step == countApprovalsStep {
+		return Case{Step: step, Reason: "count_waits_for_approval", Verbs: []string{VerbRetry, VerbCancel}, Tried: "waited some hours",
+			Message: fmt.Sprintf("%s for somebody to approve or reject a difference in %s: %s. Decide them, retry to be asked again in a day, or cancel the count: nothing of these bins is booked then.", bins(v.Waiting, "waits", "wait"), v.Warehouse, some(v.Which, v.Waiting))}
+	}
+	return Case{Step: step, Reason: "count_past_due", Verbs: []string{VerbRetry, VerbCancel}, Tried: "looked once an hour",
+		Message: fmt.Sprintf("%s to be counted in %s, and the time for it is over. Have them counted, retry to give the count a day more, or cancel it: what was counted stays.", bins(v.Left, "is", "are"), v.Warehouse)}
 }
 
 func bins(n int, one, many string) string {
@@ -95,11 +109,21 @@ func some(which string, n int) string {
 	return which
 }
 
-func (r *countRun) tell(ctx workflow.Context, late bool, c Case) error {
-	if late {
-		return r.desk.park(ctx, c)
+func (r *countRun) tell(ctx workflow.Context, step string, late bool) error {
+	if !late {
+		return r.desk.unpark(ctx, step, "it is not late any more")
 	}
-	return r.desk.unpark(ctx, c.Step, "it is not late any more")
+	c := r.late(step)
+	if r.desk.parked(step) && r.desk.told(step) != c.Message && rewordsCase(ctx) {
+		return r.desk.reword(ctx, c)
+	}
+	return r.desk.park(ctx, c)
+}
+
+// rewordsCase is the gate of telling what has become of a case that is parked:
+// runs of before left it in the words of the day on which it was.
+func rewordsCase(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, "count-rewords-case", workflow.DefaultVersion, 1) >= 1
 }
 
 // pause waits until it is time to look, a person has decided, or something has
@@ -143,19 +167,55 @@ func (r *countRun) act(ctx workflow.Context) error {
 		if err := r.desk.unpark(ctx, dec.Step, dec.Verb); err != nil {
 			return err
 		}
+		if dec.Verb == VerbCancel && len(r.desk.decided) > 0 && endsWithCancel(ctx) {
+			r.nothingDone()
+		}
 	}
 }
 
+// endsWithCancel is the gate of that: runs of before gave the cancelled count a
+// day more, and said so.
+func endsWithCancel(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, "count-ends-with-cancel", workflow.DefaultVersion, 1) >= 1
+}
+
 func (r *countRun) end(ctx workflow.Context) error {
-	for dec, ok := r.desk.next(); ok; dec, ok = r.desk.next() {
-		dec.result, dec.done = "nothing done: the count is over", true
-	}
+	r.nothingDone()
 	r.desk.describe(ctx, "Done.")
 	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
-// goOnAnew ends this history and begins another, which tells again what is late.
-func (r *countRun) goOnAnew(ctx workflow.Context) error {
+// nothingDone answers the verbs that came too late.
+func (r *countRun) nothingDone() {
+	for dec, ok := r.desk.next(); ok; dec, ok = r.desk.next() {
+		dec.result, dec.done = "nothing done: the count is over", true
+	}
+}
+
+// goOnAnew ends this history and begins another, to which it hands its cases. A
+// verb that is still being answered comes first; then it is for the next look.
+func (r *countRun) goOnAnew(ctx workflow.Context) (anew bool, err error) {
+	if !handsCasesOn(ctx) {
+		return true, r.goOnUntold(ctx)
+	}
+	if !workflow.AllHandlersFinished(ctx) {
+		return false, nil
+	}
+	in := CountInput{Tenant: r.in.Tenant, CountID: r.in.CountID}
+	for _, c := range r.desk.cases {
+		in.Told = append(in.Told, ToldCase{Step: c.Step, Message: c.Message})
+	}
+	return true, workflow.NewContinueAsNewError(ctx, CountName, in)
+}
+
+// handsCasesOn is the gate of goOnAnew.
+func handsCasesOn(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, "count-hands-cases-on", workflow.DefaultVersion, 1) >= 1
+}
+
+// goOnUntold is goOnAnew of runs of before: it took its cases off the desk, for
+// the next history to tell them again. A verb that came meanwhile was lost.
+func (r *countRun) goOnUntold(ctx workflow.Context) error {
 	for _, step := range []string{countTasksStep, countApprovalsStep} {
 		if err := r.desk.unpark(ctx, step, "told again at once: the run goes on with a new history"); err != nil {
 			return err

@@ -133,7 +133,12 @@ func (c *counted) verb(after time.Duration, step, verb string) {
 
 func (c *counted) run(t *testing.T) {
 	t.Helper()
-	c.env.ExecuteWorkflow(workflows.CountName, workflows.CountInput{Tenant: demo, CountID: theCount})
+	c.runWith(t, workflows.CountInput{Tenant: demo, CountID: theCount})
+}
+
+func (c *counted) runWith(t *testing.T, in workflows.CountInput) {
+	t.Helper()
+	c.env.ExecuteWorkflow(workflows.CountName, in)
 	require.True(t, c.env.IsWorkflowCompleted())
 	require.NoError(t, c.env.GetWorkflowError())
 	require.Empty(t, c.parked)
@@ -240,7 +245,26 @@ func TestCount_LongLifeHasAShortHistory(t *testing.T) {
 	require.Equal(t, workflows.CountName, anew.WorkflowType.Name)
 	var in workflows.CountInput
 	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(anew.Input, &in))
-	require.Equal(t, workflows.CountInput{Tenant: demo, CountID: theCount}, in)
-	require.Empty(t, c.parked, "the next history tells it again")
+	told := []workflows.ToldCase{{Step: "tasks", Message: c.parked["tasks"].Message}}
+	require.Equal(t, workflows.CountInput{Tenant: demo, CountID: theCount, Told: told}, in, "the next history knows what was told")
 	require.Len(t, c.looks, 1)
+
+	next := newCounted(t, 10_000)
+	next.completeBy, next.parked = -time.Hour, c.parked
+	next.at(2*time.Minute, false, func() { next.left = 9000 })
+	next.at(61*time.Minute, false, func() { require.Contains(t, next.parked["tasks"].Message, "9000 bins are to be counted in SCL-1") })
+	next.at(2*time.Hour, true, func() { next.left = 0 })
+	next.runWith(t, in)
+	require.Equal(t, []string{"count_past_due"}, next.reasons, "in other words, and only when there are others")
+}
+
+func TestCount_VerbForACountThatSomebodyElseCancelsIsToldThatItIsOver(t *testing.T) {
+	t.Parallel()
+	c := newCounted(t, 5)
+	c.completeBy, c.left, c.waiting = -time.Hour, 4, []time.Duration{-9 * time.Hour}
+	c.verb(time.Minute, "tasks", workflows.VerbCancel)
+	c.verb(time.Minute, "approvals", workflows.VerbRetry)
+	c.run(t)
+	require.Equal(t, []string{"the count is cancelled: what was counted stays", "nothing done: the count is over"}, c.answers)
+	require.Zero(t, c.restUntil)
 }

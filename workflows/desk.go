@@ -147,6 +147,43 @@ func (d *desk) put(ctx workflow.Context, c Case) error {
 	return d.write(ctx, "waits for a person: "+strings.ReplaceAll(c.Reason, "_", " "), supports.ParkStep, d.row(c))
 }
 
+// reword gives a parked case other words. They are written to the support list
+// when they say another thing; the case keeps its place there.
+func (d *desk) reword(ctx workflow.Context, c Case) error {
+	i := slices.IndexFunc(d.cases, func(old Case) bool { return old.Step == c.Step })
+	if i < 0 {
+		return nil
+	}
+	told := d.cases[i].Message
+	if c.Subject == "" {
+		c.Subject = d.subject
+	}
+	c.standing = true
+	d.cases[i] = c
+	d.show(ctx)
+	if told == c.Message {
+		return nil
+	}
+	return d.write(ctx, "what a person is asked has changed", supports.ParkStep, d.row(c))
+}
+
+// resume puts a case back on the desk that an earlier history of the run has
+// parked. It is on the support list, so nobody is told of it again.
+func (d *desk) resume(c Case, told string) {
+	c.Subject, c.Message, c.standing = d.subject, told, true
+	d.cases = append(d.cases, c)
+}
+
+// told is what a parked case says, "" for none.
+func (d *desk) told(step string) string {
+	for _, c := range d.cases {
+		if c.Step == step {
+			return c.Message
+		}
+	}
+	return ""
+}
+
 // unpark takes a case off the desk and says how it ended.
 func (d *desk) unpark(ctx workflow.Context, step, resolution string) error {
 	i := slices.IndexFunc(d.cases, func(c Case) bool { return c.Step == step })

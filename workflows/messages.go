@@ -204,6 +204,15 @@ type ReconciliationInput struct {
 type CountInput struct {
 	Tenant  string `json:"tenant"`
 	CountID string `json:"count_id"`
+	// Told are the cases that an earlier history of this run has on the desk, so
+	// that nobody is told of them again.
+	Told []ToldCase `json:"told,omitempty"`
+}
+
+// ToldCase is a step that waits for a person, and what that person was told.
+type ToldCase struct {
+	Step    string `json:"step"`
+	Message string `json:"message"`
 }
 
 // ShortageInput looks after a paid order that lost units to a count.

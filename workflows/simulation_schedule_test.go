@@ -460,8 +460,16 @@ func (s schedule) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "schedule{Gateway: %q, Token: %q, TokenTardy: %t, Defers: %t, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Untraced: %t, Lossy: %t, Ruling: %d",
 		s.Gateway, s.Token, s.TokenTardy, s.Defers, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Untraced, s.Lossy, s.Ruling)
+	b.WriteString(asGo(s.Steps, s.Faults, s.Outages))
+	b.WriteString("}")
+	return b.String()
+}
+
+// asGo is what happens in a schedule, as fields of a Go literal.
+func asGo(steps []step, faults []fault, outages []outage) string {
+	var b strings.Builder
 	b.WriteString(", Steps: []step{")
-	for _, st := range s.Steps {
+	for _, st := range steps {
 		if st.In == "" {
 			fmt.Fprintf(&b, "\n\t{At: %d * time.Second, Do: %q, On: %d, N: %d},", st.At/time.Second, st.Do, st.On, st.N)
 		} else {
@@ -469,13 +477,13 @@ func (s schedule) String() string {
 		}
 	}
 	b.WriteString("}, Faults: []fault{")
-	for _, f := range s.Faults {
+	for _, f := range faults {
 		fmt.Fprintf(&b, "\n\t{Call: %q, Nth: %d, Times: %d, When: %q, As: %q, For: %d},", f.Call, f.Nth, f.Times, f.When, f.As, f.For)
 	}
 	b.WriteString("}, Outages: []outage{")
-	for _, o := range s.Outages {
+	for _, o := range outages {
 		fmt.Fprintf(&b, "\n\t{What: %q, At: %d * time.Second, For: %d * time.Second},", o.What, o.At/time.Second, o.For/time.Second)
 	}
-	b.WriteString("}}")
+	b.WriteString("}")
 	return b.String()
 }

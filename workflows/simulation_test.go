@@ -29,23 +29,44 @@ const (
 	shards        = 8
 )
 
+// drawsOnce sets how many schedules a shard draws, once for all simulations.
+var drawsOnce = sync.OnceValues(func() (drawn, error) {
+	d := drawn{n: manySchedules}
+	if asked := os.Getenv("JL_SCHEDULES"); asked != "" {
+		var err error
+		if d.n, err = strconv.Atoi(asked); err != nil {
+			return d, err
+		}
+	}
+	flag.Visit(func(f *flag.Flag) { d.given = d.given || f.Name == "rapid.checks" })
+	if !d.given {
+		if err := flag.Set("rapid.checks", strconv.Itoa((d.n+shards-1)/shards)); err != nil {
+			return d, err
+		}
+	}
+	return d, flag.Set("rapid.nofailfile", "true")
+})
+
+type drawn struct {
+	n     int
+	given bool
+}
+
+// draws is how many schedules are asked for; given says that rapid's own flag
+// tells how many a shard draws.
+func draws(t *testing.T) (n int, given bool) {
+	t.Helper()
+	d, err := drawsOnce()
+	require.NoError(t, err)
+	return d.n, d.given
+}
+
 // TestSimulation_CheckoutSagaKeepsItsInvariants draws schedules at random and
 // prints a shrunken one, as Go, when an invariant breaks. The failing seed is in
 // the output: -run with the shard and -rapid.seed draw it again.
 func TestSimulation_CheckoutSagaKeepsItsInvariants(t *testing.T) {
 	t.Parallel()
-	n := manySchedules
-	if asked := os.Getenv("JL_SCHEDULES"); asked != "" {
-		var err error
-		n, err = strconv.Atoi(asked)
-		require.NoError(t, err)
-	}
-	given := map[string]bool{}
-	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if !given["rapid.checks"] {
-		require.NoError(t, flag.Set("rapid.checks", strconv.Itoa((n+shards-1)/shards)))
-	}
-	require.NoError(t, flag.Set("rapid.nofailfile", "true"))
+	n, given := draws(t)
 	var seen sightings
 	draw := func(t *testing.T) {
 		for i := range shards {
@@ -63,7 +84,7 @@ func TestSimulation_CheckoutSagaKeepsItsInvariants(t *testing.T) {
 		}
 	}
 	t.Run("schedules", draw)
-	if given["rapid.checks"] || n < manySchedules {
+	if given || n < manySchedules {
 		return
 	}
 	// What is seldom may be missing from one batch; it is not from many.

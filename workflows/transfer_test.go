@@ -213,6 +213,19 @@ func TestTransfer_ALaterPartOfTheRunKnowsItsCase(t *testing.T) {
 	require.Equal(t, []string{"it is received"}, l.ends)
 }
 
+func TestTransfer_ALaterPartOfTheRunTellsNobodyAgain(t *testing.T) {
+	t.Parallel()
+	l := newLorry(t, 0)
+	told := l.row.WaitsFor + " Receive them, or close the transfer with what was lost. `retry` waits another day, `resolve` writes off what has not arrived."
+	l.parked["reception"] = activities.ParkedCase{Message: told}
+	l.at(90*time.Minute, false, func() { require.Empty(t, l.asked) })
+	l.at(100*time.Minute, true, func() { l.row.WaitsFor = "On the way from SCL-1 to CCP-1 since yesterday: 1 of A." })
+	l.at(10*time.Hour, true, l.arrives)
+	l.run(t, workflows.WatchInput{Parked: true, Told: told})
+	require.Len(t, l.asked, 1, "a part of them arrived: other words")
+	require.Equal(t, []string{"it is received"}, l.ends)
+}
+
 func TestTransfer_ABugWaitsForAPerson(t *testing.T) {
 	t.Parallel()
 	l := newLorry(t, 48*time.Hour)

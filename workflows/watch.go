@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -22,6 +21,8 @@ type WatchInput struct {
 	ID     string `json:"id"`
 	// Parked: an earlier part of this run has a case on the desk.
 	Parked bool `json:"parked,omitempty"`
+	// Told is what that case says, so that nobody is told it again.
+	Told string `json:"told,omitempty"`
 }
 
 // watched is what is particular to a kind.
@@ -45,7 +46,7 @@ func watch(ctx workflow.Context, w watched, in WatchInput) error {
 	}
 	r := &watchRun{watched: w, desk: d, ref: activities.WatchRef{Kind: w.kind, Tenant: in.Tenant, ID: in.ID}, changed: workflow.GetSignalChannel(ctx, SignalChanged)}
 	if in.Parked {
-		d.cases = append(d.cases, r.late(activities.Watched{}))
+		d.resume(r.late(activities.Watched{}), in.Told)
 	}
 	for {
 		now, err := certain[activities.Watched](ctx, d, "load", "read the "+w.kind, watches.LoadWatched, r.ref)
@@ -68,7 +69,7 @@ func watch(ctx workflow.Context, w watched, in WatchInput) error {
 			}
 		}
 		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && len(d.decided) == 0 && workflow.AllHandlersFinished(ctx) && r.changed.Len() == 0 {
-			return workflow.NewContinueAsNewError(ctx, w.name, WatchInput{Tenant: in.Tenant, ID: in.ID, Parked: d.parked(w.step)})
+			return workflow.NewContinueAsNewError(ctx, w.name, WatchInput{Tenant: in.Tenant, ID: in.ID, Parked: d.parked(w.step), Told: d.told(w.step)})
 		}
 	}
 }
@@ -81,7 +82,7 @@ type watchRun struct {
 }
 
 func (r *watchRun) late(now activities.Watched) Case {
-	return Case{Step: r.step, Subject: r.ref.ID, Reason: r.reason, Verbs: r.verbs, Message: now.WaitsFor + " " + r.advice, Tried: "waited until " + now.DueAt.UTC().Format("2006-01-02 15:04") + " UTC", standing: true}
+	return Case{Step: r.step, Reason: r.reason, Verbs: r.verbs, Message: now.WaitsFor + " " + r.advice, Tried: "waited until " + now.DueAt.UTC().Format("2006-01-02 15:04") + " UTC"}
 }
 
 // show tells people what is waited for, and asks them when it is late.
@@ -90,17 +91,10 @@ func (r *watchRun) show(ctx workflow.Context, now activities.Watched) error {
 	if now.DueAt.After(workflow.Now(ctx)) {
 		return r.desk.unpark(ctx, r.step, "it is waited for again")
 	}
-	c := r.late(now)
-	i := slices.IndexFunc(r.desk.cases, func(old Case) bool { return old.Step == r.step })
-	if i < 0 {
-		return r.desk.park(ctx, c)
+	if r.desk.parked(r.step) {
+		return r.desk.reword(ctx, r.late(now))
 	}
-	if r.desk.cases[i].Message == c.Message {
-		return nil
-	}
-	r.desk.cases[i] = c
-	r.desk.show(ctx)
-	return r.desk.write(ctx, "what a person is asked has changed", supports.ParkStep, r.desk.row(c))
+	return r.desk.park(ctx, r.late(now))
 }
 
 // pause waits until the row may say something new, or a person has decided.

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -81,9 +82,9 @@ func countStatus(t *testing.T, s *stacktest.Shop, countID string) string {
 
 // lateCount makes a count as old as one that nobody has cared for, and has a
 // difference wait in it.
-func lateCount(t *testing.T, s *stacktest.Shop) (countID, run string) {
+func lateCount(t *testing.T, s *stacktest.Shop) (countID, run string, tasks map[string]string) {
 	t.Helper()
-	countID, run, tasks := countOfTwoBins(t, s)
+	countID, run, tasks = countOfTwoBins(t, s)
 	s.Do(func(tx pgx.Tx) error {
 		_, err := tx.Exec(t.Context(), `UPDATE counts SET complete_by = now() - interval '1 hour', created_at = now() - interval '2 days', recount = false WHERE tenant = $1 AND id = $2`, s.Tenant, countID)
 		return err
@@ -94,7 +95,7 @@ func lateCount(t *testing.T, s *stacktest.Shop) (countID, run string) {
 		return err
 	})
 	awaitAsked(s, run, "count_past_due", "count_waits_for_approval")
-	return countID, run
+	return countID, run, tasks
 }
 
 // awaitAsked waits until a run has parked these steps, and no other.
@@ -114,7 +115,7 @@ func awaitAsked(s *stacktest.Shop, run string, reasons ...string) {
 
 // countCancelled: a count that is late gets a day more, and is then given up.
 func countCancelled(t *testing.T, s *stacktest.Shop) map[string]string {
-	countID, run := lateCount(t, s)
+	countID, run, _ := lateCount(t, s)
 	use(t, s, run, "retry", map[string]any{"step": "tasks"})
 	awaitAsked(s, run, "count_waits_for_approval")
 	use(t, s, run, "cancel", nil)
@@ -128,12 +129,28 @@ func countCancelled(t *testing.T, s *stacktest.Shop) map[string]string {
 // countRestarted: a run that was lost goes on from its rows, and tells again what
 // is late.
 func countRestarted(t *testing.T, s *stacktest.Shop) map[string]string {
-	countID, run := lateCount(t, s)
+	countID, run, _ := lateCount(t, s)
 	require.NoError(t, s.Temporal.TerminateWorkflow(t.Context(), run, "", "somebody pressed a button"))
 	use(t, s, run, "restart", nil)
 	awaitAsked(s, run, "count_past_due", "count_waits_for_approval")
 	a := s.Call(tenant.Support, "POST", "/v1/counts/"+countID+"/cancel", nil)
 	require.Equal(t, 200, a.Status, "%s", a.Body)
+	s.AwaitClosed(run)
+	nothingStuck(s)
+	return map[string]string{"count": run}
+}
+
+// countReworded: while a person is asked for a difference, another bin differs
+// too, and the case names both.
+func countReworded(t *testing.T, s *stacktest.Shop) map[string]string {
+	_, run, tasks := lateCount(t, s)
+	require.Equal(t, "awaiting_approval", sees(t, s, tasks["P-2"], "ana", 1))
+	use(t, s, run, "retry", map[string]any{"step": "tasks"})
+	s.Eventually(func() (string, bool) {
+		list := string(s.Call(tenant.Support, "GET", "/v1/support/stuck", nil).Body)
+		return list, strings.Contains(list, "2 bins wait for somebody to approve or reject a difference in SCL-1: ")
+	})
+	use(t, s, run, "cancel", nil)
 	s.AwaitClosed(run)
 	nothingStuck(s)
 	return map[string]string{"count": run}

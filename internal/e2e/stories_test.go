@@ -78,6 +78,7 @@ var stories = []story{
 	{"bins-counted", nil, binsCounted},
 	{"count-cancelled", nil, countCancelled},
 	{"count-restarted", nil, countRestarted},
+	{"count-reworded", nil, countReworded},
 	{"reservation-confirmed", nil, reservationConfirmed},
 	{"reservation-released", nil, reservationReleased},
 	{"reservation-expired", nil, reservationExpired},

@@ -125,6 +125,9 @@ func (d Desk) Apply(ctx context.Context, u Use) (Done, error) {
 	if !of.exists && len(open) == 0 {
 		return Done{}, problem.Missing("workflow")
 	}
+	// A case whose run is gone stays on the list until another run takes it off,
+	// also when what it was about is over by now.
+	of.open = of.open || len(open) > 0
 	if u.Verb == Restart {
 		return d.restart(ctx, u, of, open)
 	}

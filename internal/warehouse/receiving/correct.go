@@ -95,7 +95,7 @@ func Correct(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, c Correction, n
 			return nil, nil, err
 		}
 	}
-	if err := touch(ctx, tx, shop.ID, r.ID, r.WaitsFor); err != nil {
+	if err := touch(ctx, tx, shop.ID, r.ID, r.WaitsFor, 1); err != nil {
 		return nil, nil, err
 	}
 	if _, _, err := promiseAgain(ctx, tx, shop, c.SKU, r.Warehouse, dropped, now); err != nil {

@@ -76,26 +76,43 @@ type Entry struct {
 // serial_in_stock the transaction may be over, so a caller that goes on takes a
 // savepoint before. A repetition books again: a caller keeps its idempotency key.
 func ScanGoods(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in Scans, now time.Time) ([]Entry, error) {
-	r, order, err := lockReceipt(ctx, tx, shop.ID, in.ReceiptID)
+	all, err := ScanGoodsAll(ctx, tx, shop, []Scans{in}, now)
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// ScanGoodsAll books what was scanned in several requests for one receipt, one
+// after the other as ScanGoods does each, in few round trips however many there
+// are. Either all stand or none: of a refusal nobody knows to which request it
+// belongs, so a caller with more than one books them by ScanGoods then.
+func ScanGoodsAll(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, requests []Scans, now time.Time) ([][]Entry, error) {
+	for _, in := range requests {
+		if in.ReceiptID != requests[0].ReceiptID {
+			return nil, fmt.Errorf("scans of receipt %s and of %s: together go those of one receipt", requests[0].ReceiptID, in.ReceiptID)
+		}
+	}
+	r, order, err := lockReceipt(ctx, tx, shop.ID, requests[0].ReceiptID)
 	if err != nil {
 		return nil, err
 	}
 	if r.Status != "open" {
 		return nil, r.over()
 	}
-	b := &booking{ctx: ctx, tx: tx, tenant: shop.ID, receipt: r, order: order, in: in, came: map[int][2]int{}}
+	b := &booking{ctx: ctx, tx: tx, tenant: shop.ID, receipt: r, order: order, came: map[int][2]int{}, counted: map[string]bool{}, lots: map[lotSeen][]string{}}
 	if b.today, err = today(shop, now); err != nil {
 		return nil, err
 	}
-	goods, err := b.identify(now)
+	goods, err := b.identify(requests, now)
 	if err != nil {
 		return nil, err
 	}
 	if err := b.place(); err != nil {
 		return nil, err
 	}
-	var skus []string
-	for _, g := range goods {
+	var skus, batches []string
+	for _, g := range slices.Concat(goods...) {
 		if !g.unknown {
 			skus = append(skus, g.item.SKU)
 		}
@@ -103,15 +120,19 @@ func ScanGoods(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in Scans, now
 	if err := lockLevels(ctx, tx, shop.ID, r.Warehouse, skus); err != nil {
 		return nil, err
 	}
-	for _, g := range goods {
-		if err := b.book(g); err != nil {
-			return nil, err
+	for i, in := range requests {
+		b.in = in
+		batches = append(batches, in.Batch)
+		for _, g := range goods[i] {
+			if err := b.book(g); err != nil {
+				return nil, err
+			}
 		}
 	}
-	if err := b.finish(); err != nil {
+	if err := b.finish(len(requests)); err != nil {
 		return nil, err
 	}
-	return ReadBatch(ctx, tx, shop.ID, in.Batch)
+	return readBatches(ctx, tx, shop.ID, batches)
 }
 
 // today is the day at the tenant's place, as a UTC midnight.
@@ -137,12 +158,19 @@ type booking struct {
 	damagedBin string
 	// came is, by the order's line, units that came and those of them damaged.
 	came map[int][2]int
+	// counted are the requests of which something counts for the order, by batch.
+	counted map[string]bool
 	// moves are units that are told apart by no serial: one movement for all of a
 	// SKU, lot and place, however often they were scanned.
 	moves []stock.BinMovement
 	// entries are what is to be written of the scans.
 	entries pgx.Batch
+	// lots is what was wrong with lots that were seen.
+	lots map[lotSeen][]string
 }
+
+// lotSeen is a lot as a label says it, with its day of expiry if it does.
+type lotSeen struct{ sku, lot, expires string }
 
 // goods is a scan whose product is known, or is known to be unknown.
 type goods struct {
@@ -156,20 +184,40 @@ type goods struct {
 }
 
 // identify finds the products of all scans and refuses what can't be booked.
-func (b *booking) identify(now time.Time) ([]goods, error) {
-	var f problem.Fields
-	switch {
-	case len(b.in.Scans) == 0:
-		f.Add("scans", "required", "send one at least")
-	case len(b.in.Scans) > mostScans:
-		f.Add("scans", "too_many", "at most %d", mostScans)
+func (b *booking) identify(requests []Scans, now time.Time) ([][]goods, error) {
+	var codes []string
+	for _, in := range requests {
+		var f problem.Fields
+		switch {
+		case len(in.Scans) == 0:
+			f.Add("scans", "required", "send one at least")
+		case len(in.Scans) > mostScans:
+			f.Add("scans", "too_many", "at most %d", mostScans)
+		}
+		if err := f.Err(); err != nil {
+			return nil, err
+		}
+		for _, s := range in.Scans {
+			codes = append(codes, s.Code)
+		}
 	}
-	if err := f.Err(); err != nil {
+	found, err := find(b.ctx, b.tx, b.tenant, codes, now)
+	if err != nil {
 		return nil, err
 	}
-	out := make([]goods, 0, len(b.in.Scans))
-	known := map[string]scancode.Item{}
-	for i, s := range b.in.Scans {
+	out := make([][]goods, len(requests))
+	for i, in := range requests {
+		if out[i], err = identifyGoods(in.Scans, found); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func identifyGoods(scans []Scan, found scancode.Items) ([]goods, error) {
+	var f problem.Fields
+	out := make([]goods, 0, len(scans))
+	for i, s := range scans {
 		at := fmt.Sprintf("scans[%d]", i)
 		g := goods{at: i, scan: s, condition: s.Condition}
 		faults := len(f)
@@ -177,14 +225,8 @@ func (b *booking) identify(now time.Time) ([]goods, error) {
 		if len(f) > faults {
 			continue
 		}
-		item, seen := known[s.Code]
 		var err error
-		if !seen {
-			if item, err = resolve(b.ctx, b.tx, b.tenant, s.Code, now); err == nil {
-				known[s.Code] = item
-			}
-		}
-		g.item = item
+		g.item, err = labelled(found, s.Code)
 		refused, ok := problem.As(err)
 		switch {
 		case ok && refused.Code == "unknown_item":
@@ -399,6 +441,21 @@ func (b *booking) faultsOfLot(g goods) ([]string, error) {
 	if expires == nil {
 		expires = b.agreedExpiry(g.item.SKU, g.item.Lot)
 	}
+	seen := lotSeen{sku: g.item.SKU, lot: g.item.Lot}
+	if expires != nil {
+		seen.expires = expires.Format(time.DateOnly)
+	}
+	if faults, known := b.lots[seen]; known {
+		return faults, nil
+	}
+	faults, err := b.putLot(g, expires)
+	if err == nil {
+		b.lots[seen] = faults
+	}
+	return faults, err
+}
+
+func (b *booking) putLot(g goods, expires *time.Time) ([]string, error) {
 	same, err := stock.PutLot(b.ctx, b.tx, b.tenant, stock.Lot{SKU: g.item.SKU, Lot: g.item.Lot, ExpiresOn: expires})
 	if err != nil {
 		return nil, err
@@ -517,6 +574,7 @@ func (b *booking) bring(e Entry) error {
 			sum[1] += e.Quantity
 		}
 		b.came[e.Line] = sum
+		b.counted[b.in.Batch] = true
 	}
 	b.write(e)
 	return nil
@@ -525,7 +583,7 @@ func (b *booking) bring(e Entry) error {
 // gather adds units to the movement of their like.
 func (b *booking) gather(m stock.BinMovement) {
 	for i := range b.moves {
-		if o := &b.moves[i]; o.SKU == m.SKU && o.Lot == m.Lot && *o.To == *m.To {
+		if o := &b.moves[i]; o.SKU == m.SKU && o.Lot == m.Lot && *o.To == *m.To && o.By == m.By {
 			o.Quantity += m.Quantity
 			return
 		}
@@ -572,9 +630,9 @@ func nonNil(list []string) []string {
 
 // finish books what was gathered, counts what came on the purchase order and says
 // what the receipt waits for.
-func (b *booking) finish() error {
-	for _, m := range b.moves {
-		if _, err := stock.Move(b.ctx, b.tx, b.tenant, m); err != nil {
+func (b *booking) finish(requests int) error {
+	if len(b.moves) > 0 {
+		if _, _, err := stock.MoveAll(b.ctx, b.tx, b.tenant, b.moves); err != nil {
 			return err
 		}
 	}
@@ -585,8 +643,8 @@ func (b *booking) finish() error {
 		if err := count(b.ctx, b.tx, b.tenant, b.order.ID, b.came); err != nil {
 			return err
 		}
-		_, err := b.tx.Exec(b.ctx, `UPDATE purchase_orders SET status = 'partially_received', waits_for = $3, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2 AND status IN ('open','partially_received')`,
-			b.tenant, b.order.ID, waitsForRest)
+		_, err := b.tx.Exec(b.ctx, `UPDATE purchase_orders SET status = 'partially_received', waits_for = $3, version = version + $4, updated_at = now() WHERE tenant = $1 AND id = $2 AND status IN ('open','partially_received')`,
+			b.tenant, b.order.ID, waitsForRest, len(b.counted))
 		if err != nil {
 			return fmt.Errorf("purchase order %s: %w", b.order.ID, err)
 		}
@@ -595,7 +653,7 @@ func (b *booking) finish() error {
 	if b.order != nil && b.order.Status == "cancelled" {
 		waits = waitsForDecision
 	}
-	return touch(b.ctx, b.tx, b.tenant, b.receipt.ID, waits)
+	return touch(b.ctx, b.tx, b.tenant, b.receipt.ID, waits, requests)
 }
 
 // count adds to the lines of a purchase order what came, and what of it damaged.
@@ -612,9 +670,9 @@ func count(ctx context.Context, tx pgx.Tx, tenantID, orderID string, came map[in
 	return nil
 }
 
-// touch notes a change of an open receipt.
-func touch(ctx context.Context, tx pgx.Tx, tenantID, receiptID, waitsFor string) error {
-	_, err := tx.Exec(ctx, `UPDATE receipts SET waits_for = $3, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'open'`, tenantID, receiptID, waitsFor)
+// touch notes changes of an open receipt.
+func touch(ctx context.Context, tx pgx.Tx, tenantID, receiptID, waitsFor string, changes int) error {
+	_, err := tx.Exec(ctx, `UPDATE receipts SET waits_for = $3, version = version + $4, updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'open'`, tenantID, receiptID, waitsFor, changes)
 	if err != nil {
 		return fmt.Errorf("receipt %s: %w", receiptID, err)
 	}
@@ -623,16 +681,35 @@ func touch(ctx context.Context, tx pgx.Tx, tenantID, receiptID, waitsFor string)
 
 // ReadBatch reads what one request wrote, in the order of its scans.
 func ReadBatch(ctx context.Context, tx pgx.Tx, tenantID, batch string) ([]Entry, error) {
-	rows, err := tx.Query(ctx, `SELECT position, kind, scanned, coalesce(sku, ''), lot, coalesce(serial, ''), quantity, condition, coalesce(bin, ''), coalesce(status, ''), coalesce(line, 0), faults
-	  FROM receipt_entries WHERE tenant = $1 AND batch = $2 ORDER BY position, id`, tenantID, batch)
+	all, err := readBatches(ctx, tx, tenantID, []string{batch})
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+func readBatches(ctx context.Context, tx pgx.Tx, tenantID string, batches []string) ([][]Entry, error) {
+	rows, err := tx.Query(ctx, `SELECT batch, position, kind, scanned, coalesce(sku, ''), lot, coalesce(serial, ''), quantity, condition, coalesce(bin, ''), coalesce(status, ''), coalesce(line, 0), faults
+	  FROM receipt_entries WHERE tenant = $1 AND batch = ANY($2) ORDER BY position, id`, tenantID, batches)
 	if err != nil {
 		return nil, fmt.Errorf("entries of a request: %w", err)
 	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Entry, err error) {
-		return e, row.Scan(&e.Scan, &e.Kind, &e.Scanned, &e.SKU, &e.Lot, &e.Serial, &e.Quantity, &e.Condition, &e.Bin, &e.Status, &e.Line, &e.Discrepancies)
-	})
-	if err != nil {
+	defer rows.Close()
+	of := map[string][]Entry{}
+	for rows.Next() {
+		var batch string
+		var e Entry
+		if err := rows.Scan(&batch, &e.Scan, &e.Kind, &e.Scanned, &e.SKU, &e.Lot, &e.Serial, &e.Quantity, &e.Condition, &e.Bin, &e.Status, &e.Line, &e.Discrepancies); err != nil {
+			return nil, fmt.Errorf("entries of a request: %w", err)
+		}
+		of[batch] = append(of[batch], e)
+	}
+	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("entries of a request: %w", err)
 	}
-	return list, nil
+	out := make([][]Entry, len(batches))
+	for i, batch := range batches {
+		out[i] = append([]Entry{}, of[batch]...)
+	}
+	return out, nil
 }
