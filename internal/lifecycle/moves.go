@@ -22,6 +22,7 @@ const (
 	Refund      Machine = "refund"
 	Reservation Machine = "reservation"
 	Transfer    Machine = "transfer"
+	Shipment    Machine = "shipment"
 )
 
 // Move is one allowed change of status.
@@ -77,11 +78,25 @@ var rows = []row{
 	{Transfer, "requested", "in_transit cancelled"},
 	{Transfer, "in_transit", "partially_received received received_short cancelled"},
 	{Transfer, "partially_received", "received received_short"},
+
+	// Back to pending: its pick list was cancelled, or not everything was found.
+	{Shipment, "pending", "picking cancelled"},
+	{Shipment, "picking", "pending packed cancelled"},
+	// Back to picking: unpacked.
+	{Shipment, "packed", "picking labelled cancelled"},
+	{Shipment, "labelled", "packed handed_over cancelled"},
+	{Shipment, "cancelled", "pending"},
+	{Shipment, "handed_over", "in_transit out_for_delivery delivered delivery_failed returned_to_sender lost"},
+	{Shipment, "in_transit", "out_for_delivery delivered delivery_failed returned_to_sender lost"},
+	{Shipment, "out_for_delivery", "in_transit delivered delivery_failed returned_to_sender lost"},
+	{Shipment, "delivery_failed", "in_transit out_for_delivery delivered returned_to_sender lost"},
+	// What was lost may be found.
+	{Shipment, "lost", "in_transit out_for_delivery delivered returned_to_sender"},
 }
 
 // initial and final statuses, for the diagrams.
 var initial = map[Machine][]string{
-	Checkout: {"reserving"}, Payment: {"pending"}, Order: {"paid", "completed"}, Refund: {"pending"}, Reservation: {"held"}, Transfer: {"requested"},
+	Checkout: {"reserving"}, Payment: {"pending"}, Order: {"paid", "completed"}, Refund: {"pending"}, Reservation: {"held"}, Transfer: {"requested"}, Shipment: {"pending"},
 }
 
 // Moves returns every allowed move.
@@ -117,4 +132,4 @@ func Diagram(m Machine) string {
 }
 
 // Machines lists the machines in the order they are documented.
-func Machines() []Machine { return []Machine{Checkout, Payment, Order, Refund, Reservation, Transfer} }
+func Machines() []Machine { return []Machine{Checkout, Payment, Order, Refund, Reservation, Transfer, Shipment} }

@@ -57,6 +57,26 @@ type Settings struct {
 	// before a bin proves nothing about what was taken from it.
 	ScanPolicy []string  `json:"scan_policy"`
 	Receiving  Receiving `json:"receiving"`
+	Packing    Packing   `json:"packing"`
+	// DeliveryHours is how long a parcel may be under way before a person is
+	// asked, and SecondTryHours after a delivery that failed.
+	DeliveryHours  int `json:"delivery_hours"`
+	SecondTryHours int `json:"second_try_hours"`
+}
+
+// Packing is how far a parcel's weight may be from what the catalogue says.
+type Packing struct {
+	// TolerancePercent is of the goods' weight, either way.
+	TolerancePercent int `json:"tolerance_percent"`
+	// BoxGrams is what a box and its filling may weigh besides.
+	BoxGrams int `json:"box_grams"`
+}
+
+// Bounds are the least and the most that so many parcels may weigh with goods of
+// so many grams.
+func (p Packing) Bounds(goods int64, parcels int) (least, most int64) {
+	give := goods * int64(p.TolerancePercent) / 100
+	return goods - give, goods + give + int64(parcels*p.BoxGrams)
 }
 
 // Receiving is what a shop puts up with when goods come in.
@@ -116,6 +136,7 @@ func Defaults(id string) Settings {
 			{Region: "*", Service: "standard", Currency: "USD", Amount: 990},
 		},
 		DispatchHours: 72, TransferGraceHours: 24, Receiving: Receiving{OverPercent: 5, LateHours: 24, CloseHours: 12}, TimeZone: "America/Santiago", ScanPolicy: []string{"bin", "product", "lot"},
+		Packing: Packing{TolerancePercent: 10, BoxGrams: 500}, DeliveryHours: 120, SecondTryHours: 48,
 	}
 }
 
@@ -136,6 +157,10 @@ func (s Settings) Validate() error {
 		return errors.New("transfer_grace_hours: not negative")
 	case s.Receiving.OverPercent < 0 || s.Receiving.OverPercent > 1000:
 		return errors.New("receiving.over_percent: 0 to 1000")
+	case s.Packing.TolerancePercent < 0 || s.Packing.TolerancePercent > 100 || s.Packing.BoxGrams < 0:
+		return errors.New("packing: tolerance_percent 0 to 100, box_grams not negative")
+	case s.DeliveryHours < 1 || s.SecondTryHours < 1:
+		return errors.New("delivery_hours and second_try_hours: at least 1")
 	case s.Receiving.LateHours < 0 || s.Receiving.CloseHours < 1:
 		return errors.New("receiving: late_hours not negative, close_hours at least 1")
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/order"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
@@ -376,15 +377,10 @@ func (l list) giveUp(ctx context.Context, tx pgx.Tx, line, units int, reason str
 // stop is why nothing may be picked for an order.
 type stop struct{ code, reason string }
 
-// refunded is SQL that is true of an order o of which everything is being given
-// back, or was.
-const refunded = `(o.total > 0 AND o.total <= (SELECT coalesce(sum(r.amount), 0) FROM payments y JOIN refunds r ON r.tenant = y.tenant AND r.payment_id = y.id
-    WHERE y.tenant = o.tenant AND coalesce(y.order_id, y.checkout_id) = o.id AND y.applied AND r.status <> 'failed'))`
-
 // stopped are the orders on a list of which nothing may leave now: those of the
 // lines given, of all lines when they are nil.
 func (l list) stopped(ctx context.Context, tx pgx.Tx, lines []int) (map[string]stop, error) {
-	rows, err := tx.Query(ctx, `SELECT DISTINCT o.id, coalesce(s.frozen_reason, ''), o.status = 'cancelled', `+refunded+`
+	rows, err := tx.Query(ctx, `SELECT DISTINCT o.id, coalesce(s.frozen_reason, ''), o.status = 'cancelled', `+order.WhollyRefunded+`
 	    FROM pick_lines p JOIN shipments s ON s.tenant = p.tenant AND s.id = p.shipment_id JOIN orders o ON o.tenant = p.tenant AND o.id = p.order_id
 	   WHERE p.tenant = $1 AND p.list_id = $2 AND p.cancelled_at IS NULL AND ($3::int[] IS NULL OR p.line = ANY($3))`, l.tenant, l.ID, lines)
 	if err != nil {

@@ -1,0 +1,60 @@
+-- +goose Up
+-- From the packing bin to the door. A shipment is packed into parcels, each with a
+-- reference of ours that a carrier may print and be asked about. Weights are grams,
+-- lengths millimetres.
+
+ALTER TABLE shipments
+  ADD COLUMN version       bigint NOT NULL DEFAULT 1,
+  ADD COLUMN carrier       text NOT NULL DEFAULT '' CHECK (carrier IN ('','chilexpress','starken','correos','bluexpress','manual')),
+  ADD COLUMN packed_at     timestamptz,
+  ADD COLUMN labelled_at   timestamptz,
+  ADD COLUMN handed_over_at timestamptz,
+  ADD COLUMN ended_at      timestamptz;
+
+CREATE TABLE parcels (
+  tenant         text NOT NULL,
+  id             text NOT NULL CHECK (length(id) = 26),
+  shipment_id    text NOT NULL,
+  position       int NOT NULL CHECK (position > 0),
+  reference      text NOT NULL CHECK (reference ~ '^[A-Z0-9]{16}$'),
+  -- by the scale, and what the catalogue makes of the shipment's units
+  weight_grams   int NOT NULL CHECK (weight_grams > 0),
+  length_mm      int NOT NULL DEFAULT 0 CHECK (length_mm >= 0),
+  width_mm       int NOT NULL DEFAULT 0 CHECK (width_mm >= 0),
+  height_mm      int NOT NULL DEFAULT 0 CHECK (height_mm >= 0),
+  tracking       text NOT NULL DEFAULT '',
+  packed_by      text NOT NULL CHECK (packed_by <> ''),
+  created_at     timestamptz NOT NULL DEFAULT now(),
+  -- unpacked: the parcel is no more
+  unpacked_at    timestamptz,
+  PRIMARY KEY (tenant, id),
+  UNIQUE (tenant, reference),
+  FOREIGN KEY (tenant, shipment_id) REFERENCES shipments
+);
+CREATE UNIQUE INDEX parcels_shipment ON parcels (tenant, shipment_id, position) WHERE unpacked_at IS NULL;
+CREATE INDEX parcels_tracking ON parcels (tenant, tracking) WHERE tracking <> '';
+
+ALTER TABLE parcels ENABLE ROW LEVEL SECURITY;
+ALTER TABLE parcels FORCE ROW LEVEL SECURITY;
+CREATE POLICY own_tenant ON parcels USING (tenant = (SELECT jl.tenant())) WITH CHECK (tenant = (SELECT jl.tenant()));
+CREATE POLICY system ON parcels TO jl_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT ON parcels TO jl_app, jl_system;
+GRANT UPDATE (tracking, unpacked_at) ON parcels TO jl_app, jl_system;
+
+-- What we decide about a shipment, as constraints. Shipments of before have none of
+-- the moments.
+ALTER TABLE shipments
+  ADD CONSTRAINT what_left_was_packed_and_labelled CHECK (handed_over_at IS NULL OR packed_at IS NOT NULL AND labelled_at IS NOT NULL AND carrier <> ''),
+  ADD CONSTRAINT status_tells_what_left CHECK ((status IN ('handed_over','in_transit','out_for_delivery','delivered','delivery_failed','returned_to_sender','lost')) = (handed_over_at IS NOT NULL)),
+  ADD CONSTRAINT status_tells_what_ended CHECK ((status IN ('delivered','returned_to_sender','lost')) = (ended_at IS NOT NULL)),
+  ADD CONSTRAINT a_shipment_under_way_is_due CHECK (status NOT IN ('handed_over','in_transit','out_for_delivery','delivery_failed') OR due_at IS NOT NULL);
+CREATE INDEX shipments_status ON shipments (tenant, status, id);
+
+CREATE TRIGGER check_move BEFORE UPDATE OF status ON shipments FOR EACH ROW EXECUTE FUNCTION jl.check_move('shipment');
+
+-- +goose Down
+DROP TRIGGER check_move ON shipments;
+DROP INDEX shipments_status;
+ALTER TABLE shipments DROP CONSTRAINT what_left_was_packed_and_labelled, DROP CONSTRAINT status_tells_what_left, DROP CONSTRAINT status_tells_what_ended, DROP CONSTRAINT a_shipment_under_way_is_due;
+DROP TABLE parcels;
+ALTER TABLE shipments DROP COLUMN version, DROP COLUMN carrier, DROP COLUMN packed_at, DROP COLUMN labelled_at, DROP COLUMN handed_over_at, DROP COLUMN ended_at;

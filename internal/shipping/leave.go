@@ -1,0 +1,244 @@
+package shipping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/order"
+	"justlogistics/internal/problem"
+	"justlogistics/internal/stock"
+	"justlogistics/internal/tenant"
+	"justlogistics/internal/timeline"
+)
+
+// Labelling chooses who carries a shipment.
+type Labelling struct {
+	Carrier Name `json:"carrier"`
+	// Tracking are the numbers under which the courier knows the parcels, in their
+	// order; left out, they are our references.
+	Tracking []string `json:"tracking"`
+	Version  int64    `json:"version"`
+	By       stock.By `json:"-"`
+}
+
+func (in Labelling) check() error {
+	var f problem.Fields
+	switch {
+	case in.Carrier == "":
+		f.Add("carrier", "required", "say who carries it")
+	case !slices.Contains(Names(), in.Carrier):
+		f.Add("carrier", "invalid", "chilexpress, starken, correos, bluexpress or manual")
+	case in.Carrier != Manual:
+		f.Add("carrier", "not_configured", "this build books no carrier: manual is for own delivery and for couriers whom somebody calls")
+	}
+	for i, number := range in.Tracking {
+		if !printable(number, 40) {
+			f.Add(fmt.Sprintf("tracking[%d]", i), "invalid", "1 to 40 visible characters")
+		}
+		if slices.Contains(in.Tracking[:i], number) {
+			f.Add(fmt.Sprintf("tracking[%d]", i), "repeated", "each parcel has a number of its own")
+		}
+	}
+	return f.Err()
+}
+
+// printable reports whether a text is 1 to so many visible ASCII characters.
+func printable(text string, longest int) bool {
+	if text == "" || len(text) > longest {
+		return false
+	}
+	for i := range len(text) {
+		if text[i] < '!' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// LabelParcels gives a packed shipment to a carrier's hands on paper: its parcels have
+// tracking numbers from now on and labels can be printed.
+//
+// 409 with the shipment in current: wrong_status, order_frozen, order_cancelled,
+// order_refunded, version_changed; 422 for a carrier that this shop cannot use, or
+// another count of tracking numbers than of parcels.
+func LabelParcels(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in Labelling) (Shipment, error) {
+	if err := in.check(); err != nil {
+		return Shipment{}, err
+	}
+	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Packed}, to: Labelled, set: `, labelled_at = now(), carrier = $7`, args: []any{string(in.Carrier)}}
+	s, err := t.look(ctx, tx)
+	if err != nil {
+		return s, err
+	}
+	if err := s.stopped(ctx, tx, shop.ID); err != nil {
+		return s, err
+	}
+	numbers := in.Tracking
+	if len(numbers) == 0 {
+		for _, p := range s.Parcels {
+			numbers = append(numbers, p.Reference)
+		}
+	}
+	if len(numbers) != len(s.Parcels) {
+		var f problem.Fields
+		f.Add("tracking", "out_of_range", "the shipment has %d parcels: a number for each", len(s.Parcels))
+		return s, f.Err()
+	}
+	for i, p := range s.Parcels {
+		if _, err := tx.Exec(ctx, `UPDATE parcels SET tracking = $3 WHERE tenant = $1 AND id = $2`, shop.ID, p.ID, numbers[i]); err != nil {
+			return s, fmt.Errorf("tracking of parcel %s: %w", p.ID, err)
+		}
+	}
+	if s, err = t.take(ctx, tx, s); err != nil {
+		return s, err
+	}
+	return s, timeline.Add(ctx, tx, shop.ID, s.OrderID, "labelled", "warehouse", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "tracking": numbers, "by": in.By.Person})
+}
+
+// Handing is an operator's word that the carrier has taken the parcels.
+type Handing struct {
+	Version int64    `json:"version"`
+	By      stock.By `json:"-"`
+}
+
+// HandOver lets a labelled shipment leave: its units leave their packing bins, and
+// on hand and reserved fall together. Once, whoever asks how often.
+//
+// 409 with the shipment in current: wrong_status, order_frozen, order_cancelled,
+// order_refunded, not_picked (units were taken back since), version_changed.
+func HandOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in Handing) (Shipment, error) {
+	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Labelled}, to: HandedOver,
+		set: `, handed_over_at = now(), due_at = now() + make_interval(hours => $7)`, args: []any{shop.Settings.DeliveryHours}}
+	s, err := t.look(ctx, tx)
+	if err != nil {
+		return s, err
+	}
+	if err := s.stopped(ctx, tx, shop.ID); err != nil {
+		return s, err
+	}
+	// Stock before shipments, in every function that locks both.
+	if err := s.leaveStock(ctx, tx, shop.ID, in.By); err != nil {
+		return s, err
+	}
+	if s, err = t.take(ctx, tx, s); err != nil {
+		return s, err
+	}
+	if err := timeline.Add(ctx, tx, shop.ID, s.OrderID, "handed_over", "warehouse", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "by": in.By.Person}); err != nil {
+		return s, err
+	}
+	return s, order.Follow(ctx, tx, shop.ID, s.OrderID)
+}
+
+// leaveStock takes the shipment's units out of their packing bins.
+func (s Shipment) leaveStock(ctx context.Context, tx pgx.Tx, tenantID string, by stock.By) error {
+	err := stock.HandOverFrom(ctx, tx, tenantID, s.holdID, s.Warehouse, s.document(), by)
+	if err != nil {
+		if errors.Is(err, stock.ErrNotInBin) {
+			return s.conflict("not_picked", "Units of the shipment are not in their packing bin any more.")
+		}
+		return err
+	}
+	// What left is what was picked: nothing of it was taken from wherever it lay.
+	var loose bool
+	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM hold_lines h WHERE h.tenant = $1 AND h.hold_id = $2 AND h.warehouse = $3 AND h.left_stock > coalesce((SELECT sum(a.quantity) FROM allocations a
+	    WHERE a.tenant = h.tenant AND a.hold_id = h.hold_id AND a.sku = h.sku AND a.warehouse = h.warehouse AND a.state = 'shipped'), 0))`, tenantID, s.holdID, s.Warehouse).Scan(&loose)
+	if err != nil {
+		return fmt.Errorf("units of shipment %s: %w", s.ID, err)
+	}
+	if loose {
+		return s.conflict("not_picked", "Not all of it lies in a packing bin any more: unpack it, and pick what is missing.")
+	}
+	return nil
+}
+
+// document names the shipment in the ledger of bins.
+func (s Shipment) document() string { return "shipment:" + s.ID }
+
+// News is a person's word about a shipment that nobody else tells of.
+type News struct {
+	Status string `json:"status"`
+	Note   string `json:"note"`
+	// Version is the shipment's that the person has seen; zero is any.
+	Version int64    `json:"version"`
+	By      stock.By `json:"-"`
+}
+
+// underWay are the statuses after the warehouse.
+var underWay = []string{HandedOver, OnTheWay, Delivering, NotDelivered, Missing}
+
+func (in News) check() error {
+	var f problem.Fields
+	if !slices.Contains([]string{OnTheWay, Delivering, Arrived, NotDelivered, ReturnedToShop, Missing}, in.Status) {
+		f.Add("status", "invalid", "in_transit, out_for_delivery, delivered, delivery_failed, returned_to_sender or lost")
+	}
+	if len(in.Note) > 400 {
+		f.Add("note", "too_long", "at most 400 bytes")
+	}
+	return f.Err()
+}
+
+// troubles are statuses for which a person is needed, with the order's reason.
+var troubles = map[string]string{NotDelivered: "delivery_failed", ReturnedToShop: "returned_to_sender", Missing: "parcel_lost"}
+
+// Report moves a shipment of own delivery by a person's word. The same status
+// again changes nothing. A delivery that failed, a parcel that came back or is lost
+// raise the order's attention, and the next good news lowers it.
+//
+// 409 with the shipment in current: wrong_status, carrier_tells (another carrier's
+// parcels move by its own word), version_changed.
+func Report(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in News) (Shipment, error) {
+	if err := in.check(); err != nil {
+		return Shipment{}, err
+	}
+	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: append(slices.Clone(underWay), Arrived, ReturnedToShop), to: in.Status, evenFrozen: true,
+		set: `, ended_at = CASE WHEN $7 THEN now() END,
+		  due_at = CASE WHEN $7 THEN NULL WHEN $3 = 'delivery_failed' THEN now() + make_interval(hours => $8) ELSE coalesce(due_at, now() + make_interval(hours => $9)) END`,
+		args: []any{slices.Contains([]string{Arrived, ReturnedToShop, Missing}, in.Status), shop.Settings.SecondTryHours, shop.Settings.DeliveryHours}}
+	s, err := t.look(ctx, tx)
+	if err != nil {
+		return s, err
+	}
+	switch {
+	case s.Carrier != string(Manual):
+		return s, s.conflict("carrier_tells", "Where these parcels are is told by "+Name(s.Carrier).Title()+".")
+	case s.Status == in.Status:
+		return s, nil
+	case !slices.Contains(underWay, s.Status):
+		return s, s.conflict("wrong_status", "The shipment is "+s.Status+".")
+	}
+	before := s.Status
+	if s, err = t.take(ctx, tx, s); err != nil {
+		return s, err
+	}
+	if err := timeline.Add(ctx, tx, shop.ID, s.OrderID, s.Status, "shipping", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "by": in.By.Person, "note": in.Note}); err != nil {
+		return s, err
+	}
+	if err := s.attend(ctx, tx, shop.ID, before); err != nil {
+		return s, err
+	}
+	return s, order.Follow(ctx, tx, shop.ID, s.OrderID)
+}
+
+// attend raises the order's attention for trouble, and lowers it when the trouble
+// is over for all of the order's shipments.
+func (s Shipment) attend(ctx context.Context, tx pgx.Tx, tenantID, before string) error {
+	if reason, trouble := troubles[s.Status]; trouble {
+		return order.RaiseAttention(ctx, tx, tenantID, s.OrderID, reason)
+	}
+	reason, was := troubles[before]
+	if !was {
+		return nil
+	}
+	var others bool
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM shipments WHERE tenant = $1 AND order_id = $2 AND id <> $3 AND status = $4)`, tenantID, s.OrderID, s.ID, before).Scan(&others); err != nil {
+		return fmt.Errorf("shipments of order %s: %w", s.OrderID, err)
+	}
+	if others {
+		return nil
+	}
+	return order.LowerAttention(ctx, tx, tenantID, s.OrderID, reason)
+}

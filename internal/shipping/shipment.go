@@ -1,0 +1,228 @@
+package shipping
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/order"
+	"justlogistics/internal/problem"
+	"justlogistics/internal/stock"
+)
+
+// Statuses of a shipment. Its moves are in package lifecycle.
+const (
+	Pending        = "pending"
+	Picking        = "picking"
+	Packed         = "packed"
+	Labelled       = "labelled"
+	HandedOver     = "handed_over"
+	OnTheWay       = "in_transit"
+	Delivering     = "out_for_delivery"
+	Arrived        = "delivered"
+	NotDelivered   = "delivery_failed"
+	ReturnedToShop = "returned_to_sender"
+	Missing        = "lost"
+	Cancelled      = "cancelled"
+)
+
+// Statuses lists them in the order of a parcel's life.
+var Statuses = []string{Pending, Picking, Packed, Labelled, HandedOver, OnTheWay, Delivering, Arrived, NotDelivered, ReturnedToShop, Missing, Cancelled}
+
+// Shipment is what leaves one warehouse for an order.
+type Shipment struct {
+	ID        string       `json:"id"`
+	OrderID   string       `json:"order_id"`
+	Number    string       `json:"number"` // of the order
+	Warehouse string       `json:"warehouse"`
+	Status    string       `json:"status"`
+	Version   int64        `json:"version"`
+	Lines     []stock.Want `json:"lines"`
+	// Frozen says why it must not leave, null when it may.
+	Frozen *string `json:"frozen"`
+	// Carrier is empty until there is a label.
+	Carrier string         `json:"carrier"`
+	Parcels []PackedParcel `json:"parcels"`
+	// PickedAt is when all of it lay in packing bins.
+	PickedAt     *time.Time `json:"picked_at"`
+	PackedAt     *time.Time `json:"packed_at"`
+	LabelledAt   *time.Time `json:"labelled_at"`
+	HandedOverAt *time.Time `json:"handed_over_at"`
+	EndedAt      *time.Time `json:"ended_at"`
+	// DueAt is when the shipment is late where it is.
+	DueAt     *time.Time `json:"due_at"`
+	CreatedAt time.Time  `json:"created_at"`
+	UpdatedAt time.Time  `json:"updated_at"`
+
+	holdID string
+}
+
+// PackedParcel is one parcel of a shipment.
+type PackedParcel struct {
+	ID          string     `json:"id"`
+	Position    int        `json:"position"`
+	Reference   string     `json:"reference"`
+	WeightGrams int        `json:"weight_grams"`
+	Dimensions  Dimensions `json:"dimensions_mm"`
+	// Tracking is the carrier's number, or ours where it has none.
+	Tracking string `json:"tracking"`
+	PackedBy string `json:"packed_by"`
+}
+
+// Dimensions are a parcel's outer lengths in millimetres; zero is not known.
+type Dimensions struct {
+	Length int `json:"length"`
+	Width  int `json:"width"`
+	Height int `json:"height"`
+}
+
+const shipmentColumns = `SELECT s.id, s.order_id, o.number, s.warehouse, s.status, s.version, s.lines, s.frozen_reason, s.carrier, s.picked_at, s.packed_at, s.labelled_at, s.handed_over_at, s.ended_at, s.due_at, s.created_at, s.updated_at, o.hold_id
+  FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 AND `
+
+func scanShipment(row pgx.CollectableRow) (Shipment, error) {
+	s := Shipment{Parcels: []PackedParcel{}}
+	var lines []byte
+	err := row.Scan(&s.ID, &s.OrderID, &s.Number, &s.Warehouse, &s.Status, &s.Version, &lines, &s.Frozen, &s.Carrier, &s.PickedAt, &s.PackedAt, &s.LabelledAt, &s.HandedOverAt, &s.EndedAt, &s.DueAt, &s.CreatedAt, &s.UpdatedAt, &s.holdID)
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(lines, &s.Lines)
+}
+
+// Get reads a shipment. 404 for another tenant's.
+func Get(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) (Shipment, error) {
+	list, err := read(ctx, tx, tenantID, `s.id = $2`, shipmentID)
+	switch {
+	case err != nil:
+		return Shipment{}, err
+	case len(list) == 0:
+		return Shipment{}, problem.Missing("shipment")
+	}
+	return list[0], nil
+}
+
+// Filter chooses shipments; what is empty chooses all.
+type Filter struct {
+	Status, Warehouse, OrderID, Carrier string
+	// Before is the id of the last of the page before.
+	Before string
+	Limit  int
+}
+
+// List reads a page of shipments, the newest first.
+func List(ctx context.Context, tx pgx.Tx, tenantID string, f Filter) ([]Shipment, error) {
+	return read(ctx, tx, tenantID, `($2 = '' OR s.status = $2) AND ($3 = '' OR s.warehouse = $3) AND ($4 = '' OR s.order_id = $4) AND ($5 = '' OR s.carrier = $5) AND ($6 = '' OR s.id < $6) ORDER BY s.id DESC LIMIT $7`,
+		f.Status, f.Warehouse, f.OrderID, f.Carrier, f.Before, f.Limit)
+}
+
+func read(ctx context.Context, tx pgx.Tx, tenantID, which string, args ...any) ([]Shipment, error) {
+	rows, err := tx.Query(ctx, shipmentColumns+which, append([]any{tenantID}, args...)...)
+	if err != nil {
+		return nil, fmt.Errorf("shipments: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, scanShipment)
+	if err != nil {
+		return nil, fmt.Errorf("shipments: %w", err)
+	}
+	return list, readParcels(ctx, tx, tenantID, list)
+}
+
+func readParcels(ctx context.Context, tx pgx.Tx, tenantID string, list []Shipment) error {
+	ids := make([]string, len(list))
+	for i, s := range list {
+		ids[i] = s.ID
+	}
+	rows, err := tx.Query(ctx, `SELECT shipment_id, id, position, reference, weight_grams, length_mm, width_mm, height_mm, tracking, packed_by
+	  FROM parcels WHERE tenant = $1 AND shipment_id = ANY($2) AND unpacked_at IS NULL ORDER BY shipment_id, position`, tenantID, ids)
+	if err != nil {
+		return fmt.Errorf("parcels: %w", err)
+	}
+	var shipmentID string
+	var p PackedParcel
+	_, err = pgx.ForEachRow(rows, []any{&shipmentID, &p.ID, &p.Position, &p.Reference, &p.WeightGrams, &p.Dimensions.Length, &p.Dimensions.Width, &p.Dimensions.Height, &p.Tracking, &p.PackedBy}, func() error {
+		i := slices.Index(ids, shipmentID)
+		list[i].Parcels = append(list[i].Parcels, p)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("parcels: %w", err)
+	}
+	return nil
+}
+
+// conflict refuses a step and says how the shipment stands.
+func (s Shipment) conflict(code, detail string) *problem.Error {
+	return problem.New(problem.Conflict, code, detail).With("current", s)
+}
+
+// stopped says why nothing may leave for the shipment's order now, nil when it may.
+func (s Shipment) stopped(ctx context.Context, tx pgx.Tx, tenantID string) error {
+	if s.Frozen != nil {
+		return s.conflict("order_frozen", "Nothing may leave for this order now: "+*s.Frozen+".").With("reason", *s.Frozen)
+	}
+	var cancelled, refunded bool
+	err := tx.QueryRow(ctx, `SELECT o.status = 'cancelled', `+order.WhollyRefunded+` FROM orders o WHERE o.tenant = $1 AND o.id = $2`, tenantID, s.OrderID).Scan(&cancelled, &refunded)
+	switch {
+	case err != nil:
+		return fmt.Errorf("order %s: %w", s.OrderID, err)
+	case cancelled:
+		return s.conflict("order_cancelled", "The order is cancelled.")
+	case refunded:
+		return s.conflict("order_refunded", "The order's money goes back, or did.")
+	}
+	return nil
+}
+
+// step is one change of a shipment's status by a person.
+type step struct {
+	tenant, shipmentID string
+	// version is the shipment's that the person has seen; zero is any.
+	version int64
+	from    []string
+	to      string
+	// set is what else changes, as SQL with parameters from $7.
+	set  string
+	args []any
+	// evenFrozen: the step takes something back, or is about what has left.
+	evenFrozen bool
+}
+
+// take changes the shipment's row if it still is as s was read. Another who was
+// faster is a conflict.
+func (t step) take(ctx context.Context, tx pgx.Tx, s Shipment) (Shipment, error) {
+	tag, err := tx.Exec(ctx, `UPDATE shipments SET status = $3, version = version + 1, updated_at = now()`+t.set+` WHERE tenant = $1 AND id = $2 AND version = $4 AND status = $6 AND ($5 OR frozen_reason IS NULL)`,
+		append([]any{t.tenant, t.shipmentID, t.to, s.Version, t.evenFrozen, s.Status}, t.args...)...)
+	if err != nil {
+		return s, fmt.Errorf("shipment %s: %w", t.shipmentID, err)
+	}
+	now, err := Get(ctx, tx, t.tenant, t.shipmentID)
+	if err != nil {
+		return s, err
+	}
+	if tag.RowsAffected() == 0 {
+		return s, now.conflict("version_changed", "Somebody else has changed the shipment at the same moment.")
+	}
+	return now, nil
+}
+
+// look reads the shipment and demands that the step may be done.
+func (t step) look(ctx context.Context, tx pgx.Tx) (Shipment, error) {
+	s, err := Get(ctx, tx, t.tenant, t.shipmentID)
+	if err != nil {
+		return s, err
+	}
+	switch {
+	case t.version != 0 && t.version != s.Version:
+		return s, s.conflict("version_changed", fmt.Sprintf("The shipment has version %d, not %d.", s.Version, t.version))
+	case !slices.Contains(t.from, s.Status):
+		return s, s.conflict("wrong_status", "The shipment is "+s.Status+".")
+	}
+	return s, nil
+}
+
+var errNoLines = errors.New("the shipment has no lines")
