@@ -214,6 +214,7 @@ func (s *Server) routes() {
 
 	s.placeRoutes()
 	s.pickingRoutes()
+	s.shipmentRoutes()
 	s.receivingRoutes()
 	s.countingRoutes()
 	s.transferRoutes()

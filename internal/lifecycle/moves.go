@@ -132,4 +132,6 @@ func Diagram(m Machine) string {
 }
 
 // Machines lists the machines in the order they are documented.
-func Machines() []Machine { return []Machine{Checkout, Payment, Order, Refund, Reservation, Transfer, Shipment} }
+func Machines() []Machine {
+	return []Machine{Checkout, Payment, Order, Refund, Reservation, Transfer, Shipment}
+}

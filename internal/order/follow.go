@@ -50,6 +50,18 @@ func Follow(ctx context.Context, tx pgx.Tx, tenant, orderID string) error {
 	return nil
 }
 
+// Begin is Follow for the orders of shipments that a wave has begun to pick.
+func Begin(ctx context.Context, tx pgx.Tx, tenant string, shipments []string) error {
+	_, err := tx.Exec(ctx, `WITH begun AS (
+	    UPDATE orders SET status = 'in_fulfillment', updated_at = now()
+	     WHERE tenant = $1 AND status = 'paid' AND id IN (SELECT order_id FROM shipments WHERE tenant = $1 AND id = ANY($2)) RETURNING id)
+	  INSERT INTO events (tenant, subject, kind, actor, data) SELECT $1, id, 'order_in_fulfillment', 'shipping', '{}' FROM begun ORDER BY id`, tenant, shipments)
+	if err != nil {
+		return fmt.Errorf("orders that are being picked: %w", err)
+	}
+	return nil
+}
+
 // WhollyRefunded is SQL that is true of an order o of which everything is being
 // given back, or was.
 const WhollyRefunded = `(o.total > 0 AND o.total <= (SELECT coalesce(sum(r.amount), 0) FROM payments y JOIN refunds r ON r.tenant = y.tenant AND r.payment_id = y.id

@@ -96,7 +96,11 @@ type Shipment struct {
 	Status    string          `json:"status"`
 	Lines     json.RawMessage `json:"lines"`
 	// Frozen says why it must not leave, null when it may.
-	Frozen    *string   `json:"frozen"`
+	Frozen *string `json:"frozen"`
+	// Carrier and Tracking, the number of each parcel, are empty until there is a
+	// label.
+	Carrier   string    `json:"carrier"`
+	Tracking  []string  `json:"tracking"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 }
@@ -204,7 +208,9 @@ func Read(ctx context.Context, tx pgx.Tx, tenant, orderID string) (Resource, err
 		return err
 	})
 	refund.OfOrder(b, tenant, orderID, &r.Refunds)
-	b.Queue(`SELECT id, warehouse, status, lines, frozen_reason, created_at, updated_at FROM shipments WHERE tenant = $1 AND order_id = $2 ORDER BY id`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(`SELECT s.id, s.warehouse, s.status, s.lines, s.frozen_reason, s.carrier,
+	    ARRAY(SELECT p.tracking FROM parcels p WHERE p.tenant = s.tenant AND p.shipment_id = s.id AND p.unpacked_at IS NULL AND p.tracking <> '' ORDER BY p.position), s.created_at, s.updated_at
+	  FROM shipments s WHERE s.tenant = $1 AND s.order_id = $2 ORDER BY s.id`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
 		r.Shipments, err = pgx.AppendRows(r.Shipments, rows, pgx.RowToStructByPos[Shipment])
 		return err
 	})

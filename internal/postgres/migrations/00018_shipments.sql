@@ -52,7 +52,12 @@ CREATE INDEX shipments_status ON shipments (tenant, status, id);
 
 CREATE TRIGGER check_move BEFORE UPDATE OF status ON shipments FOR EACH ROW EXECUTE FUNCTION jl.check_move('shipment');
 
+-- Whoever packs, labels and hands over.
+ALTER TABLE operators DROP CONSTRAINT operators_may_check, ADD CONSTRAINT operators_may_check CHECK (may <@ ARRAY['receive','put_away','move','pick','pack','count','transfer','supervise']);
+
 -- +goose Down
+UPDATE operators SET may = array_remove(may, 'pack');
+ALTER TABLE operators DROP CONSTRAINT operators_may_check, ADD CONSTRAINT operators_may_check CHECK (may <@ ARRAY['receive','put_away','move','pick','count','transfer','supervise']);
 DROP TRIGGER check_move ON shipments;
 DROP INDEX shipments_status;
 ALTER TABLE shipments DROP CONSTRAINT what_left_was_packed_and_labelled, DROP CONSTRAINT status_tells_what_left, DROP CONSTRAINT status_tells_what_ended, DROP CONSTRAINT a_shipment_under_way_is_due;

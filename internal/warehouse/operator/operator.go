@@ -20,7 +20,7 @@ import (
 
 // Abilities are what an operator may be allowed. Supervise is the approval of
 // what others did.
-var Abilities = []string{"receive", "put_away", "move", "pick", "count", "transfer", "supervise"}
+var Abilities = []string{"receive", "put_away", "move", "pick", "pack", "count", "transfer", "supervise"}
 
 // Name is the form of an operator's name: a badge's text or a person's name.
 var Name = regexp.MustCompile(`^[!-~]( ?[!-~]){0,63}$`)
@@ -46,7 +46,7 @@ func Put(ctx context.Context, tx pgx.Tx, tenant string, o Operator) (created boo
 	}
 	for i, m := range o.May {
 		if !slices.Contains(Abilities, m) {
-			f.Add(fmt.Sprintf("may[%d]", i), "invalid", "one of receive, put_away, move, pick, count, transfer and supervise")
+			f.Add(fmt.Sprintf("may[%d]", i), "invalid", "one of receive, put_away, move, pick, pack, count, transfer and supervise")
 		}
 	}
 	if err := f.Err(); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"justlogistics/internal/id"
+	"justlogistics/internal/order"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/warehouse/batch"
@@ -207,7 +208,7 @@ func takeShipments(ctx context.Context, tx pgx.Tx, tenantID string, in Wave) ([]
 		most = MostOrders
 	}
 	rows, err := tx.Query(ctx, `SELECT s.id, s.order_id, o.number, o.hold_id, s.due_at FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id
-	  WHERE s.tenant = $1 AND s.warehouse = $2 AND s.status = 'pending' AND s.frozen_reason IS NULL AND o.status IN ('paid','in_fulfillment') AND NOT `+refunded+`
+	  WHERE s.tenant = $1 AND s.warehouse = $2 AND s.status = 'pending' AND s.frozen_reason IS NULL AND o.status IN ('paid','in_fulfillment') AND NOT `+order.WhollyRefunded+`
 	    AND ($3::text[] IS NULL OR s.id = ANY($3))
 	  ORDER BY s.unallocated_at NULLS FIRST, s.created_at, s.id LIMIT $4 FOR UPDATE OF s SKIP LOCKED`, tenantID, in.Warehouse, in.ShipmentIDs, most)
 	if err != nil {
@@ -267,7 +268,7 @@ func skipped(ctx context.Context, tx pgx.Tx, tenantID string, in Wave, taken []*
 		return out, nil
 	}
 	rows, err := tx.Query(ctx, `SELECT w.id, coalesce(o.id, ''), coalesce(o.number, ''), CASE WHEN s.id IS NULL OR s.warehouse <> $2 THEN 'unknown' WHEN s.frozen_reason IS NOT NULL THEN 'frozen'
-	        WHEN `+refunded+` THEN 'refunded' WHEN s.status <> 'pending' OR o.status NOT IN ('paid','in_fulfillment') THEN 'not_pending'
+	        WHEN `+order.WhollyRefunded+` THEN 'refunded' WHEN s.status <> 'pending' OR o.status NOT IN ('paid','in_fulfillment') THEN 'not_pending'
 	        WHEN EXISTS (SELECT FROM hold_lines h WHERE h.tenant = s.tenant AND h.hold_id = o.hold_id AND h.warehouse = s.warehouse AND h.quantity - h.shorted - h.left_stock > h.allocated) THEN 'taken'
 	        ELSE 'nothing_to_pick' END
 	    FROM unnest($3::text[]) WITH ORDINALITY AS w (id, place) LEFT JOIN shipments s ON s.tenant = $1 AND s.id = w.id LEFT JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id ORDER BY w.place`,
@@ -516,6 +517,9 @@ func (in Wave) write(ctx context.Context, tx pgx.Tx, tenantID string, w *way, tr
 	if _, err := tx.Exec(ctx, `UPDATE shipments s SET status = 'picking', pick_list = l.list, unallocated_at = NULL, updated_at = now() FROM unnest($2::text[], $3::text[]) AS l (shipment, list)
 	  WHERE s.tenant = $1 AND s.id = l.shipment`, tenantID, shipments, lists); err != nil {
 		return fmt.Errorf("shipments of the wave: %w", err)
+	}
+	if err := order.Begin(ctx, tx, tenantID, shipments); err != nil {
+		return err
 	}
 	out.Lists, err = summaries(ctx, tx, tenantID, `l.wave_id = $2 ORDER BY l.id`, out.ID)
 	return err

@@ -1,0 +1,123 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/id"
+	"justlogistics/internal/problem"
+	"justlogistics/internal/shipping"
+	"justlogistics/internal/stock"
+	"justlogistics/internal/tenant"
+)
+
+// shipmentRoutes are shipments, from the packing bin to the door.
+func (s *Server) shipmentRoutes() {
+	const (
+		warehouse = tenant.Warehouse
+		support   = tenant.Support
+	)
+	s.handle(http.MethodGet, "/v1/shipments", s.listShipments, warehouse, support)
+	s.handle(http.MethodGet, "/v1/shipments/:id", s.getShipment, warehouse, support)
+	s.handle(http.MethodGet, "/v1/shipments/:id/labels.zpl", s.getParcelLabels, warehouse)
+	s.work("pack", http.MethodPost, "/v1/shipments/:id/pack", changeShipment(s, shipping.Pack, func(in *shipping.Packing, by stock.By) { in.By = by }), warehouse)
+	s.work("pack", http.MethodPost, "/v1/shipments/:id/unpack", changeShipment(s, shipping.Unpack, func(in *shipping.Undoing, by stock.By) { in.By = by }), warehouse)
+	s.work("pack", http.MethodPost, "/v1/shipments/:id/label", changeShipment(s, shipping.LabelParcels, func(in *shipping.Labelling, by stock.By) { in.By = by }), warehouse)
+	s.work("pack", http.MethodPost, "/v1/shipments/:id/handover", changeShipment(s, shipping.HandOver, func(in *shipping.Handing, by stock.By) { in.By = by }), warehouse)
+	s.handle(http.MethodPost, "/v1/shipments/:id/status", changeShipment(s, shipping.Report, func(in *shipping.News, by stock.By) { in.By = by }), warehouse, support)
+}
+
+// changeShipment answers a step of a shipment with the shipment after it. Under a
+// key whose answer was lost the step is not done again.
+func changeShipment[T any](s *Server, do func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in T) (shipping.Shipment, error), sign func(in *T, by stock.By)) endpoint {
+	return func(r *request) (reply, error) {
+		shipmentID, err := idParam(r, "id", "shipment")
+		if err != nil {
+			return reply{}, err
+		}
+		var in T
+		if len(r.body) > 0 {
+			if err := decode(r.body, &in); err != nil {
+				return reply{}, err
+			}
+		}
+		if err := r.checkOperator(); err != nil {
+			return reply{}, err
+		}
+		sign(&in, r.by())
+		var out shipping.Shipment
+		err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error {
+			if r.begun() != "" {
+				out, err = shipping.Get(r.ctx, tx, r.tenant, shipmentID)
+				return err
+			}
+			shop, err := tenant.Get(r.ctx, tx, r.tenant)
+			if err != nil {
+				return err
+			}
+			if out, err = do(r.ctx, tx, shop, shipmentID, in); err != nil {
+				return err
+			}
+			return r.claim.Begun(r.ctx, tx, shipmentID)
+		})
+		return ok(out), err
+	}
+}
+
+func (s *Server) listShipments(r *request) (reply, error) {
+	var f problem.Fields
+	limit, after := paging(r, &f)
+	filter := shipping.Filter{Status: r.Query("status"), Warehouse: r.Query("warehouse"), OrderID: r.Query("order"), Carrier: r.Query("carrier"), Before: after, Limit: limit + 1}
+	if filter.Status != "" && !slices.Contains(shipping.Statuses, filter.Status) {
+		f.Add("status", "invalid", "no such status of a shipment")
+	}
+	if filter.Carrier != "" && !slices.Contains(shipping.Names(), shipping.Name(filter.Carrier)) {
+		f.Add("carrier", "invalid", "no such carrier")
+	}
+	if len(f) == 0 && after != "" && !id.Valid(after) {
+		f.Add("cursor", "invalid", "use next_cursor as it was given")
+	}
+	if err := f.Err(); err != nil {
+		return reply{}, err
+	}
+	var all []shipping.Shipment
+	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		all, err = shipping.List(r.ctx, tx, r.tenant, filter)
+		return err
+	})
+	return ok(paged(all, limit, func(s shipping.Shipment) string { return s.ID })), err
+}
+
+func (s *Server) getShipment(r *request) (reply, error) {
+	shipmentID, err := idParam(r, "id", "shipment")
+	if err != nil {
+		return reply{}, err
+	}
+	var out shipping.Shipment
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		out, err = shipping.Get(r.ctx, tx, r.tenant, shipmentID)
+		return err
+	})
+	return ok(out), err
+}
+
+func (s *Server) getParcelLabels(r *request) (reply, error) {
+	shipmentID, err := idParam(r, "id", "shipment")
+	if err != nil {
+		return reply{}, err
+	}
+	var f problem.Fields
+	p := printing(r, &f)
+	if err := f.Err(); err != nil {
+		return reply{}, err
+	}
+	var zpl string
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		zpl, err = shipping.Labels(r.ctx, tx, r.tenant, shipmentID, p)
+		return err
+	})
+	return reply{status: http.StatusOK, text: []byte(zpl), contentType: "text/plain; charset=utf-8"}, err
+}

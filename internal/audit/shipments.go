@@ -1,0 +1,40 @@
+package audit
+
+// shipmentRules are what leaves the warehouses: each unit once, and the order knows.
+var shipmentRules = []rule{
+	{
+		invariant: 1, name: "shipments.units_left_once",
+		says: "the units of a shipment that was handed over left their packing bins for it, once; those of any other did not",
+		rows: `SELECT count(*) FROM shipments WHERE packed_at IS NOT NULL`,
+		find: `WITH wanted AS (
+		    SELECT s.tenant, s.id, l.sku, sum(l.quantity)::bigint AS units FROM shipments s, jsonb_to_recordset(s.lines) AS l (sku text, quantity int) WHERE s.handed_over_at IS NOT NULL GROUP BY 1, 2, 3
+		  ), gone AS (
+		    SELECT tenant, substr(document, 10) AS id, sku, sum(quantity) AS units FROM bin_movements WHERE document LIKE 'shipment:%' AND to_bin IS NULL GROUP BY 1, 2, 3
+		  )
+		  SELECT tenant, id, jsonb_build_object('sku', sku, 'wanted', coalesce(w.units, 0), 'left', coalesce(g.units, 0)), format('%s units of %s left for it, of %s', coalesce(g.units, 0), sku, coalesce(w.units, 0))
+		    FROM wanted w FULL JOIN gone g USING (tenant, id, sku)
+		   WHERE coalesce(w.units, 0) <> coalesce(g.units, 0) ORDER BY 1, 2`,
+		repair: "look into the parcels: what the books say has left and what has left differ",
+	},
+	{
+		invariant: 3, name: "shipments.order_follows",
+		says: "an order is shipped when nothing of it is left in a warehouse, and delivered when all of it has arrived",
+		rows: `SELECT count(*) FROM orders WHERE status IN ('paid','in_fulfillment','shipped','delivered')`,
+		find: `WITH o AS (
+		    SELECT o.tenant, o.id, o.status, count(*) FILTER (WHERE s.handed_over_at IS NULL) AS inside, count(*) FILTER (WHERE s.status <> 'delivered') AS open, count(*) AS all
+		      FROM orders o JOIN shipments s ON s.tenant = o.tenant AND s.order_id = o.id AND s.status <> 'cancelled' WHERE o.status IN ('paid','in_fulfillment','shipped','delivered') GROUP BY 1, 2, 3
+		  )
+		  SELECT tenant, id, jsonb_build_object('status', status, 'in_the_warehouse', inside, 'not_delivered', open), format('is %s; %s of %s shipments have not left, %s have not arrived', status, inside, o.all, open)
+		    FROM o WHERE (status IN ('shipped','delivered')) <> (inside = 0) OR (status = 'delivered') <> (open = 0) ORDER BY 1, 2`,
+		repair: "say again where its shipments are (POST /v1/shipments/{id}/status): the order follows",
+	},
+	{
+		invariant: 3, name: "shipments.parcels_are_named",
+		says: "a shipment that has a label has parcels, each with a number of its own",
+		rows: `SELECT count(*) FROM shipments WHERE labelled_at IS NOT NULL`,
+		find: `SELECT s.tenant, s.id, jsonb_build_object('status', s.status, 'parcels', count(p.id), 'numbers', count(DISTINCT nullif(p.tracking, ''))), format('is %s with %s parcels and %s numbers', s.status, count(p.id), count(DISTINCT nullif(p.tracking, '')))
+		    FROM shipments s LEFT JOIN parcels p ON p.tenant = s.tenant AND p.shipment_id = s.id AND p.unpacked_at IS NULL WHERE s.labelled_at IS NOT NULL
+		   GROUP BY s.tenant, s.id, s.status HAVING count(p.id) = 0 OR count(DISTINCT nullif(p.tracking, '')) <> count(p.id) ORDER BY 1, 2`,
+		repair: "unpack and pack it again; one that has left: ask whoever carries it",
+	},
+}

@@ -1,0 +1,109 @@
+package audit
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"justlogistics/internal/catalog"
+	"justlogistics/internal/id"
+	"justlogistics/internal/order"
+	"justlogistics/internal/shipping"
+	"justlogistics/internal/stock"
+	"justlogistics/internal/tenant"
+	"justlogistics/internal/warehouse/picking"
+)
+
+// shipLamps gives two lamps away and lets them leave in one parcel.
+func (s *shop) shipLamps() {
+	s.ids["lamps"] = id.New()
+	by := stock.By{Person: "ana"}
+	s.in(func(tx pgx.Tx) error {
+		ctx := s.t.Context()
+		if _, err := catalog.PutProduct(ctx, tx, shopID, "LAMP", catalog.ProductInput{Name: "Lamp", WeightGrams: 400, Prices: []catalog.Price{{Currency: "CLP", Amount: 990}}}); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `INSERT INTO bins (tenant, warehouse, code, kind) VALUES ($1, 'SCL-1', 'L-01', 'pick'), ($1, 'SCL-1', 'L-PACK', 'packing')`, shopID); err != nil {
+			return err
+		}
+		if _, err := stock.Move(ctx, tx, shopID, stock.BinMovement{SKU: "LAMP", Warehouse: "SCL-1", Quantity: 5, To: stock.In("L-01", stock.Available), Reason: "receipt", By: by}); err != nil {
+			return err
+		}
+		p, err := stock.Place(ctx, tx, shopID, stock.Request{HoldID: s.ids["lamps"], Channel: "counter", Wants: []stock.Want{{SKU: "LAMP", Quantity: 2}}, Seconds: 900, Warehouses: []string{"SCL-1"}})
+		if err != nil {
+			return err
+		}
+		if _, err := stock.Confirm(ctx, tx, shopID, s.ids["lamps"], s.ids["lamps"]); err != nil {
+			return err
+		}
+		n := order.New{ID: s.ids["lamps"], Number: "LAMPS-1", Channel: "counter", Currency: "CLP", HoldID: s.ids["lamps"], DispatchHours: 24, Lines: []order.NewLine{{SKU: "LAMP", Name: "Lamp", Quantity: 2, Tax: "iva"}}}
+		return order.Create(ctx, tx, shopID, n, []stock.HeldLine{{Line: p.Lines[0]}})
+	})
+	s.in(func(tx pgx.Tx) error {
+		ctx := s.t.Context()
+		shop, err := tenant.Get(ctx, tx, shopID)
+		if err != nil {
+			return err
+		}
+		var shipment string
+		if err := tx.QueryRow(ctx, `SELECT id FROM shipments WHERE order_id = $1`, s.ids["lamps"]).Scan(&shipment); err != nil {
+			return err
+		}
+		s.ids["lamp_shipment"] = shipment
+		out, err := picking.Release(ctx, tx, shopID, picking.Wave{Warehouse: "SCL-1", By: picking.ByOrder, ShipmentIDs: []string{shipment}, Who: by})
+		if err != nil {
+			return err
+		}
+		list := out.Lists[0].ID
+		if _, err := picking.Pick(ctx, tx, shopID, picking.Picking{ListID: list, Picks: []picking.Scan{{Line: 1, Bin: "L-01", Product: "LAMP", Quantity: 2}}, To: "L-PACK", By: by}); err != nil {
+			return err
+		}
+		if _, err := picking.Complete(ctx, tx, shopID, list, by, 0); err != nil {
+			return err
+		}
+		if _, err := shipping.Pack(ctx, tx, shop, shipment, shipping.Packing{Parcels: []shipping.ParcelInput{{WeightGrams: 900}}, By: by}); err != nil {
+			return err
+		}
+		if _, err := shipping.LabelParcels(ctx, tx, shop, shipment, shipping.Labelling{Carrier: shipping.Manual, By: by}); err != nil {
+			return err
+		}
+		_, err = shipping.HandOver(ctx, tx, shop, shipment, shipping.Handing{By: by})
+		return err
+	})
+}
+
+func TestAudit_NamesWhatWasBrokenOfAShipment(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ check, subject, breaks string }{
+		{"shipments.units_left_once", "lamp_shipment", `UPDATE bin_movements SET quantity = 1 WHERE document = 'shipment:{lamp_shipment}'`},
+		{"shipments.units_left_once", "lamp_shipment", `DELETE FROM bin_movements WHERE document = 'shipment:{lamp_shipment}'`},
+		{"shipments.units_left_once", "lamp_shipment", `INSERT INTO bin_movements (tenant, warehouse, sku, quantity, from_bin, from_status, reason, document, person) VALUES ('demo', 'SCL-1', 'LAMP', 2, 'L-01', 'available', 'handed_over', 'shipment:{lamp_shipment}', 'ana')`},
+		{"shipments.units_left_once", "open_shipment", `UPDATE bin_movements SET document = 'shipment:{open_shipment}' WHERE document = 'shipment:{lamp_shipment}'`},
+		{"shipments.order_follows", "lamps", `ALTER TABLE orders DISABLE TRIGGER USER; UPDATE orders SET status = 'in_fulfillment' WHERE id = '{lamps}'`},
+		{"shipments.order_follows", "lamps", `ALTER TABLE orders DISABLE TRIGGER USER; UPDATE orders SET status = 'delivered' WHERE id = '{lamps}'`},
+		{"shipments.parcels_are_named", "lamp_shipment", `UPDATE parcels SET tracking = ''`},
+		{"shipments.parcels_are_named", "lamp_shipment", `UPDATE parcels SET unpacked_at = now()`},
+	} {
+		t.Run(tc.check, func(t *testing.T) {
+			t.Parallel()
+			s := openShop(t)
+			s.shipLamps()
+			var open string
+			require.NoError(t, s.super.QueryRow(t.Context(), `SELECT id FROM shipments WHERE handed_over_at IS NULL ORDER BY id LIMIT 1`).Scan(&open))
+			s.ids["open_shipment"] = open
+			whole := s.audit()
+			require.True(t, whole.OK(), "%+v", whole.Checks)
+			s.broken(tc.breaks)
+			requireNamed(t, s.audit(), tc.check, s.ids[tc.subject])
+		})
+	}
+}
+
+func TestAudit_LateParcelsAreOnTheSupportList(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.shipLamps()
+	s.broken(`UPDATE shipments SET due_at = now() - interval '1 minute' WHERE id = '{lamp_shipment}'`)
+	require.True(t, s.audit().OK())
+}
