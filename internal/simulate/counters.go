@@ -106,7 +106,7 @@ func (o *scanner) goesOn(ctx context.Context) bool {
 		return false
 	case <-ctx.Done():
 		return false
-	case <-time.After(time.Duration(100+o.rand.IntN(400)) * time.Millisecond):
+	case <-time.After(time.Duration(300+o.rand.IntN(700)) * time.Millisecond):
 		return true
 	}
 }

@@ -45,7 +45,7 @@ func (t taken) applied() bool { return t.Status == "applied" }
 var refusals = map[string][]string{
 	"start_list":    {"list_claimed", "list_over", "task_taken"},
 	"pick":          {"list_claimed", "list_over", "task_taken", "order_frozen", "order_refunded", "order_cancelled", "not_open", "wrong_bin", "too_many_units", "not_in_bin", "version_changed"},
-	"short":         {"list_claimed", "list_over", "task_taken", "not_open", "wrong_bin", "nothing_missing", "scan_required"},
+	"short":         {"list_claimed", "list_over", "task_taken", "not_open", "wrong_bin", "nothing_missing", "scan_required", "version_changed"},
 	"complete_list": {"list_claimed", "list_over", "task_taken", "lines_open"},
 	"put_away":      {"not_in_bin", "bin_full"},
 	"move":          {"not_in_bin", "units_allocated"},

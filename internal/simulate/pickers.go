@@ -232,6 +232,10 @@ func (o *scanner) pick(ctx context.Context, l pickList) error {
 		}
 		list = list[:half]
 	}
+	if len(list) == 1 && o.chance(30) {
+		list[0].ExpectedVersion = l.Version
+		o.shift.did("versions_named")
+	}
 	_, err := o.work(ctx, l.Warehouse, list...)
 	return err
 }

@@ -127,11 +127,12 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if trouble == nil {
 		return Report{}, err
 	}
+	var noShift error
 	if err == nil && r.shift != nil {
 		defer r.shift.abandon()
-		err = r.shift.begin(limited)
+		noShift = r.shift.begin(limited)
 	}
-	if err == nil {
+	if err == nil && noShift == nil {
 		r.trade(limited, buyers)
 	}
 	occurred, clearing := trouble.end(ctx)
@@ -140,6 +141,9 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	}
 	if ctx.Err() != nil {
 		return Report{}, fmt.Errorf("interrupted; the faults are cleared: %w", ctx.Err())
+	}
+	if noShift != nil {
+		return Report{}, fmt.Errorf("begin the shift: %w", noShift)
 	}
 	found, err := r.find(limited, began)
 	if err != nil {
