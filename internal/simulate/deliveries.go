@@ -100,17 +100,17 @@ func drawMore(r *rand.Rand, north string) []*delivery {
 // takeIn receives a delivery and puts it away: the order is written, what comes
 // is scanned, what differs is accepted, and the order is closed when something is
 // missing that will not come.
-func (o *scanner) takeIn(ctx context.Context, d *delivery, opening bool) {
+func (o *scanner) takeIn(ctx context.Context, d *delivery) {
 	if !o.order(ctx, d) {
 		return
 	}
 	o.scanIn(ctx, d)
+	if d.corrected {
+		o.takeBack(ctx, d)
+	}
 	first := o.chance(50)
 	if first {
 		o.putAway(ctx, d)
-	}
-	if d.corrected && opening {
-		o.takeBack(ctx, d)
 	}
 	o.closeReceipt(ctx, d)
 	if !first {
@@ -183,7 +183,7 @@ func (o *scanner) takeBack(ctx context.Context, d *delivery) {
 	door.RLock()
 	defer door.RUnlock()
 	if !o.shift.goods.pickUp(loads) {
-		// It was carried to a shelf: then it is one more that came.
+		// Its scan had no answer: then it is one more that may have come.
 		d.lines[0].good++
 		return
 	}

@@ -74,8 +74,9 @@ func (o *scanner) release(ctx context.Context, final bool) (idle bool, err error
 			} `json:"lists"`
 			Unallocated []struct{} `json:"unallocated"`
 		}
-		if _, ok := o.ask(ctx, "/v1/waves", body, &wave); !ok {
-			return false, ctx.Err()
+		if code, ok := o.ask(ctx, "/v1/waves", body, &wave, "nothing_to_pick"); !ok {
+			idle = idle && code == "nothing_to_pick"
+			continue
 		}
 		if final && len(wave.Unallocated) > 0 {
 			idle = false
@@ -98,7 +99,7 @@ func (o *scanner) release(ctx context.Context, final bool) (idle bool, err error
 			}
 		}
 	}
-	return idle, nil
+	return idle, ctx.Err()
 }
 
 func (s *shift) hand(e errand) {

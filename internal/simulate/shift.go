@@ -260,7 +260,7 @@ func (s *shift) furnish(ctx context.Context, shelves []shelf) error {
 		if err := s.allow(ctx, true); err != nil {
 			return err
 		}
-		opening.Go(func() { o.takeIn(ctx, d, true) })
+		opening.Go(func() { o.takeIn(ctx, d) })
 	}
 	opening.Wait()
 	mover := s.hire("mover")
@@ -316,7 +316,7 @@ func (s *shift) begin(ctx context.Context) error {
 	s.workers.Go(func() {
 		for _, d := range more {
 			receiver.dawdle(inner, 500*time.Millisecond, 2*time.Second)
-			receiver.takeIn(inner, d, false)
+			receiver.takeIn(inner, d)
 		}
 	})
 	s.workers.Go(func() {
