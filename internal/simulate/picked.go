@@ -33,23 +33,14 @@ type orderSKU struct{ order, sku string }
 
 // gather reads what became of everything that the shift has begun.
 func (s *shift) gather(ctx context.Context, e *floorEvidence) {
+	ctx, cancel := context.WithTimeout(ctx, gathering)
+	defer cancel()
 	s.await(ctx)
 	e.lists, e.counts = map[string]listFound{}, map[string]string{}
 	for _, w := range s.warehouses() {
 		s.findLists(ctx, w, e)
 	}
-	for _, id := range slices.Sorted(maps.Keys(s.record.counts)) {
-		var c struct {
-			Status string `json:"status"`
-		}
-		// The run that ends a count is told of its last bin, or looks by itself.
-		for range 20 {
-			if !s.read(ctx, "/v1/counts/"+id, &c) || c.Status != "open" || rest(ctx, 500*time.Millisecond) != nil {
-				break
-			}
-		}
-		e.counts[id] = c.Status
-	}
+	s.awaitCounts(ctx, e)
 	for _, r := range s.run.records {
 		if r.order != nil {
 			var o order
@@ -62,6 +53,24 @@ func (s *shift) gather(ctx context.Context, e *floorEvidence) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e.record = s.record
+}
+
+// gathering bounds how long the ends of everything are waited for.
+const gathering = 3 * time.Minute
+
+// awaitCounts waits for the runs that end counts: they are told of the last bin,
+// look some seconds later, and may be late where workers are killed.
+func (s *shift) awaitCounts(ctx context.Context, e *floorEvidence) {
+	patience, cancel := context.WithTimeout(ctx, gathering/2)
+	defer cancel()
+	for _, id := range slices.Sorted(maps.Keys(s.record.counts)) {
+		var c struct {
+			Status string `json:"status"`
+		}
+		for s.read(ctx, "/v1/counts/"+id, &c) && c.Status == "open" && rest(patience, 500*time.Millisecond) == nil {
+		}
+		e.counts[id] = c.Status
+	}
 }
 
 func (s *shift) findLists(ctx context.Context, warehouse string, e *floorEvidence) {

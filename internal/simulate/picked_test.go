@@ -232,3 +232,24 @@ func TestDrawJourneys_LeaveEnoughForTheBuyers(t *testing.T) {
 		}
 	})
 }
+
+func TestCarelessly_NeverHidesWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	s := newShift(&run{id: "x", shop: newStorefront("", "", nil), Options: Options{Seed: 3}})
+	o := s.hire("counter")
+	shelf := spot{s.north, "A-01-A", "A", sellable}
+	task := countTask{Warehouse: s.north, Bin: "A-01-A"}
+	seen, booked := map[spot]int{shelf: 4}, map[spot]int{shelf: 5}
+	s.goods.booked[shelf], s.goods.real[shelf] = 5, 5 // somebody has brought one since the count began
+	wrong := 0
+	for range 300 {
+		saw := o.carelessly(task, seen, booked)
+		require.NotEqual(t, booked, saw)
+		if saw[shelf] != 4 {
+			wrong++
+		}
+	}
+	require.Positive(t, wrong, "mistakes are made")
+	require.Equal(t, map[spot]int{shelf: 4}, seen)
+	require.Positive(t, s.record.did["bins_counted_wrong"])
+}

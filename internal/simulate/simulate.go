@@ -254,7 +254,7 @@ func (r *run) find(ctx context.Context, began time.Time) (evidence, error) {
 		}
 	}
 	if r.shift != nil {
-		r.shift.gather(ctx, floor)
+		r.shift.gather(context.WithoutCancel(ctx), floor)
 	}
 	if e.ledger, err = r.world.ledger(ctx); err != nil {
 		return e, err
