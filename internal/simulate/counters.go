@@ -22,12 +22,12 @@ type countTask struct {
 
 // planCounts has some bins counted while orders are picked from them.
 func (o *scanner) planCounts(ctx context.Context) {
-	for i, w := range []string{o.shift.north, o.shift.south, o.shift.north} {
-		o.dawdle(ctx, time.Second, 3*time.Second)
+	for i, w := range []string{o.shift.north, o.shift.south, o.shift.north, o.shift.north} {
+		o.dawdle(ctx, 500*time.Millisecond, 3*time.Second)
 		bins := o.shift.goods.bins(w)
 		bins = slices.DeleteFunc(bins, func(b string) bool { return b == packing || b == packing2 })
 		o.rand.Shuffle(len(bins), func(i, j int) { bins[i], bins[j] = bins[j], bins[i] })
-		o.planCount(ctx, w, bins[:min(len(bins), 4)], 2*i)
+		o.planCount(ctx, w, bins[:min(len(bins), 6)], i)
 	}
 }
 
@@ -135,7 +135,10 @@ func (o *scanner) countBin(ctx context.Context, t countTask) {
 		// Another has counted it since the list was read: then this is not the first.
 		first = false
 	}
-	o.dawdle(ctx, 50*time.Millisecond, 800*time.Millisecond)
+	o.dawdle(ctx, 50*time.Millisecond, s.patience())
+	if now, _ := s.goods.in(t.Warehouse, t.Bin); len(difference(now, seen)) > 0 {
+		s.did("bins_moved_while_counted")
+	}
 	if first {
 		seen = o.carelessly(t, seen, booked)
 	}
@@ -161,6 +164,17 @@ func (o *scanner) countBin(ctx context.Context, t countTask) {
 		return
 	}
 	o.concluded(t, after, differs, first)
+}
+
+// patience is how long a bin takes at most: long enough for pickers to come while
+// there are any.
+func (s *shift) patience() time.Duration {
+	select {
+	case <-s.closing:
+		return 500 * time.Millisecond
+	default:
+		return 2500 * time.Millisecond
+	}
 }
 
 // carelessly is what a first counter has seen: in some cases another thing than

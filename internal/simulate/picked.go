@@ -405,7 +405,7 @@ type GoodsAccount struct {
 // kindsOfWork are what a shift should show.
 var kindsOfWork = []string{"lines_exact", "lines_short", "lines_over", "lines_damaged", "scans_corrected", "discrepancies_accepted", "put_away_elsewhere",
 	"transfers_whole", "transfers_short", "transfers_damaged", "transfers_in_parts", "lists_two_went_for", "beaten_to_a_list", "picked_offline", "picked_short", "units_overlooked", "orders_taken_off",
-	"batches_sent_twice", "batches_out_of_order", "units_lost", "units_broken", "bins_counted_wrong", "bins_counted_late", "bins_recounted", "bins_adjusted", "differences_to_approve", "differences_approved", "differences_rejected"}
+	"batches_sent_twice", "batches_out_of_order", "units_lost", "units_broken", "bins_moved_while_counted", "bins_counted_wrong", "bins_counted_late", "bins_recounted", "bins_adjusted", "differences_to_approve", "differences_approved", "differences_rejected"}
 
 // account sums a shift up.
 func (s *shift) account(f *floorEvidence) *Work {
