@@ -191,7 +191,8 @@ func (f floorEvidence) there(status string) map[string]int {
 }
 
 // supply is how many units of a SKU could ever be sold, and how many can be in the
-// end, by what the operators know.
+// end, by what the operators know. The second means nothing where the shift was
+// cut short and real is nil, which has a rule of its own.
 func (f floorEvidence) supply(sku string) (had, has int) {
 	had = f.sums.stocked[sku] + f.sums.received[sku]
 	for s, n := range f.real {
