@@ -19,6 +19,8 @@ type AskedRefund struct {
 	// InDoubt: the provider's answer was lost and it cannot be asked: a person has
 	// to look at its panel.
 	InDoubt bool `json:"in_doubt,omitempty"`
+
+	asked time.Time // when the API had answered
 }
 
 // untraced is the code of a refund that its provider cannot be asked for.
@@ -89,6 +91,7 @@ func (v *visit) refund(ctx context.Context, body map[string]any, codes ...string
 		v.rec.Trouble = append(v.rec.Trouble, err.Error())
 		return false
 	}
+	asked.asked = time.Now()
 	v.rec.Refunds = append(v.rec.Refunds, asked)
 	return true
 }
@@ -289,6 +292,7 @@ func (r *run) refunds(ctx context.Context, rec *Record) (done bool, err error) {
 		for _, p := range now.Parts {
 			now.InDoubt = now.InDoubt || p.Code == untraced && now.Status != "succeeded"
 		}
+		now.asked = rec.Refunds[i].asked
 		rec.Refunds[i] = now.AskedRefund
 		done = done && rec.Refunds[i].final()
 	}

@@ -40,6 +40,9 @@ type Report struct {
 	Differences []Difference `json:"differences"`
 	// Books is how ours compared with the providers' at the end.
 	Books []Books `json:"books"`
+	// Work is the shift in the run's own warehouses, of a run that goes as far as
+	// picked.
+	Work *Work `json:"work,omitempty"`
 
 	Audit *audit.Report `json:"audit"`
 	// NoAudit says why there is none; AuditFailed that it was tried.
@@ -182,6 +185,9 @@ func (r Report) WriteText(w io.Writer) error {
 	}
 	if len(r.Never.Faults) > 0 {
 		fmt.Fprintf(&b, "Kinds of fault that never occurred: %v\n", r.Never.Faults)
+	}
+	if r.Work != nil {
+		r.Work.write(&b)
 	}
 	fmt.Fprintln(&b)
 	for _, d := range r.Differences {

@@ -72,7 +72,13 @@ type order struct {
 		Total    int64  `json:"total"`
 	} `json:"lines"`
 	Payments []attempt `json:"payments"`
-	Refunds  []struct {
+	// Shipments are frozen by what keeps them from leaving.
+	Shipments []struct {
+		ID     string  `json:"id"`
+		Status string  `json:"status"`
+		Frozen *string `json:"frozen"`
+	} `json:"shipments"`
+	Refunds []struct {
 		ID     string `json:"id"`
 		Status string `json:"status"`
 		Amount int64  `json:"amount"`

@@ -28,6 +28,8 @@ type evidence struct {
 	books   []Books
 	// clean: nothing was made to fail, so nobody may be turned away for it.
 	clean bool
+	// floor is what became of a shift in the warehouses; nil where there was none.
+	floor *floorEvidence
 }
 
 // differences applies every rule.
@@ -52,7 +54,7 @@ func (e evidence) differences() []Difference {
 			e.afterSales(r, say)
 		}
 	}
-	return append(append(all, e.shelvesAreRight()...), e.booksAgree()...)
+	return append(append(append(all, e.shelvesAreRight()...), e.booksAgree()...), e.floorIsRight()...)
 }
 
 type sayFunc func(rule, format string, args ...any)
@@ -279,11 +281,15 @@ func (e evidence) shelvesAreRight() (all []Difference) {
 			onHand += w.OnHand
 			reserved += w.Reserved
 		}
-		if sold[s.name] > s.units {
-			say("oversold", "%d of %s were sold, there were %d", sold[s.name], s.name, s.units)
+		had, has := s.units, s.units
+		if e.floor != nil {
+			had, has = e.floor.supply(s.name)
 		}
-		if onHand != s.units {
-			say("on_hand_differs", "%d of %s were set up and none left the shelf, the API says %d", s.units, s.name, onHand)
+		if sold[s.name] > had {
+			say("oversold", "%d of %s were sold, there were %d", sold[s.name], s.name, had)
+		}
+		if onHand != has && (e.floor == nil || e.floor.real != nil) {
+			say("on_hand_differs", "%d of %s can be sold and none of them left, the API says %d", has, s.name, onHand)
 		}
 		if reserved != sold[s.name] {
 			say("reserved_differs", "%d of %s were sold, %d are reserved", sold[s.name], s.name, reserved)

@@ -27,14 +27,15 @@ type Options struct {
 	Rate     float64 // checkouts per second
 	Faults   Faults
 	Gateways []string
-	// To is how far orders are driven; only paid in this build.
+	// To is how far orders are driven: paid, or picked, which also works a shift in
+	// two warehouses that only this run has.
 	To   string
 	Seed uint64
 	// APIURL is the API without /v1; APIKey one with scope admin, because the
 	// run sets up products and holds stock for seconds only.
 	APIURL, APIKey string
 	SandboxURL     string
-	// Warehouses that the run's stock lies in.
+	// Warehouses that the run's stock lies in, unless it has its own.
 	Warehouses []string
 	// Timeout bounds the whole run.
 	Timeout time.Duration
@@ -54,13 +55,13 @@ func (o Options) Check() error {
 		return errors.New("rate: more than 0 checkouts per second")
 	case len(o.Gateways) == 0:
 		return errors.New("gateways: at least one")
-	case o.To != "paid":
-		return fmt.Errorf("to %s: this build drives orders as far as paid", o.To)
+	case o.To != toPaid && o.To != toPicked:
+		return fmt.Errorf("to %s: this build drives orders as far as paid or picked", o.To)
 	case o.Timeout <= 0:
 		return errors.New("timeout: more than 0")
 	case o.APIURL == "" || o.APIKey == "" || o.SandboxURL == "":
 		return errors.New("the API's URL, a key and the sandbox's URL are needed: run it beside a dev, or give --api-url, --api-key and --sandbox-url")
-	case len(o.Warehouses) == 0:
+	case len(o.Warehouses) == 0 && o.To == toPaid:
 		return errors.New("warehouses: at least one")
 	}
 	_, err := ParseFaults(string(o.Faults))
@@ -75,10 +76,13 @@ type run struct {
 	world   *world
 	shelves []shelf
 	records []*Record
+	// shift is nil where orders are only paid.
+	shift *shift
 }
 
 func (r *run) prefix() string         { return "SIM-" + strconv.FormatUint(r.Seed, 10) + "-" + r.id + "-" }
 func (r *run) sku(name string) string { return r.prefix() + name }
+func (r *run) name(sku string) string { return strings.TrimPrefix(sku, r.prefix()) }
 func (r *run) code() string           { return strings.ToUpper("SIM-" + r.id) }
 func (r *run) say(f string, args ...any) {
 	if r.Progress != nil {
@@ -108,6 +112,9 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	defer client.CloseIdleConnections()
 	r := &run{Options: o, id: strconv.FormatInt(began.UnixMilli(), 36), shop: newStorefront(strings.TrimRight(o.APIURL, "/"), o.APIKey, client),
 		world: &world{base: strings.TrimRight(o.SandboxURL, "/"), client: client}}
+	if o.To == toPicked {
+		r.shift = newShift(r)
+	}
 	limited, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 
@@ -120,7 +127,12 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if trouble == nil {
 		return Report{}, err
 	}
-	if err == nil {
+	var noShift error
+	if err == nil && r.shift != nil {
+		defer r.shift.abandon()
+		noShift = r.shift.begin(limited)
+	}
+	if err == nil && noShift == nil {
 		r.trade(limited, buyers)
 	}
 	occurred, clearing := trouble.end(ctx)
@@ -130,11 +142,17 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if ctx.Err() != nil {
 		return Report{}, fmt.Errorf("interrupted; the faults are cleared: %w", ctx.Err())
 	}
+	if noShift != nil {
+		return Report{}, fmt.Errorf("begin the shift: %w", noShift)
+	}
 	found, err := r.find(limited, began)
 	if err != nil {
 		return Report{}, err
 	}
 	report := r.report(found, occurred)
+	if r.shift != nil {
+		report.Work = r.shift.account(found.floor)
+	}
 	report.Seconds = time.Since(began).Seconds()
 	r.audit(ctx, &report)
 	return report, nil
@@ -143,10 +161,18 @@ func Run(ctx context.Context, o Options) (Report, error) {
 // stockUp makes products, stock and a discount code that only this run uses.
 func (r *run) stockUp(ctx context.Context, buyers []Buyer) error {
 	r.shelves = shelves(buyers)
+	if r.shift != nil {
+		if err := r.shift.open(ctx); err != nil {
+			return err
+		}
+	}
 	for _, s := range r.shelves {
 		product := map[string]any{"name": "Simulation " + s.name, "prices": []map[string]any{{"currency": "CLP", "amount": s.price}}, "weight_grams": 100}
 		if err := r.shop.put(ctx, "/v1/products/"+r.sku(s.name), product); err != nil {
 			return err
+		}
+		if r.shift != nil {
+			continue
 		}
 		for i, w := range r.Warehouses {
 			here := s.units / len(r.Warehouses)
@@ -156,6 +182,11 @@ func (r *run) stockUp(ctx context.Context, buyers []Buyer) error {
 			if err := r.shop.put(ctx, "/v1/stock/"+r.sku(s.name), map[string]any{"warehouse": w, "on_hand": here}); err != nil {
 				return err
 			}
+		}
+	}
+	if r.shift != nil {
+		if err := r.shift.furnish(ctx, r.shelves); err != nil {
+			return err
 		}
 	}
 	return r.shop.put(ctx, "/v1/discount-codes/"+r.code(), map[string]any{"kind": "percent", "value": codeBasis})
@@ -199,6 +230,11 @@ func (r *run) audit(ctx context.Context, report *Report) {
 func (r *run) find(ctx context.Context, began time.Time) (evidence, error) {
 	r.say("faults are cleared, waiting for every checkout to end")
 	r.settle(ctx)
+	var floor *floorEvidence
+	if r.shift != nil {
+		floor = &floorEvidence{}
+		r.shift.close(ctx, floor)
+	}
 	// What had not ended by the timeout is a difference; comparing and reading the
 	// rest gets a little time of its own.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
@@ -208,7 +244,7 @@ func (r *run) find(ctx context.Context, began time.Time) (evidence, error) {
 		return evidence{}, err
 	}
 	r.catchUp(ctx)
-	e := evidence{records: r.records, shelves: r.shelves, stock: map[string]stockOf{}, prefix: r.prefix(), clean: r.Faults == NoFaults, books: books}
+	e := evidence{records: r.records, shelves: r.shelves, stock: map[string]stockOf{}, prefix: r.prefix(), clean: r.Faults == NoFaults, books: books, floor: floor}
 	for _, rec := range r.records {
 		if len(rec.CheckoutIDs) == 0 || rec.checkout != nil && rec.checkout.endedBut(rec.Doubted) {
 			continue
@@ -216,6 +252,9 @@ func (r *run) find(ctx context.Context, began time.Time) (evidence, error) {
 		if _, err := r.look(ctx, rec); err != nil && rec.Unanswered == "" {
 			rec.Unanswered = err.Error()
 		}
+	}
+	if r.shift != nil {
+		r.shift.gather(context.WithoutCancel(ctx), floor)
 	}
 	if e.ledger, err = r.world.ledger(ctx); err != nil {
 		return e, err

@@ -20,6 +20,8 @@ type storefront struct {
 	base   string // without /v1
 	key    string
 	client *http.Client
+	// person is the operator who works, in a warehouse; empty elsewhere.
+	person string
 
 	mu        sync.Mutex
 	latencies []time.Duration // of each answer to POST /v1/checkouts
@@ -28,6 +30,13 @@ type storefront struct {
 
 func newStorefront(base, key string, client *http.Client) *storefront {
 	return &storefront{base: base, key: key, client: client, answers: map[string]int{}}
+}
+
+// as is the same storefront with an operator at work.
+func (s *storefront) as(person string) *storefront {
+	out := newStorefront(s.base, s.key, s.client)
+	out.person = person
+	return out
 }
 
 // answer is what the API said.
@@ -97,6 +106,9 @@ func (s *storefront) once(ctx context.Context, method, path, key string, body an
 	}
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
+	}
+	if s.person != "" {
+		req.Header.Set("X-Operator", s.person)
 	}
 	began := time.Now()
 	a, err := s.exchange(req)
