@@ -9,6 +9,7 @@ import (
 
 	"justlogistics/internal/id"
 	"justlogistics/internal/problem"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/warehouse/counting"
@@ -158,6 +159,18 @@ func (s *Server) actions(r *request) map[string]operator.Action {
 			}
 			return effects, err
 		}),
+		"pack": shipmentAction(r, shipping.Pack, func(in *shipping.Packing, c operator.Command, by stock.By) {
+			in.By, in.Version = by, expected(c, in.Version)
+		}),
+		"unpack": shipmentAction(r, shipping.Unpack, func(in *shipping.Undoing, c operator.Command, by stock.By) {
+			in.By, in.Version = by, expected(c, in.Version)
+		}),
+		"label": shipmentAction(r, shipping.LabelParcels, func(in *shipping.Labelling, c operator.Command, by stock.By) {
+			in.By, in.Version = by, expected(c, in.Version)
+		}),
+		"handover": shipmentAction(r, shipping.HandOver, func(in *shipping.Handing, c operator.Command, by stock.By) {
+			in.By, in.Version = by, expected(c, in.Version)
+		}),
 		"begin_count": action("count", "count-task", false, func(ctx context.Context, tx pgx.Tx, c operator.Command, task string, in beginBody, by stock.By) (operator.Effect, error) {
 			out, err := counting.Begin(ctx, tx, r.tenant, task, expected(c, in.ExpectedVersion), by)
 			return operator.Effect{Current: out}, err
@@ -192,4 +205,17 @@ func effectsOf[T any](states []T) []operator.Effect {
 		out[i].Current = s
 	}
 	return out
+}
+
+// shipmentAction is a step of a shipment.
+func shipmentAction[T any](r *request, do func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in T) (shipping.Shipment, error), sign func(in *T, c operator.Command, by stock.By)) operator.Action {
+	return action("pack", "shipment", true, func(ctx context.Context, tx pgx.Tx, c operator.Command, shipmentID string, in T, by stock.By) (operator.Effect, error) {
+		sign(&in, c, by)
+		shop, err := tenant.Get(ctx, tx, r.tenant)
+		if err != nil {
+			return operator.Effect{}, err
+		}
+		out, err := do(ctx, tx, shop, shipmentID, in)
+		return operator.Effect{Current: out}, err
+	})
 }
