@@ -272,15 +272,9 @@ func (s *Server) getPickLabels(r *request) (reply, error) {
 			f.Add("dpi", "out_of_range", "203 or 300")
 		}
 	}
-	if err := f.Err(); err != nil {
-		return reply{}, err
-	}
-	var zpl string
-	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		zpl, err = picking.Labels(r.ctx, tx, r.tenant, listID, p)
-		return err
+	return s.printed(r, f, func(tx pgx.Tx) (string, error) {
+		return picking.Labels(r.ctx, tx, r.tenant, listID, p)
 	})
-	return reply{status: http.StatusOK, text: []byte(zpl), contentType: "text/plain; charset=utf-8"}, err
 }
 
 // pickCommand is a list after an operator's command, with what the command has to

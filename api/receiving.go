@@ -473,12 +473,19 @@ func (s *Server) receiptLabels(r *request) (reply, error) {
 	}
 	var f problem.Fields
 	p := printing(r, &f)
+	return s.printed(r, f, func(tx pgx.Tx) (string, error) {
+		return receiving.Labels(r.ctx, tx, r.tenant, receiptID, p, time.Now())
+	})
+}
+
+// printed answers with labels, unless the request was at fault.
+func (s *Server) printed(r *request, f problem.Fields, write func(tx pgx.Tx) (string, error)) (reply, error) {
 	if err := f.Err(); err != nil {
 		return reply{}, err
 	}
 	var zpl string
-	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		zpl, err = receiving.Labels(r.ctx, tx, r.tenant, receiptID, p, time.Now())
+	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		zpl, err = write(tx)
 		return err
 	})
 	return reply{status: http.StatusOK, text: []byte(zpl), contentType: typeZPL}, err
@@ -488,13 +495,7 @@ func (s *Server) binLabel(r *request) (reply, error) {
 	var f problem.Fields
 	p := printing(r, &f)
 	arrow := label.Direction(oneOf(r, &f, "arrow", []string{"up", "down"}))
-	if err := f.Err(); err != nil {
-		return reply{}, err
-	}
-	var zpl string
-	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		zpl, err = receiving.BinLabel(r.ctx, tx, r.tenant, r.Param("code"), r.Param("bin"), p, arrow)
-		return err
+	return s.printed(r, f, func(tx pgx.Tx) (string, error) {
+		return receiving.BinLabel(r.ctx, tx, r.tenant, r.Param("code"), r.Param("bin"), p, arrow)
 	})
-	return reply{status: http.StatusOK, text: []byte(zpl), contentType: typeZPL}, err
 }

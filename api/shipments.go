@@ -111,13 +111,7 @@ func (s *Server) getParcelLabels(r *request) (reply, error) {
 	}
 	var f problem.Fields
 	p := printing(r, &f)
-	if err := f.Err(); err != nil {
-		return reply{}, err
-	}
-	var zpl string
-	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		zpl, err = shipping.Labels(r.ctx, tx, r.tenant, shipmentID, p)
-		return err
+	return s.printed(r, f, func(tx pgx.Tx) (string, error) {
+		return shipping.Labels(r.ctx, tx, r.tenant, shipmentID, p)
 	})
-	return reply{status: http.StatusOK, text: []byte(zpl), contentType: "text/plain; charset=utf-8"}, err
 }

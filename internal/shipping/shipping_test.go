@@ -126,6 +126,16 @@ func (d *dock) pick(warehouse string) {
 	})
 }
 
+// labelled is an order of so many mugs whose shipment is picked, packed and labelled.
+func (d *dock) labelled(units int) (orderID, shipment string) {
+	d.t.Helper()
+	orderID, of := d.paid(map[string]int{"SCL-1": units})
+	d.pick("SCL-1")
+	must(d, shipping.Pack, of["SCL-1"], packing(300*units+100))
+	must(d, shipping.LabelParcels, of["SCL-1"], byHand)
+	return orderID, of["SCL-1"]
+}
+
 type stepFunc[T any] func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in T) (shipping.Shipment, error)
 
 // try does a step in a transaction of its own.
@@ -313,11 +323,7 @@ func TestShipment_NothingLeavesForAnOrderThatIsStopped(t *testing.T) {
 func TestHandOver_OnlyWhatLiesInThePackingBinLeaves(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)
-	_, of := d.paid(map[string]int{"SCL-1": 2})
-	shipment := of["SCL-1"]
-	d.pick("SCL-1")
-	must(d, shipping.Pack, shipment, packing(700))
-	must(d, shipping.LabelParcels, shipment, byHand)
+	_, shipment := d.labelled(2)
 	// Somebody carries a unit back to the shelf.
 	allocation := shoptest.Value[string](t, d.Shop, `SELECT id FROM allocations WHERE state = 'picked'`)
 	d.Do(t, func(tx pgx.Tx) error {
@@ -331,11 +337,7 @@ func TestHandOver_OnlyWhatLiesInThePackingBinLeaves(t *testing.T) {
 func TestReport_TroubleAsksForAPersonUntilItIsOver(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)
-	orderID, of := d.paid(map[string]int{"SCL-1": 2})
-	shipment := of["SCL-1"]
-	d.pick("SCL-1")
-	must(d, shipping.Pack, shipment, packing(700))
-	must(d, shipping.LabelParcels, shipment, byHand)
+	orderID, shipment := d.labelled(2)
 	refused(d, "wrong_status", shipping.Report, shipment, shipping.News{Status: "delivered", By: ana})
 	must(d, shipping.HandOver, shipment, shipping.Handing{By: ana})
 	s := must(d, shipping.Report, shipment, shipping.News{Status: "delivery_failed", Note: "nobody at home", By: ana})
@@ -379,11 +381,7 @@ func TestOrder_FollowsItsShipments(t *testing.T) {
 func TestHandOver_OfTwoAtOnceOneDoesIt(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)
-	_, of := d.paid(map[string]int{"SCL-1": 4})
-	shipment := of["SCL-1"]
-	d.pick("SCL-1")
-	must(d, shipping.Pack, shipment, packing(1300))
-	must(d, shipping.LabelParcels, shipment, byHand)
+	_, shipment := d.labelled(4)
 	var wait sync.WaitGroup
 	codes := make([]string, 8)
 	for i := range codes {
