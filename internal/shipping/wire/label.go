@@ -30,7 +30,7 @@ func FormatOf(data []byte) (shipping.Format, bool) {
 
 var (
 	// A ZPL label begins with ^XA, perhaps after commands that set the printer up.
-	zpl = regexp.MustCompile(`^(CT~~CD,~CC\^~CT~|~[A-Z]{2}[^\^\r\n]{0,80}[\r\n]*)*\^XA`)
+	zpl = regexp.MustCompile(`^(CT~~CD,~CC\^~CT~[\r\n]*|~[A-Z]{2}[^\^\r\n]{0,80}[\r\n]*)*\^XA`)
 	// An EPL2 label begins with a clear image buffer, or with settings of the form.
 	epl = regexp.MustCompile(`^(N[\r\n]|(I8|q[0-9]|Q[0-9]|O[A-Z]|R[0-9]|S[0-9]|D[0-9]|Z[BT])[^\r\n]{0,40}[\r\n])`)
 )
