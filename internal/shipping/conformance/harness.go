@@ -208,6 +208,13 @@ func (b *bundle) fault(operation, kind string) {
 	b.faults(map[string]any{"next": []map[string]any{{"op": operation, "kind": kind, "count": 1}}})
 }
 
+// faultAlways makes each call of operation go wrong: the transport repeats a question
+// whose connection dies under it.
+func (b *bundle) faultAlways(operation, kind string) {
+	b.t.Helper()
+	b.faults(map[string]any{"next": []map[string]any{{"op": operation, "kind": kind, "count": 100}}})
+}
+
 func (b *bundle) faults(settings map[string]any) {
 	b.t.Helper()
 	status, body := b.send(http.MethodPut, "/faults/"+string(b.of.Name), settings)
