@@ -185,7 +185,7 @@ func Open(opts Options) (*Server, error) {
 		}
 		p.hosted(s.mux)
 	}
-	for _, c := range []api{newChilexpress(s), newBluexpress(s), newCorreos(s)} {
+	for _, c := range []api{newChilexpress(s), newBluexpress(s), newCorreos(s), newStarken(s)} {
 		s.carriers[c.name()] = c
 		if err := s.open(ctx, c); err != nil {
 			return nil, errors.Join(err, s.Close())

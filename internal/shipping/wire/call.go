@@ -115,6 +115,13 @@ func (r Reply) Read(out any) bool {
 	return r.Status != 0 && json.Unmarshal(r.Body, out) == nil
 }
 
+// As is the answer with another status, for carriers that write it inside an answer of
+// the 200s.
+func (r Reply) As(status int) Reply {
+	r.Status, r.code = status, "status_"+strconv.Itoa(status)
+	return r
+}
+
 // Certain is true when the call surely did nothing: it was not sent, it was refused
 // as it stands, or the service says that it is not there.
 func (r Reply) Certain() bool {
