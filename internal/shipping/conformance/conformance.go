@@ -544,6 +544,8 @@ func (b *bundle) trackFaults() {
 }
 
 func (b *bundle) outage() {
+	// A connection that is kept would be written to after its end, which is a doubt.
+	b.server.Config.SetKeepAlivesEnabled(false)
 	in, a := b.book()
 	for _, settings := range []map[string]any{{"outage": true}, {"outage": true, "outage_mode": "503"}} {
 		b.faults(settings)
@@ -554,9 +556,12 @@ func (b *bundle) outage() {
 		_, err = b.carrier.Lookup(b.t.Context(), booked(in, a))
 		failed(b.t, err, shipping.Unavailable)
 	}
-	// Nobody listens at all: certainly nothing was booked.
-	gone := b.of.New(b.t, "http://127.0.0.1:1/"+string(b.of.Name))
-	_, err := gone.Book(b.t.Context(), in, shipping.Untried)
+	// Nobody listens at all: certainly nothing was booked. What the adapter keeps of the
+	// carrier's places it has by now.
+	b.faults(map[string]any{})
+	again := b.booking()
+	b.server.Close()
+	_, err := b.carrier.Book(b.t.Context(), again, shipping.Untried)
 	failed(b.t, err, shipping.Unavailable)
 }
 

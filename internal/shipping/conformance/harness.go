@@ -58,6 +58,7 @@ type bundle struct {
 	carrier shipping.Carrier
 	sandbox string // URL
 	later   *atomic.Int64
+	server  *httptest.Server
 }
 
 func setup(t *testing.T, of Carrier) *bundle {
@@ -73,7 +74,7 @@ func setup(t *testing.T, of Carrier) *bundle {
 		require.NoError(t, s.Close())
 		server.Close()
 	})
-	b := &bundle{t: t, of: of, sandbox: server.URL, later: &later, carrier: of.New(t, server.URL+"/"+string(of.Name))}
+	b := &bundle{t: t, of: of, sandbox: server.URL, later: &later, server: server, carrier: of.New(t, server.URL+"/"+string(of.Name))}
 	b.settings(map[string]any{})
 	return b
 }
@@ -242,6 +243,10 @@ func (b *bundle) patience(fault string) context.Context {
 	return ctx
 }
 
+// driver drives the sandbox, by a connection of its own each time: one that is kept may
+// be closed by the time it is used.
+var driver = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 func (b *bundle) send(method, path string, in any) (int, []byte) {
 	b.t.Helper()
 	var body io.Reader
@@ -252,7 +257,7 @@ func (b *bundle) send(method, path string, in any) (int, []byte) {
 	}
 	req, err := http.NewRequestWithContext(b.t.Context(), method, b.sandbox+path, body)
 	require.NoError(b.t, err)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := driver.Do(req)
 	require.NoError(b.t, err)
 	raw, err := io.ReadAll(resp.Body)
 	require.NoError(b.t, err)
