@@ -1,6 +1,6 @@
-// Package sandbox is a stand-in for the payment providers: it speaks their own
-// wire formats, keeps state and a ledger of its own on disk, and lets a person
-// or a script play the buyer. The product's adapters reach it by a base URL and
+// Package sandbox is a stand-in for the payment providers and the carriers: it
+// speaks their own wire formats, keeps state and a ledger of its own on disk, and
+// lets a person or a script play the buyer, and what happens to a parcel. The product's adapters reach it by a base URL and
 // nothing else; it shares no code with them, so that a misreading on one side
 // cannot hide one on the other.
 //
@@ -12,6 +12,8 @@
 //	                                     gets card tokens at /mercadopago/v1/card_tokens?public_key=TEST-...
 //	/khipu/...                           base URL of the Khipu adapter
 //	/flow/...                            base URL of the Flow adapter
+//	/chilexpress/..., /bluexpress/...,
+//	/correos/..., /starken/...           base URLs of the carriers' adapters
 //	GET  /buyer/{id}                     the buyer's page; id is the merchant's payment id
 //	                                     (buy_order, client_reference_id), a token or a session id
 //	POST /buyer/{id}/{step}              approve, decline, abort, timeout, error
@@ -21,6 +23,9 @@
 //	GET  /faults/{provider}/held         waits until ?min= answers are held, at most ?timeout_ms=
 //	POST /faults/{provider}/release      lets the held answers go
 //	PUT|GET /config/{provider}           see the provider's configuration type
+//	POST /carriers/{tracking}/{status}   lets something happen to a parcel: handed_over,
+//	                                     in_transit, out_for_delivery, delivered,
+//	                                     delivery_failed, returned_to_sender, lost
 //	GET  /ledger                         ?gateway= ?since=RFC3339
 //	POST /ledger/charges, /ledger/refunds  entries made by hand, for tests of an audit
 //	POST /ledger/refunds/{reference}/{succeed|fail}  a refund that is pending ends, or one that
@@ -73,6 +78,24 @@
 // after decline (the payer says no, which ends it) and abort (which does not).
 // Its disputes are only ever lost.
 //
+// # Parcels
+//
+// A booking that a carrier takes is a parcel that is announced. By itself it is handed
+// over, in transit, out for delivery and delivered, two minutes after it was booked;
+// PUT /config/{carrier} changes that:
+//
+//	moves_ms       {"handed_over":n, ...}: how long it takes from one status to the named
+//	               next one; 0: never by itself
+//	fail_rate      tries at the door that find nobody; there is a second try, then the
+//	               parcel goes back
+//	lost_rate      parcels that are never seen again
+//	issue_ms       how long a number takes of a carrier that gives it later (Starken)
+//	zero_quotes    one of the offers costs nothing
+//
+// POST /carriers/{tracking}/{status} answers 404 for a number that no carrier has, and 409
+// when the journey is over. Its query takes text, code and where, which the carrier tells
+// in the place of its usual words: a state that nobody has heard of.
+//
 // # Faults
 //
 // Faults touch API calls and notifications, not the buyer's pages. Rates are
@@ -99,13 +122,17 @@
 // get_preference, update_preference, search_preferences, create_card_token,
 // create_payment, get_payment, search_payments, update_payment, create_refund,
 // list_refunds, get_refund, search_chargebacks and get_chargeback for Mercado
-// Pago; "*" is any. Kinds:
+// Pago; regions, coverage, offices, rate, create_order, label, lookup and track for
+// Chilexpress; token, geo, price, emit, lookup, track and label for Blue Express;
+// services, rate, admit, track and void for Correos; cities, comunas, agencies, quote,
+// issue, lookup, track and label for Starken; "*" is any. Kinds:
 //
 //	timeout_after_effect   acts, persists, never answers
 //	error_500              500 without acting
 //	error_503              503 without acting
 //	rate_limited           429 without acting
-//	refuse                 the provider's own 4xx without acting
+//	refuse                 the provider's own 4xx without acting; a carrier's no, which
+//	                       may come with HTTP 200
 //	cut_before             closes the connection without acting
 //	cut_during             acts, persists, closes the connection in the middle of the answer
 //	cut_after              acts, persists, closes the connection
@@ -120,4 +147,7 @@
 // not captured is listed as authorized, and as voided once it is given up or its
 // time is over: neither took money. Each reversal or refund is an entry of
 // refunds with status pending, succeeded or failed.
+//
+// A label is a booking that a carrier took: labels has carrier, reference (the
+// merchant's), tracking (empty until it is given), status and voided.
 package sandbox

@@ -155,10 +155,10 @@ func (s *Server) getLedger(w http.ResponseWriter, r *http.Request) {
 	out := struct {
 		Charges  []ledgerCharge `json:"charges"`
 		Refunds  []ledgerRefund `json:"refunds"`
-		Labels   []struct{}     `json:"labels"`
+		Labels   []ledgerLabel  `json:"labels"`
 		Listings []struct{}     `json:"listings"`
 		Orders   []struct{}     `json:"orders"`
-	}{[]ledgerCharge{}, []ledgerRefund{}, []struct{}{}, []struct{}{}, []struct{}{}}
+	}{[]ledgerCharge{}, []ledgerRefund{}, []ledgerLabel{}, []struct{}{}, []struct{}{}}
 	wanted := func(of string, at time.Time) bool {
 		return (gateway == "" || of == gateway) && !at.Before(since)
 	}
@@ -172,6 +172,12 @@ func (s *Server) getLedger(w http.ResponseWriter, r *http.Request) {
 		each(t, bucketRefunds, "", func(_ string, c ledgerRefund) bool {
 			if wanted(c.Gateway, c.CreatedAt) {
 				out.Refunds = append(out.Refunds, c)
+			}
+			return true
+		})
+		each(t, bucketParcels, "", func(_ string, x parcel) bool {
+			if wanted(x.Carrier, x.CreatedAt) {
+				out.Labels = append(out.Labels, x.label())
 			}
 			return true
 		})

@@ -57,6 +57,7 @@ type Server struct {
 	now       func() time.Time
 	store     *store
 	providers map[string]provider
+	carriers  map[string]api
 	couriers  map[string]*courier // of the providers that notify
 	faults    map[string]*faults
 	browser   *http.Client
@@ -66,9 +67,10 @@ type Server struct {
 	running   sync.WaitGroup
 }
 
-// provider is one stand-in. A new one is one file and one line in Open.
-type provider interface {
-	// name is the gateway's name in the ledger and the first part of its paths.
+// api is the side of a stand-in that merchants' servers call.
+type api interface {
+	// name is the gateway's or carrier's name in the ledger and the first part of
+	// its paths.
 	name() string
 	// buckets of the state file that are its own.
 	buckets() []string
@@ -77,6 +79,19 @@ type provider interface {
 	route(c *call) endpoint
 	// fault is the provider's own wording of an error that a fault asks for.
 	fault(kind faultKind, rule faultRule) reply
+
+	// configure stores what PUT /config sends and answers what now holds.
+	configure(t *tx, raw []byte) (any, error)
+	// configuration answers what GET /config asks for.
+	configuration(t *tx, query url.Values) (any, error)
+	// start runs the provider's own clockwork until ctx ends; it returns at once.
+	start(ctx context.Context, running *sync.WaitGroup) error
+}
+
+// provider is the stand-in of a payment gateway. A new one is one file and one line
+// in Open.
+type provider interface {
+	api
 	// hosted adds the pages to which the merchant sends the browser.
 	hosted(mux *http.ServeMux)
 
@@ -88,13 +103,6 @@ type provider interface {
 	returnAs(t *tx, key string, step buyerStep) (browserReturn, error)
 	// refundByHand refunds amount (0: the rest) as the provider's panel would.
 	refundByHand(t *tx, key string, amount int64) (ledgerRefund, error)
-
-	// configure stores what PUT /config sends and answers what now holds.
-	configure(t *tx, raw []byte) (any, error)
-	// configuration answers what GET /config asks for.
-	configuration(t *tx, query url.Values) (any, error)
-	// start runs the provider's own clockwork until ctx ends; it returns at once.
-	start(ctx context.Context, running *sync.WaitGroup) error
 }
 
 // endpoint is an API call that was found.
@@ -158,6 +166,7 @@ func Open(opts Options) (*Server, error) {
 		now:       func() time.Time { return opts.Clock().UTC() },
 		store:     st,
 		providers: map[string]provider{},
+		carriers:  map[string]api{},
 		couriers:  map[string]*courier{},
 		faults:    map[string]*faults{},
 		browser: &http.Client{
@@ -171,27 +180,19 @@ func Open(opts Options) (*Server, error) {
 	}
 	for _, p := range []provider{newTransbank(s), newStripe(s), newFlow(s), newKhipu(s), newMercadoPago(s)} {
 		s.providers[p.name()] = p
-		mine := p.buckets()
-		if s.couriers[p.name()] != nil {
-			mine = append(mine, deliveriesOf(p.name()), postedOf(p.name()))
-		}
-		f, err := openFaults(s.store, p.name(), opts.Seed)
-		if err == nil {
-			s.faults[p.name()] = f
-			err = s.store.makeBuckets(mine)
-		}
-		if err == nil && s.couriers[p.name()] != nil {
-			err = s.couriers[p.name()].start(ctx, &s.running)
-		}
-		if err == nil {
-			err = p.start(ctx, &s.running)
-		}
-		if err != nil {
+		if err := s.open(ctx, p); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
-		s.mux.HandleFunc("/"+p.name()+"/", s.serveAPI(p))
 		p.hosted(s.mux)
 	}
+	for _, c := range []api{newChilexpress(s), newBluexpress(s), newCorreos(s), newStarken(s)} {
+		s.carriers[c.name()] = c
+		if err := s.open(ctx, c); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	s.moveParcels(ctx)
+	s.serveParcels()
 	s.serveBuyer()
 	s.serveFaults()
 	s.serveLedger()
@@ -202,6 +203,33 @@ func Open(opts Options) (*Server, error) {
 		s.writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	return s, nil
+}
+
+// open readies a stand-in: its faults, its part of the state, its clockwork, its
+// paths.
+func (s *Server) open(ctx context.Context, p api) error {
+	f, err := openFaults(s.store, p.name(), s.opts.Seed)
+	if err != nil {
+		return err
+	}
+	s.faults[p.name()] = f
+	mine := p.buckets()
+	if s.couriers[p.name()] != nil {
+		mine = append(mine, deliveriesOf(p.name()), postedOf(p.name()))
+	}
+	if err := s.store.makeBuckets(mine); err != nil {
+		return err
+	}
+	if c := s.couriers[p.name()]; c != nil {
+		if err := c.start(ctx, &s.running); err != nil {
+			return err
+		}
+	}
+	if err := p.start(ctx, &s.running); err != nil {
+		return err
+	}
+	s.mux.HandleFunc("/"+p.name()+"/", s.serveAPI(p))
+	return nil
 }
 
 // Handler serves everything the package's documentation lists.
@@ -250,7 +278,7 @@ func Run(ctx context.Context, addr string, opts Options) error {
 }
 
 // serveAPI answers a provider's API calls, through its faults.
-func (s *Server) serveAPI(p provider) http.HandlerFunc {
+func (s *Server) serveAPI(p api) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyLimit))
 		if err != nil {
@@ -292,7 +320,7 @@ func (s *Server) serveAPI(p provider) http.HandlerFunc {
 
 // perform carries out a call under a fault; false means that the caller gets
 // no answer.
-func (s *Server) perform(ctx context.Context, p provider, ep endpoint, plan plan) (reply, bool) {
+func (s *Server) perform(ctx context.Context, p api, ep endpoint, plan plan) (reply, bool) {
 	if plan.kind == faultCutBefore {
 		return reply{}, false
 	}
@@ -409,7 +437,7 @@ func (s *Server) refused(w http.ResponseWriter, err error) {
 		s.problem(w, http.StatusBadRequest, "invalid", invalid.message)
 	case errors.Is(err, errNotFound):
 		s.problem(w, http.StatusNotFound, "not_found", err.Error())
-	case errors.Is(err, errPageClosed), errors.Is(err, errNotRefundable), errors.Is(err, errNotDisputable):
+	case errors.Is(err, errPageClosed), errors.Is(err, errNotRefundable), errors.Is(err, errNotDisputable), errors.Is(err, errParcelOver):
 		s.problem(w, http.StatusConflict, "conflict", err.Error())
 	default:
 		s.fail(w, err)
@@ -477,8 +505,11 @@ func (s *Server) serveConfig() {
 	})
 }
 
-func (s *Server) configured(w http.ResponseWriter, r *http.Request) (provider, []byte, bool) {
-	p, ok := s.providers[r.PathValue("provider")]
+func (s *Server) configured(w http.ResponseWriter, r *http.Request) (api, []byte, bool) {
+	p, ok := s.carriers[r.PathValue("provider")]
+	if gateway, is := s.providers[r.PathValue("provider")]; is {
+		p, ok = gateway, true
+	}
 	if !ok {
 		s.problem(w, http.StatusNotFound, "unknown_provider", "no such provider: "+r.PathValue("provider"))
 		return nil, nil, false

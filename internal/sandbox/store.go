@@ -23,10 +23,14 @@ const (
 	bucketRefunds     = "ledger_refunds" // sequence -> ledgerRefund
 	bucketLedgerIndex = "ledger_index"   // kind/gateway/reference -> sequence
 	bucketCounters    = "counters"
+	bucketParcels     = "parcels"       // sequence -> parcel
+	bucketParcelIndex = "parcels_index" // carrier/kind/name -> []sequence
+	bucketParcelsDue  = "parcels_due"   // moment/sequence -> sequence
 )
 
 // buckets are the sandbox's own; each provider adds its.
-var buckets = []string{bucketPages, bucketReturns, bucketFaults, bucketConfig, bucketCharges, bucketRefunds, bucketLedgerIndex, bucketCounters}
+var buckets = []string{bucketPages, bucketReturns, bucketFaults, bucketConfig, bucketCharges, bucketRefunds, bucketLedgerIndex, bucketCounters,
+	bucketParcels, bucketParcelIndex, bucketParcelsDue}
 
 // store is the sandbox's state file. An update that returned is on disk: what
 // the outside world was told survives kill -9.

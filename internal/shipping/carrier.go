@@ -26,7 +26,8 @@ type Carrier interface {
 	// does not go there, or not with such a parcel.
 	Quote(ctx context.Context, q QuoteRequest) ([]Offer, error)
 	// Points lists the carrier's branches, points and lockers of a comuna where a
-	// parcel can be picked up. It has no effect.
+	// parcel can be picked up; none for a carrier that does not deliver to points.
+	// It has no effect.
 	Points(ctx context.Context, comuna, region string) ([]Point, error)
 
 	// Book orders the transport of a parcel. OutcomeBooked has the tracking
@@ -37,7 +38,8 @@ type Carrier interface {
 	// into something else. ErrNoLookup where Capabilities.Lookup is false and the
 	// carrier's id is not known.
 	Lookup(ctx context.Context, at Booked) (Looked, error)
-	// Label fetches a booking's label again. It has no effect.
+	// Label fetches a booking's label again. It has no effect. ErrNoReprint where
+	// Capabilities.Reprint is false: the label came with Book's answer, or is lost.
 	Label(ctx context.Context, at Booked) (Label, error)
 	// Void cancels a booking that the carrier has not taken over. ErrCannotVoid
 	// where Capabilities.Void is false: the booking then lapses unused.
@@ -96,6 +98,8 @@ type Capabilities struct {
 	LookupAfter time.Duration
 	// Void: a booking can be cancelled through the carrier.
 	Void bool
+	// Reprint: a label can be fetched again after Book.
+	Reprint bool
 	// IssuesLater: the tracking number and the label come some time after Book.
 	IssuesLater bool
 	// TrackAtOnce is how many parcels one Track may ask for.
@@ -215,8 +219,10 @@ type Booked struct {
 // Outcome is what is known of an effect at a carrier.
 type Outcome string
 
-// Outcomes. Refused is the carrier's no; NotFound is Lookup's word that there is no
-// such booking; Unknown is that nobody knows.
+// Outcomes. Refused is the carrier's no to this booking, in its own words (a
+// *Failure is what did not get as far); NotFound is Lookup's word that there is no
+// such booking, which is proof only under Capabilities.LookupFinal; Unknown is that
+// nobody knows.
 const (
 	OutcomeBooked   Outcome = "booked"
 	OutcomePending  Outcome = "pending"
@@ -296,7 +302,8 @@ type Track struct {
 	Events []Event
 }
 
-// Event is one thing that a carrier says happened.
+// Event is one thing that a carrier says happened. At is zero where the carrier's
+// date cannot be read.
 type Event struct {
 	At    time.Time
 	State State
@@ -309,6 +316,7 @@ type Event struct {
 var (
 	ErrNoLookup   = errors.New("the carrier cannot be asked for this booking")
 	ErrCannotVoid = errors.New("the carrier has no call to cancel a booking")
+	ErrNoReprint  = errors.New("the carrier gives a label only with the booking")
 )
 
 // Reason is a class of failures.
