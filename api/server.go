@@ -75,6 +75,7 @@ type Deps struct {
 	DB       *postgres.DB
 	Temporal Temporal
 	Gateways Gateways
+	Carriers Carriers
 	Metrics  Metrics
 	Logger   *slog.Logger
 }
@@ -85,6 +86,7 @@ type Server struct {
 	db       *postgres.DB
 	temporal Temporal
 	gateways Gateways
+	carriers Carriers
 	metrics  Metrics
 	log      *slog.Logger
 	counts   *counts
@@ -106,7 +108,7 @@ func New(cfg Config, d Deps) (*Server, error) {
 		return nil, err
 	}
 	stopping, stop := context.WithCancel(context.Background())
-	s := &Server{cfg: cfg, db: d.DB, temporal: d.Temporal, gateways: d.Gateways, metrics: d.Metrics, log: d.Logger, spec: spec,
+	s := &Server{cfg: cfg, db: d.DB, temporal: d.Temporal, gateways: d.Gateways, carriers: d.Carriers, metrics: d.Metrics, log: d.Logger, spec: spec,
 		hints: newSenders(), afterSlots: make(chan struct{}, 64), stopping: stopping, stop: stop}
 	if s.counts, err = newCounts(d.Metrics, d.DB); err != nil {
 		return nil, err
@@ -215,6 +217,7 @@ func (s *Server) routes() {
 	s.placeRoutes()
 	s.pickingRoutes()
 	s.shipmentRoutes()
+	s.rateRoutes()
 	s.receivingRoutes()
 	s.countingRoutes()
 	s.transferRoutes()

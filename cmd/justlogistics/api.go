@@ -6,7 +6,9 @@ import (
 	"strconv"
 
 	"justlogistics/api"
+	"justlogistics/internal/carriers"
 	"justlogistics/internal/config"
+	"justlogistics/internal/httpclient"
 )
 
 type apiCommand struct{}
@@ -32,5 +34,5 @@ func (apiCommand) Run(ctx context.Context) error {
 		CodecOrigin:    p.cfg.CodecOrigin,
 		PayloadKeys:    p.cfg.PayloadKeys,
 		CredentialKeys: p.cfg.CredentialKeys,
-	}, api.Deps{DB: p.db, Temporal: p.temporal, Gateways: p.gateways, Metrics: p.metrics, Logger: p.log})
+	}, api.Deps{DB: p.db, Temporal: p.temporal, Gateways: p.gateways, Carriers: carriers.New(p.db, p.cfg.CredentialKeys, httpclient.New(httpclient.Options{})), Metrics: p.metrics, Logger: p.log})
 }

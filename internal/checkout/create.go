@@ -16,11 +16,13 @@ import (
 	"justlogistics/internal/catalog"
 	"justlogistics/internal/chile"
 	"justlogistics/internal/contact"
+	"justlogistics/internal/id"
 	"justlogistics/internal/money"
 	"justlogistics/internal/order"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/problem"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/timeline"
 )
@@ -69,6 +71,12 @@ type Address struct {
 	Region  string `json:"region"`
 	Country string `json:"country,omitempty"`
 	Service string `json:"service,omitempty"`
+	// RateID is a rate that the buyer has chosen; service, carrier, method and
+	// pickup point are then its.
+	RateID        string `json:"rate_id,omitempty"`
+	Carrier       string `json:"carrier,omitempty"`
+	Method        string `json:"method,omitempty"`
+	PickupPointID string `json:"pickup_point_id,omitempty"`
 }
 
 // PaymentChoice is how the buyer wants to pay.
@@ -146,7 +154,13 @@ func Create(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, 
 		return Created{}, err
 	}
 	freight := int64(0)
-	if address != nil && currency != "" && len(f) == 0 {
+	switch {
+	case address == nil || currency == "" || len(f) > 0:
+	case address.RateID != "":
+		if freight, err = byRate(ctx, tx, t.ID, &f, address, lines.grams, currency); err != nil {
+			return Created{}, err
+		}
+	default:
 		var ok bool
 		if freight, ok = t.Settings.FreightFor(address.Region, address.Service, string(currency), lines.grams); !ok {
 			f.Add("shipping.service", "no_freight", "no price for service %q to region %s in %s", address.Service, address.Region, currency)
@@ -184,6 +198,29 @@ func Create(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, 
 	w := writing{id: checkoutID, out: out, seconds: seconds, customer: customer, address: *address, choice: choice, lines: lines,
 		discount: discount, freight: freight, tax: lines.tax(discount, freight), code: code, submission: s, exempt: terms.Admin}
 	return out, w.write(ctx, tx, t.ID)
+}
+
+// byRate prices the way by the rate that the buyer has chosen, which must be for that
+// comuna and carry that weight, and writes into the address what it says.
+func byRate(ctx context.Context, tx pgx.Tx, tenantID string, f *problem.Fields, a *Address, grams int, currency money.Currency) (int64, error) {
+	rate, err := shipping.RateFor(ctx, tx, tenantID, a.RateID)
+	if refused, missing := problem.As(err); missing {
+		f.Add("shipping.rate_id", refused.Code, "%s", refused.Detail)
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case currency != "CLP":
+		f.Add("shipping.rate_id", "rate_mismatch", "rates are in CLP")
+	case rate.To.Comuna != a.Comuna || rate.To.Region != a.Region:
+		f.Add("shipping.rate_id", "rate_mismatch", "this rate is for %s", rate.To.Comuna)
+	case rate.WeightGrams < grams:
+		f.Add("shipping.rate_id", "rate_mismatch", "this rate is for %d g, and the basket weighs %d g", rate.WeightGrams, grams)
+	}
+	a.Service, a.Carrier, a.Method, a.PickupPointID = rate.Service, string(rate.Carrier), string(rate.Method), rate.To.PointID
+	return rate.Price, nil
 }
 
 // CheckAmount notes whether the named gateway charges an amount (minor units).
@@ -339,6 +376,14 @@ func checkAddress(f *problem.Fields, a *Address) *Address {
 	tooLong(f, "shipping.number", out.Number, 20)
 	tooLong(f, "shipping.unit", out.Unit, 50)
 	tooLong(f, "shipping.service", out.Service, 50)
+	for name, value := range map[string]string{"carrier": out.Carrier, "method": out.Method, "pickup_point_id": out.PickupPointID} {
+		if value != "" {
+			f.Add("shipping."+name, "comes_with_rate", "who carries and how is said by a rate: name its rate_id")
+		}
+	}
+	if out.RateID != "" && !id.Valid(out.RateID) {
+		f.Add("shipping.rate_id", "unknown_rate", "there is no such rate: ask for rates again")
+	}
 	if out.Country == "" {
 		out.Country = "CL"
 	}

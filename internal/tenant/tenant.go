@@ -58,10 +58,18 @@ type Settings struct {
 	ScanPolicy []string  `json:"scan_policy"`
 	Receiving  Receiving `json:"receiving"`
 	Packing    Packing   `json:"packing"`
+	Rates      Rates     `json:"rates"`
 	// DeliveryHours is how long a parcel may be under way before a person is
 	// asked, and SecondTryHours after a delivery that failed.
 	DeliveryHours  int `json:"delivery_hours"`
 	SecondTryHours int `json:"second_try_hours"`
+}
+
+// Rates is how ways to the buyer are offered.
+type Rates struct {
+	// Prefer is cheapest, fastest or best: a day of waiting then counts DayValue pesos.
+	Prefer   string `json:"prefer"`
+	DayValue int64  `json:"day_value"`
 }
 
 // Packing is how far a parcel's weight may be from what the catalogue says.
@@ -136,6 +144,7 @@ func Defaults(id string) Settings {
 			{Region: "*", Service: "standard", Currency: "USD", Amount: 990},
 		},
 		DispatchHours: 72, TransferGraceHours: 24, Receiving: Receiving{OverPercent: 5, LateHours: 24, CloseHours: 12}, TimeZone: "America/Santiago", ScanPolicy: []string{"bin", "product", "lot"},
+		Rates:   Rates{Prefer: "cheapest", DayValue: 500},
 		Packing: Packing{TolerancePercent: 10, BoxGrams: 500}, DeliveryHours: 120, SecondTryHours: 48,
 	}
 }
@@ -159,6 +168,8 @@ func (s Settings) Validate() error {
 		return errors.New("receiving.over_percent: 0 to 1000")
 	case s.Packing.TolerancePercent < 0 || s.Packing.TolerancePercent > 100 || s.Packing.BoxGrams < 0:
 		return errors.New("packing: tolerance_percent 0 to 100, box_grams not negative")
+	case !slices.Contains([]string{"cheapest", "fastest", "best"}, s.Rates.Prefer) || s.Rates.DayValue < 0:
+		return errors.New("rates: prefer is cheapest, fastest or best, day_value not negative")
 	case s.DeliveryHours < 1 || s.SecondTryHours < 1:
 		return errors.New("delivery_hours and second_try_hours: at least 1")
 	case s.Receiving.LateHours < 0 || s.Receiving.CloseHours < 1:

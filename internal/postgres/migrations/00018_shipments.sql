@@ -34,6 +34,33 @@ CREATE TABLE parcels (
 CREATE UNIQUE INDEX parcels_shipment ON parcels (tenant, shipment_id, position) WHERE unpacked_at IS NULL;
 CREATE INDEX parcels_tracking ON parcels (tenant, tracking) WHERE tracking <> '';
 
+-- What carriers, or the tenant's own table, would take for a way: a checkout may name
+-- one until it expires.
+CREATE TABLE rates (
+  tenant       text NOT NULL REFERENCES tenants,
+  id           text NOT NULL CHECK (length(id) = 26),
+  carrier      text NOT NULL CHECK (carrier IN ('','chilexpress','starken','correos','bluexpress','manual')),
+  service      text NOT NULL,
+  name         text NOT NULL,
+  method       text NOT NULL CHECK (method IN ('home','pickup_point','pickup_in_shop')),
+  price        bigint NOT NULL CHECK (price >= 0),
+  days         int CHECK (days > 0),
+  comuna       text NOT NULL,
+  region       text NOT NULL,
+  point_id     text NOT NULL DEFAULT '',
+  weight_grams int NOT NULL CHECK (weight_grams > 0),
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  expires_at   timestamptz NOT NULL,
+  PRIMARY KEY (tenant, id)
+);
+CREATE INDEX rates_expired ON rates (tenant, expires_at);
+ALTER TABLE rates ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rates FORCE ROW LEVEL SECURITY;
+CREATE POLICY own_tenant ON rates USING (tenant = (SELECT jl.tenant())) WITH CHECK (tenant = (SELECT jl.tenant()));
+CREATE POLICY system ON rates TO jl_system USING (true) WITH CHECK (true);
+GRANT SELECT, INSERT, DELETE ON rates TO jl_app;
+GRANT SELECT ON rates TO jl_system;
+
 ALTER TABLE parcels ENABLE ROW LEVEL SECURITY;
 ALTER TABLE parcels FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_tenant ON parcels USING (tenant = (SELECT jl.tenant())) WITH CHECK (tenant = (SELECT jl.tenant()));
@@ -61,5 +88,5 @@ ALTER TABLE operators DROP CONSTRAINT operators_may_check, ADD CONSTRAINT operat
 DROP TRIGGER check_move ON shipments;
 DROP INDEX shipments_status;
 ALTER TABLE shipments DROP CONSTRAINT what_left_was_packed_and_labelled, DROP CONSTRAINT status_tells_what_left, DROP CONSTRAINT status_tells_what_ended, DROP CONSTRAINT a_shipment_under_way_is_due;
-DROP TABLE parcels;
+DROP TABLE parcels, rates;
 ALTER TABLE shipments DROP COLUMN version, DROP COLUMN carrier, DROP COLUMN packed_at, DROP COLUMN labelled_at, DROP COLUMN handed_over_at, DROP COLUMN ended_at;
