@@ -41,8 +41,6 @@ type Carrier struct {
 	ByCode bool
 	// AnnouncesNothing: a parcel that was only booked has no events.
 	AnnouncesNothing bool
-	// IgnoresVolume: the price does not rise with the size.
-	IgnoresVolume bool
 }
 
 // Operations of a carrier; Void is empty where it has no such call, Label where it
