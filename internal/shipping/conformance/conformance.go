@@ -293,7 +293,7 @@ func (b *bundle) bookedAtLast(in shipping.Booking, before shipping.Looked) {
 func (b *bundle) refuses() {
 	in := b.booking()
 	b.faults(map[string]any{"next": []map[string]any{{
-		"op": b.of.Operations.Book, "kind": "refuse", "count": 1, "message": "La dirección Los Carrera de ANA BELÉN SOTO FUENTES no es válida",
+		"op": b.of.Operations.Book, "kind": "refuse", "count": 1, "message": "La dirección Los Carrera de ANA BELEN SOTO FUENTES no es válida",
 	}}})
 	a, err := b.carrier.Book(b.t.Context(), in, shipping.Untried)
 	require.NoError(b.t, err)
