@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,17 +92,6 @@ func (p *bluexpress) fault(kind faultKind, rule faultRule) reply {
 // refuse is how a request is refused that was understood: with HTTP 200.
 func (p *bluexpress) refuse(code, message string) reply {
 	return carrierJSON(http.StatusOK, map[string]any{"status": false, "code": code, "message": message})
-}
-
-var bluexpressClient = regexp.MustCompile(`^sandbox-(client|key|token|user|bearer)-([A-Za-z0-9_]{1,64})$`)
-
-// tenantOf reads the tenant out of a name of kind; empty when it is none.
-func tenantOf(kind, text string) string {
-	m := bluexpressClient.FindStringSubmatch(text)
-	if m == nil || m[1] != kind {
-		return ""
-	}
-	return m[2]
 }
 
 func (p *bluexpress) token(c *call) reply {

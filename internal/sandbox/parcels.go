@@ -159,8 +159,8 @@ func (d *parcelDesk) configure(t *tx, raw []byte) (any, error) {
 
 func (d *parcelDesk) configuration(t *tx, _ url.Values) (any, error) { return d.settings(t), nil }
 
-// book takes a parcel: it is announced, and in the ledger. wait is when its next
-// move comes; the usual one when zero.
+// book takes a parcel: it is announced, and in the ledger. One without a number
+// does not move before number gives it one.
 func (d *parcelDesk) book(t *tx, x parcel) parcel {
 	x.Sequence = t.next(bucketParcels)
 	x.Carrier, x.CreatedAt, x.Status = d.carrier, d.s.now(), parcelAnnounced

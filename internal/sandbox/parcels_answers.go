@@ -11,10 +11,23 @@ import (
 	"image/jpeg"
 	"io"
 	"net/http"
+	"regexp"
 	"time"
 )
 
-// carriers read local time, without a zone.
+var tenantName = regexp.MustCompile(`^sandbox-([a-z]+)-([A-Za-z0-9_-]{1,64})$`)
+
+// tenantOf reads the tenant out of a credential of kind, sandbox-{kind}-{tenant}; empty
+// when it is none.
+func tenantOf(kind, text string) string {
+	m := tenantName.FindStringSubmatch(text)
+	if m == nil || m[1] != kind {
+		return ""
+	}
+	return m[2]
+}
+
+// local is a moment as the carriers write it: in Chile's time, without a zone.
 func (d *parcelDesk) local(at time.Time) time.Time {
 	zone, err := time.LoadLocation("America/Santiago")
 	if err != nil {

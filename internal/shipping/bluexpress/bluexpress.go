@@ -125,13 +125,13 @@ func (*Carrier) Capabilities() shipping.Capabilities {
 	}
 }
 
-// token returns a token that lives for another minute at least; the error says that
-// nothing was asked of anybody but for it.
-func (c *Carrier) token(ctx context.Context) (string, error) {
+// token returns a token that lives for another minute at least, and whether it was got
+// just now; the error says that nothing was asked of anybody but for it.
+func (c *Carrier) token(ctx context.Context) (token string, fresh bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.bearer != "" && c.caller.Now().Before(c.until) {
-		return c.bearer, nil
+		return c.bearer, false, nil
 	}
 	basic := base64.StdEncoding.EncodeToString([]byte(c.config.ClientID + ":" + c.config.ClientSecret))
 	r := c.caller.Call(ctx, wire.Request{
@@ -148,29 +148,30 @@ func (c *Carrier) token(ctx context.Context) (string, error) {
 		if r.Status == http.StatusBadRequest {
 			f.Reason = shipping.Credentials // how OAuth refuses a client
 		}
-		return "", f
+		return "", false, f
 	}
 	life, told := out.Expires.Whole()
 	if !told {
 		life = 300
 	}
 	c.bearer, c.until = out.Token, c.caller.Now().Add(time.Duration(min(life, 86400))*time.Second-time.Minute)
-	return c.bearer, nil
+	return c.bearer, true, nil
 }
 
 // forget drops a token that was refused; the next call gets another.
-func (c *Carrier) forget(r wire.Reply) {
-	if r.Status != http.StatusUnauthorized {
-		return
-	}
+func (c *Carrier) forget(token string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.bearer = ""
+	if c.bearer == token {
+		c.bearer = ""
+	}
 }
 
-// call makes a call of the newer generation. Its error says that it was not made.
+// call makes a call of the newer generation. Its error says that nothing was done. A
+// kept token that is refused may only have been revoked: that passes with the next call,
+// where one that was got just now says that the account is refused.
 func (c *Carrier) call(ctx context.Context, r wire.Request) (wire.Reply, error) {
-	token, err := c.token(ctx)
+	token, fresh, err := c.token(ctx)
 	if err != nil {
 		return wire.Reply{}, err
 	}
@@ -179,7 +180,12 @@ func (c *Carrier) call(ctx context.Context, r wire.Request) (wire.Reply, error) 
 	}
 	r.Header["Authorization"], r.Header["x-api-key"] = "Bearer "+token, c.config.APIKey
 	reply := c.caller.Call(ctx, r)
-	c.forget(reply)
+	if reply.Status == http.StatusUnauthorized {
+		c.forget(token)
+		if !fresh {
+			return reply, &shipping.Failure{Reason: shipping.Unavailable, Code: "token_refused", Message: "the token was refused; the next call gets another"}
+		}
+	}
 	return reply, nil
 }
 

@@ -114,7 +114,9 @@ func TestToken_IsKeptUntilItIsRefusedOrOld(t *testing.T) {
 	require.Equal(t, "key", b.asked[0].Header.Get("x-api-key"))
 	b.status = 401
 	_, err := b.Lookup(t.Context(), shipping.Booked{Reference: "R"})
-	require.Error(t, err)
+	var f *shipping.Failure
+	require.ErrorAs(t, err, &f)
+	require.Equal(t, shipping.Unavailable, f.Reason, "it may only have been revoked")
 	b.status = 200
 	_, err = b.Lookup(t.Context(), shipping.Booked{Reference: "R"})
 	require.NoError(t, err)

@@ -79,9 +79,9 @@ func (c *Carrier) emission(ctx context.Context, b shipping.Booking) (map[string]
 		return nil, err
 	}
 	switch {
-	case !from.servedByThem:
+	case !from.served:
 		return nil, wire.Invalid("origin", "Blue Express does not know the comuna that the parcel is sent from")
-	case !to.servedByThem:
+	case !to.served:
 		return nil, wire.Invalid("destination", "Blue Express does not go to the comuna")
 	case b.Method != shipping.ToDoor:
 		return nil, wire.Invalid("method", "Blue Express is used for delivery to the door only")

@@ -151,12 +151,10 @@ func gate(product string) map[string]string {
 func failed(r wire.Reply) *shipping.Failure {
 	var e envelope
 	r.Read(&e)
-	if r.OK() {
-		f := r.Unreadable()
-		f.Message = e.text()
-		return f
-	}
 	f := r.Failure(e.code(), e.text())
+	if r.OK() && e.code() == "" {
+		f = r.Unreadable()
+	}
 	if e.code() == codeNotYours {
 		f.Reason = shipping.Credentials
 	}

@@ -185,6 +185,9 @@ func TestBook_DoubtsAnAnswerThatIsNotAboutOurOrder(t *testing.T) {
 		require.NoError(t, err, name)
 		require.Equal(t, shipping.OutcomeUnknown, a.Outcome, name)
 	}
+	a, err := setup(t, 400, `{"message":"The request is invalid."}`).Book(t.Context(), parcel(), shipping.Untried)
+	require.NoError(t, err)
+	require.Equal(t, shipping.OutcomeRefused, a.Outcome, "what is refused as it stands did nothing")
 }
 
 func TestTracksOf_KeepsTheCarriersWordsInTheOrderOfTime(t *testing.T) {

@@ -52,13 +52,15 @@ func (c *Carrier) Book(ctx context.Context, b shipping.Booking, before shipping.
 		r.Read(&e)
 		return r.Effect(e.code(), wire.Words(e.text(), b))
 	}
-	if len(out.Data.Details) == 0 {
-		if out.code() == "" {
-			return wire.Unread("an order was answered without its detail"), nil
-		}
+	switch {
+	case len(out.Data.Details) > 0:
+		return out.Data.Details[0].answer(b), nil
+	case out.code() != "":
 		return shipping.Answer{Outcome: shipping.OutcomeRefused, Code: out.code(), Message: wire.Words(out.text(), b)}, nil
+	case r.OK():
+		return wire.Unread("an order was answered without its detail"), nil
 	}
-	return out.Data.Details[0].answer(b), nil
+	return r.Effect("", wire.Words(out.text(), b))
 }
 
 // answer puts an order's detail in our terms.

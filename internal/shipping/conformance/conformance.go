@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"justlogistics/internal/shipping"
 	"justlogistics/internal/shipping/wire"
@@ -25,7 +26,7 @@ func Run(t *testing.T, of Carrier) {
 		runs bool
 	}{
 		{"quote: prices, and never zero", (*bundle).quotes, true},
-		{"quote: a large parcel costs what its volume weighs", (*bundle).quotesVolume, !of.IgnoresVolume},
+		{"quote: a large parcel costs what its volume weighs", (*bundle).quotesVolume, true},
 		{"quote: a comuna that is not served has no offers", (*bundle).quotesNothing, true},
 		{"quote: comunas of like names are kept apart", (*bundle).quotesLookAlikes, true},
 		{"quote: an offer of nothing is none", (*bundle).quotesZero, true},
@@ -37,6 +38,7 @@ func Run(t *testing.T, of Carrier) {
 		{"book: each fault is a refusal, a failure or a doubt, and the question leads to one label", (*bundle).bookFaults, true},
 		{"book: the carrier's no, in its own way, names nobody", (*bundle).refuses, true},
 		{"book: the number comes later", (*bundle).issuesLater, can.IssuesLater},
+		{"book: a caller who asks after each doubt never has two labels, whatever goes wrong", (*bundle).booksThroughAnything, true},
 		{"book: ten at once are ten", (*bundle).booksTenAtOnce, true},
 		{"lookup: what was never booked is not found", (*bundle).looksForNothing, can.Lookup},
 		{"lookup: without the carrier's id there is nothing to ask", (*bundle).cannotLook, !can.Lookup},
@@ -291,7 +293,7 @@ func (b *bundle) bookedAtLast(in shipping.Booking, before shipping.Looked) {
 func (b *bundle) refuses() {
 	in := b.booking()
 	b.faults(map[string]any{"next": []map[string]any{{
-		"op": b.of.Operations.Book, "kind": "refuse", "count": 1, "message": "La dirección Los Carrera de ANA BELÉN SOTO FUENTES no es válida",
+		"op": b.of.Operations.Book, "kind": "refuse", "count": 1, "message": "La dirección Los Carrera de ANA BELEN SOTO FUENTES no es válida",
 	}}})
 	a, err := b.carrier.Book(b.t.Context(), in, shipping.Untried)
 	require.NoError(b.t, err)
@@ -332,6 +334,47 @@ func (b *bundle) issuesLater() {
 	done := b.issued(in, a)
 	require.Equal(b.t, a.CarrierID, done.CarrierID)
 	require.Len(b.t, b.labels(in.Reference), 1)
+}
+
+// booksThroughAnything is a property: whatever goes wrong, call after call, a caller
+// who asks after each doubt has one label in the end, or one doubt and at most one.
+func (b *bundle) booksThroughAnything() {
+	in := b.booking()
+	can := b.carrier.Capabilities()
+	wrong := []string{"", "cut_before", "cut_during", "cut_after", "error_500", "error_503", "rate_limited", "refuse"}
+	rapid.Check(b.t, func(t *rapid.T) {
+		in.Reference = reference()
+		before, last := shipping.Untried, shipping.Answer{}
+		for _, kind := range append(rapid.SliceOfN(rapid.SampledFrom(wrong), 0, 4).Draw(t, "faults"), "") {
+			b.faults(map[string]any{})
+			if kind != "" {
+				b.fault(b.of.Operations.Book, kind)
+			}
+			a, err := b.carrier.Book(b.t.Context(), in, before)
+			labels := len(b.labels(in.Reference))
+			require.LessOrEqual(t, labels, 1)
+			last = a
+			switch {
+			case err != nil, a.Outcome == shipping.OutcomeRefused:
+				require.Zero(t, labels, "certain that nothing happened")
+				before = shipping.Untried
+				continue
+			case a.Outcome == shipping.OutcomeBooked, a.Outcome == shipping.OutcomePending:
+				require.Equal(t, 1, labels)
+				before = shipping.Found(a)
+				continue
+			}
+			require.Equal(t, shipping.OutcomeUnknown, a.Outcome)
+			b.faults(map[string]any{})
+			if before, err = b.carrier.Lookup(b.t.Context(), booked(in, a)); !can.Lookup {
+				require.ErrorIs(t, err, shipping.ErrNoLookup)
+				return // a person has to look
+			}
+			require.NoError(t, err)
+		}
+		require.Contains(t, []shipping.Outcome{shipping.OutcomeBooked, shipping.OutcomePending}, last.Outcome)
+		require.Len(t, b.labels(in.Reference), 1)
+	})
 }
 
 func (b *bundle) booksTenAtOnce() {

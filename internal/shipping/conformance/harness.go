@@ -41,8 +41,6 @@ type Carrier struct {
 	ByCode bool
 	// AnnouncesNothing: a parcel that was only booked has no events.
 	AnnouncesNothing bool
-	// IgnoresVolume: the price does not rise with the size.
-	IgnoresVolume bool
 }
 
 // Operations of a carrier; Void is empty where it has no such call, Label where it
@@ -277,7 +275,7 @@ func failed(t *testing.T, err error, reasons ...shipping.Reason) *shipping.Failu
 // saysNothingOf demands that what is kept names nobody.
 func saysNothingOf(t *testing.T, b shipping.Booking, text string) {
 	t.Helper()
-	for _, private := range []string{b.Receiver.Name, b.Receiver.Phone, b.Receiver.Email, b.To.Street, "Soto"} {
+	for _, private := range []string{b.Receiver.Name, b.Receiver.Phone, b.Receiver.Email, b.To.Street, "Soto", "Belen"} {
 		require.False(t, strings.Contains(strings.ToLower(text), strings.ToLower(private)), "%q names %q", text, private)
 	}
 }

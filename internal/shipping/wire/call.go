@@ -12,9 +12,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 
 	"justlogistics/internal/httpclient"
 	"justlogistics/internal/shipping"
@@ -90,8 +94,7 @@ func (r Request) build(ctx context.Context) (*http.Request, error) {
 	}
 	req.Header.Set("Accept", "application/json")
 	for name, value := range r.Header {
-		// Set as it is written: some carriers are said to mind the case.
-		req.Header[http.CanonicalHeaderKey(name)] = []string{value}
+		req.Header.Set(name, value)
 	}
 	return req, nil
 }
@@ -207,27 +210,41 @@ func Words(message string, b shipping.Booking) string {
 	return without(message, b.To.Street, b.To.Number, b.To.Unit)
 }
 
-// without leaves out what is long enough to say anything of anybody.
+// without leaves out what is long enough to say anything of anybody, also where the
+// carrier writes it in capitals or without accents.
 func without(message string, private ...string) string {
 	for _, p := range private {
-		if p = strings.TrimSpace(p); len(p) < 3 {
+		wanted := []rune(strings.TrimSpace(p))
+		if len(wanted) < 3 {
 			continue
 		}
 		for {
-			at := indexFold(message, p)
+			text := []rune(message)
+			at := find(bare(text), bare(wanted))
 			if at < 0 {
 				break
 			}
-			message = message[:at] + "…" + message[at+len(p):]
+			message = string(text[:at]) + "…" + string(text[at+len(wanted):])
 		}
 	}
 	return message
 }
 
-// indexFold finds p in s whatever the case, where both have the same length.
-func indexFold(s, p string) int {
-	for i := 0; i+len(p) <= len(s); i++ {
-		if strings.EqualFold(s[i:i+len(p)], p) {
+// bare is a text in capitals without accents, rune by rune.
+func bare(text []rune) []rune {
+	out := make([]rune, len(text))
+	for i, r := range text {
+		for _, base := range norm.NFKD.String(string(unicode.ToUpper(r))) {
+			out[i] = base
+			break
+		}
+	}
+	return out
+}
+
+func find(text, wanted []rune) int {
+	for i := 0; i+len(wanted) <= len(text); i++ {
+		if slices.Equal(text[i:i+len(wanted)], wanted) {
 			return i
 		}
 	}
