@@ -108,7 +108,7 @@ func setup(t *testing.T) *bundle {
 	b.ring, err = secretbox.ParseKeyring("k1:" + secretbox.GenerateKey())
 	require.NoError(t, err)
 	s, err := api.New(api.Config{MetricsHere: true, PublicURL: "https://api.example", TemporalUIURL: "https://temporal.example", Namespace: "default", CredentialKeys: b.ring},
-		api.Deps{DB: db, Temporal: b.temporal, Gateways: registry, Carriers: carriers.New(db, b.ring, httpclient.New(httpclient.Options{})), Metrics: telemetry.NewMetrics(), Logger: telemetry.Logger(b.logs, "debug")})
+		api.Deps{DB: db, Temporal: b.temporal, Gateways: registry, Carriers: carriers.New(db, b.ring), Metrics: telemetry.NewMetrics(), Logger: telemetry.Logger(b.logs, "debug")})
 	require.NoError(t, err)
 	b.server = httptest.NewServer(s.Handler())
 	t.Cleanup(func() {

@@ -8,7 +8,6 @@ import (
 	"justlogistics/api"
 	"justlogistics/internal/carriers"
 	"justlogistics/internal/config"
-	"justlogistics/internal/httpclient"
 )
 
 type apiCommand struct{}
@@ -34,5 +33,5 @@ func (apiCommand) Run(ctx context.Context) error {
 		CodecOrigin:    p.cfg.CodecOrigin,
 		PayloadKeys:    p.cfg.PayloadKeys,
 		CredentialKeys: p.cfg.CredentialKeys,
-	}, api.Deps{DB: p.db, Temporal: p.temporal, Gateways: p.gateways, Carriers: carriers.New(p.db, p.cfg.CredentialKeys, httpclient.New(httpclient.Options{})), Metrics: p.metrics, Logger: p.log})
+	}, api.Deps{DB: p.db, Temporal: p.temporal, Gateways: p.gateways, Carriers: carriers.New(p.db, p.cfg.CredentialKeys), Metrics: p.metrics, Logger: p.log})
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/httpclient"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/secretbox"
 	"justlogistics/internal/shipping"
@@ -96,9 +97,10 @@ type kept struct {
 	checked time.Time
 }
 
-// New makes a Registry of the credentials that tenants have stored. The client must
-// come from httpclient.New.
-func New(db *postgres.DB, keys *secretbox.Keyring, client *http.Client) *Registry {
+// New makes a Registry of the credentials that tenants have stored.
+func New(db *postgres.DB, keys *secretbox.Keyring) *Registry {
+	// Carriers are slow, and some answer with a catalogue of the whole country.
+	client := httpclient.New(httpclient.Options{Timeout: 30 * time.Second, MaxAnswer: 16 << 20})
 	return &Registry{db: db, keys: keys, client: client, kept: map[key]*kept{}}
 }
 

@@ -53,7 +53,9 @@ func frozen(t *testing.T, s *shoptest.Shop) []string {
 func TestRecord_ADisputeFreezesWhatHasNotLeftAndIsWon(t *testing.T) {
 	t.Parallel()
 	s, orderID, paymentID := bought(t)
-	s.Exec(t, `UPDATE shipments SET status = 'handed_over', due_at = NULL WHERE warehouse = 'SCL-1'`)
+	for _, step := range []string{`status = 'picking'`, `status = 'packed', packed_at = now()`, `status = 'labelled', labelled_at = now(), carrier = 'manual'`, `status = 'handed_over', handed_over_at = now()`} {
+		s.Exec(t, `UPDATE shipments SET `+step+` WHERE warehouse = 'SCL-1'`)
+	}
 	hint := news(t, s, inbox.News{Kind: inbox.Webhook, EventID: "evt_dispute", EventType: "charge.dispute.created", PaymentID: paymentID, Signed: true})
 	for i := range 3 {
 		r := hear(t, s, orderID, paymentID, disputed(payment.DisputeOpen))

@@ -120,7 +120,7 @@ func shop(ctx context.Context, tx pgx.Tx) error {
 }
 
 // sameButURL reports whether credentials are the sandbox's, wherever it is.
-func sameButURL(kept, ours map[string]string) bool {
+func sameButURL(kept, ours map[string]any) bool {
 	kept, ours = maps.Clone(kept), maps.Clone(ours)
 	delete(kept, "base_url")
 	delete(ours, "base_url")
@@ -131,19 +131,25 @@ func sameButURL(kept, ours map[string]string) bool {
 // another port is followed; credentials that a person has set for a real
 // provider stay.
 func credentials(ctx context.Context, tx pgx.Tx, c *config.Config) error {
-	for provider, value := range map[string]map[string]string{
+	for provider, value := range map[string]map[string]any{
 		"transbank":   {"base_url": c.SandboxURL + "/transbank", "commerce_code": transbankCode, "api_key": transbankKey},
 		"stripe":      {"base_url": c.SandboxURL + "/stripe", "secret_key": "sk_test_sandbox_demo", "webhook_secret": "whsec_sandbox_demo"},
 		"mercadopago": {"base_url": c.SandboxURL + "/mercadopago", "access_token": "TEST-sandbox-demo", "webhook_secret": "mpsec_sandbox_demo"},
 		"flow":        {"base_url": c.SandboxURL + "/flow", "api_key": "sandbox-key-demo", "secret_key": "sandbox-secret-demo"},
 		"khipu":       {"base_url": c.SandboxURL + "/khipu", "api_key": "sandbox-key-demo", "secret": "sandbox-secret-demo"},
+		"chilexpress": {"base_url": c.SandboxURL + "/chilexpress", "coverage_key": "sandbox-coverage-demo", "rating_key": "sandbox-rating-demo", "shipping_key": "sandbox-shipping-demo", "card": "18578680", "rut": "96756430-3"},
+		"bluexpress": {"base_url": c.SandboxURL + "/bluexpress", "client_id": "sandbox-client-demo", "client_secret": "sandbox-secret-demo", "api_key": "sandbox-key-demo",
+			"token": "sandbox-token-demo", "user_code": "sandbox-user-demo", "account": "account-demo"},
+		"correos": {"base_url": c.SandboxURL + "/correos", "token": "sandbox-token-demo", "client_code": "sap-demo"},
+		// JSON knows numbers of one kind only.
+		"starken": {"base_url": c.SandboxURL + "/starken", "token": "sandbox-bearer-demo", "rut": "76192083-9", "origin_agency": 1411., "current_account": "41966-8"},
 	} {
 		raw, err := json.Marshal(value)
 		if err != nil {
 			return err
 		}
 		now, _, err := tenant.Credentials(ctx, tx, c.CredentialKeys, Tenant, provider)
-		var kept map[string]string
+		var kept map[string]any
 		switch {
 		case errors.Is(err, tenant.ErrNoCredentials):
 		case err != nil:

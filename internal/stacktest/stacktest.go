@@ -262,7 +262,7 @@ func (s *Stack) startInside(ctx context.Context) error {
 	}
 	forAPI, forWorker := registry(), registry()
 	server, err := api.New(api.Config{PublicURL: s.APIURL, TemporalUIURL: "https://temporal.example", Namespace: s.Namespace, PayloadKeys: keys, CredentialKeys: credentialKeys},
-		api.Deps{DB: s.DB, Temporal: temporal, Gateways: forAPI, Carriers: carriers.New(s.DB, credentialKeys, httpclient.New(httpclient.Options{})), Metrics: telemetry.NewMetrics(), Logger: log})
+		api.Deps{DB: s.DB, Temporal: temporal, Gateways: forAPI, Carriers: carriers.New(s.DB, credentialKeys), Metrics: telemetry.NewMetrics(), Logger: log})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
