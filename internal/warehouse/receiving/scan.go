@@ -277,16 +277,7 @@ func checkScan(f *problem.Fields, at string, g *goods) {
 	}
 }
 
-// resolve finds the product of a code, of our own lot labels too.
-func resolve(ctx context.Context, tx pgx.Tx, tenantID, code string, now time.Time) (scancode.Item, error) {
-	found, err := find(ctx, tx, tenantID, []string{code}, now)
-	if err != nil {
-		return scancode.Item{}, err
-	}
-	return labelled(found, code)
-}
-
-// find reads the products of codes for labelled.
+// find reads the products of codes, our own lot labels among them, for labelled.
 func find(ctx context.Context, tx pgx.Tx, tenantID string, codes []string, now time.Time) (scancode.Items, error) {
 	for _, code := range codes {
 		if sku, _, ok := label.ReadLotCode(code); ok {
