@@ -88,7 +88,6 @@ func TestAudit_NamesWhatWasBrokenOfAShipment(t *testing.T) {
 		t.Run(tc.check, func(t *testing.T) {
 			t.Parallel()
 			s := openShop(t)
-			s.shipLamps()
 			var open string
 			require.NoError(t, s.super.QueryRow(t.Context(), `SELECT id FROM shipments WHERE handed_over_at IS NULL ORDER BY id LIMIT 1`).Scan(&open))
 			s.ids["open_shipment"] = open
@@ -103,7 +102,6 @@ func TestAudit_NamesWhatWasBrokenOfAShipment(t *testing.T) {
 func TestAudit_LateParcelsAreOnTheSupportList(t *testing.T) {
 	t.Parallel()
 	s := openShop(t)
-	s.shipLamps()
 	s.broken(`UPDATE shipments SET due_at = now() - interval '1 minute' WHERE id = '{lamp_shipment}'`)
 	require.True(t, s.audit().OK())
 }

@@ -63,6 +63,7 @@ func openShop(t *testing.T) *shop {
 	s.stockUp()
 	s.trade()
 	s.receiveGoods()
+	s.shipLamps()
 	return s
 }
 

@@ -2,7 +2,7 @@ package shipping
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -112,7 +112,7 @@ type Handing struct {
 // order_refunded, not_picked (units were taken back since), version_changed.
 func HandOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in Handing) (Shipment, error) {
 	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Labelled}, to: HandedOver,
-		set: `, handed_over_at = now(), due_at = now() + make_interval(hours => $7)`, args: []any{shop.Settings.DeliveryHours}}
+		set: `, handed_over_at = now(), due_at = now() + make_interval(hours => $7), lines = $8`}
 	s, err := t.look(ctx, tx)
 	if err != nil {
 		return s, err
@@ -121,9 +121,16 @@ func HandOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID str
 		return s, err
 	}
 	// Stock before shipments, in every function that locks both.
-	if err := s.leaveStock(ctx, tx, shop.ID, in.By); err != nil {
+	left, err := s.leaveStock(ctx, tx, shop.ID, in.By)
+	if err != nil {
 		return s, err
 	}
+	// From now on the lines are what is in the parcels.
+	lines, err := json.Marshal(left)
+	if err != nil {
+		return s, err
+	}
+	t.args = []any{shop.Settings.DeliveryHours, lines}
 	if s, err = t.take(ctx, tx, s); err != nil {
 		return s, err
 	}
@@ -133,26 +140,20 @@ func HandOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID str
 	return s, order.Follow(ctx, tx, shop.ID, s.OrderID)
 }
 
-// leaveStock takes the shipment's units out of their packing bins.
-func (s Shipment) leaveStock(ctx context.Context, tx pgx.Tx, tenantID string, by stock.By) error {
-	err := stock.HandOverFrom(ctx, tx, tenantID, s.holdID, s.Warehouse, s.document(), by)
-	if err != nil {
-		if errors.Is(err, stock.ErrNotInBin) {
-			return s.conflict("not_picked", "Units of the shipment are not in their packing bin any more.")
-		}
-		return err
+// leaveStock takes the shipment's units out of their packing bins, and returns them.
+// Nothing is taken from wherever else it lies.
+func (s Shipment) leaveStock(ctx context.Context, tx pgx.Tx, tenantID string, by stock.By) ([]stock.Want, error) {
+	if err := stock.LockHold(ctx, tx, tenantID, s.holdID); err != nil {
+		return nil, err
 	}
-	// What left is what was picked: nothing of it was taken from wherever it lay.
-	var loose bool
-	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM hold_lines h WHERE h.tenant = $1 AND h.hold_id = $2 AND h.warehouse = $3 AND h.left_stock > coalesce((SELECT sum(a.quantity) FROM allocations a
-	    WHERE a.tenant = h.tenant AND a.hold_id = h.hold_id AND a.sku = h.sku AND a.warehouse = h.warehouse AND a.state = 'shipped'), 0))`, tenantID, s.holdID, s.Warehouse).Scan(&loose)
-	if err != nil {
-		return fmt.Errorf("units of shipment %s: %w", s.ID, err)
+	left, whole, err := s.wanted(ctx, tx, tenantID)
+	switch {
+	case err != nil:
+		return nil, err
+	case !whole:
+		return nil, s.conflict("not_picked", "Not all of it lies in a packing bin any more. Unpack the shipment: the next wave looks for what is missing.")
 	}
-	if loose {
-		return s.conflict("not_picked", "Not all of it lies in a packing bin any more: unpack it, and pick what is missing.")
-	}
-	return nil
+	return left, stock.HandOverFrom(ctx, tx, tenantID, s.holdID, s.Warehouse, s.document(), by)
 }
 
 // document names the shipment in the ledger of bins.

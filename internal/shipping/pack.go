@@ -74,13 +74,19 @@ func Pack(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string,
 	if err != nil {
 		return s, err
 	}
-	if s.PickedAt == nil {
+	wanted, whole, err := s.wanted(ctx, tx, shop.ID)
+	switch {
+	case err != nil:
+		return s, err
+	case s.PickedAt == nil:
 		return s, s.conflict("not_picked", "Not everything of this shipment lies in a packing bin yet.")
+	case !whole:
+		return s, s.conflict("not_picked", "Units are not in their packing bin any more. Unpack the shipment: the next wave looks for what is missing.")
 	}
 	if err := s.stopped(ctx, tx, shop.ID); err != nil {
 		return s, err
 	}
-	if err := s.weigh(ctx, tx, shop, in); err != nil {
+	if err := s.weigh(ctx, tx, shop, in, wanted); err != nil {
 		return s, err
 	}
 	for i, p := range in.Parcels {
@@ -108,17 +114,14 @@ func newReference() string {
 
 // weigh compares the scale with the catalogue. Where a product has no weight there
 // is nothing to compare.
-func (s Shipment) weigh(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in Packing) error {
-	if len(s.Lines) == 0 {
-		return errNoLines
-	}
+func (s Shipment) weigh(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in Packing, goods []stock.Want) error {
 	weighed := 0
 	for _, p := range in.Parcels {
 		weighed += p.WeightGrams
 	}
 	var skus []string
 	var quantities []int
-	for _, l := range s.Lines {
+	for _, l := range goods {
 		skus, quantities = append(skus, l.SKU), append(quantities, l.Quantity)
 	}
 	var expected int64
@@ -152,13 +155,14 @@ func (in Undoing) check() error {
 }
 
 // Unpack takes a shipment out of its parcels: its units lie in the packing bin as
-// picked. A label that was printed for it is void. 409 wrong_status once it was
-// handed over, and version_changed.
+// picked. A label that was printed for it is void. One of which units are missing
+// there, packed or not, is pending again: the next wave looks for just those. 409
+// wrong_status once it was handed over, and version_changed.
 func Unpack(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in Undoing) (Shipment, error) {
 	if err := in.check(); err != nil {
 		return Shipment{}, err
 	}
-	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Packed, Labelled}, to: Picking, set: `, packed_at = NULL, labelled_at = NULL, carrier = ''`, evenFrozen: true}
+	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Picking, Packed, Labelled}, to: Picking, set: `, packed_at = NULL, labelled_at = NULL, carrier = ''`, evenFrozen: true}
 	s, err := t.look(ctx, tx)
 	if err != nil {
 		return s, err
@@ -173,8 +177,22 @@ func Unpack(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	if _, err := tx.Exec(ctx, `UPDATE parcels SET unpacked_at = now() WHERE tenant = $1 AND shipment_id = $2 AND unpacked_at IS NULL`, shop.ID, s.ID); err != nil {
 		return s, fmt.Errorf("parcels of shipment %s: %w", s.ID, err)
 	}
-	if s, err = t.take(ctx, tx, s); err != nil {
+	_, whole, err := s.wanted(ctx, tx, shop.ID)
+	switch {
+	case err != nil:
 		return s, err
+	case s.Status == Picking && (s.PickedAt == nil || whole):
+		return s, s.conflict("wrong_status", "The shipment is not packed.")
+	case s.Status == Packed:
+		if s, err = t.take(ctx, tx, s); err != nil {
+			return s, err
+		}
+	}
+	if !whole {
+		again := step{tenant: shop.ID, shipmentID: shipmentID, to: Pending, set: `, picked_at = NULL, pick_list = NULL`, evenFrozen: true}
+		if s, err = again.take(ctx, tx, s); err != nil {
+			return s, err
+		}
 	}
 	return s, timeline.Add(ctx, tx, shop.ID, s.OrderID, "unpacked", "warehouse", map[string]any{"shipment_id": s.ID, "by": in.By.Person, "reason": in.Reason})
 }

@@ -3,7 +3,6 @@ package shipping
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -225,4 +224,23 @@ func (t step) look(ctx context.Context, tx pgx.Tx) (Shipment, error) {
 	return s, nil
 }
 
-var errNoLines = errors.New("the shipment has no lines")
+// wanted is what the order still keeps in the shipment's warehouse, by SKU, and
+// whether all of it lies in packing bins. It is less than the lines where the shelf
+// had fewer than were promised.
+func (s Shipment) wanted(ctx context.Context, tx pgx.Tx, tenantID string) (units []stock.Want, whole bool, err error) {
+	rows, err := tx.Query(ctx, `SELECT sku, quantity - shorted, picked + left_stock >= quantity - shorted FROM hold_lines WHERE tenant = $1 AND hold_id = $2 AND warehouse = $3 AND quantity > shorted ORDER BY sku`, tenantID, s.holdID, s.Warehouse)
+	if err != nil {
+		return nil, false, fmt.Errorf("units of shipment %s: %w", s.ID, err)
+	}
+	whole = true
+	var w stock.Want
+	var lies bool
+	_, err = pgx.ForEachRow(rows, []any{&w.SKU, &w.Quantity, &lies}, func() error {
+		units, whole = append(units, w), whole && lies
+		return nil
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("units of shipment %s: %w", s.ID, err)
+	}
+	return units, whole && len(units) > 0, nil
+}

@@ -334,6 +334,65 @@ func TestHandOver_OnlyWhatLiesInThePackingBinLeaves(t *testing.T) {
 	d.CheckBooks(t)
 }
 
+func TestUnpack_WhatIsMissingInThePackingBinIsPickedAgain(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	d.Bin(t, "SCL-1", "DMG", "damaged")
+	orderID, shipment := d.labelled(2)
+	// A mug breaks on the packing bench; others lie on the shelf.
+	d.Do(t, func(tx pgx.Tx) error {
+		_, err := stock.Move(t.Context(), tx, acme, stock.BinMovement{SKU: "MUG", Warehouse: "SCL-1", Quantity: 1, From: stock.In("PACK", stock.Available), To: stock.In("DMG", stock.Damaged), Reason: "damage", By: ana})
+		return err
+	})
+	refused(d, "not_picked", shipping.HandOver, shipment, shipping.Handing{By: ana})
+	s := must(d, shipping.Unpack, shipment, shipping.Undoing{By: ana})
+	require.Equal(t, "pending", s.Status)
+	require.Nil(t, s.PickedAt)
+	d.pick("SCL-1")
+	require.Equal(t, 1, shoptest.Value[int](t, d.Shop, `SELECT sum(quantity)::int FROM pick_lines WHERE list_id = (SELECT max(id) FROM pick_lists)`), "just the one that is missing")
+	must(d, shipping.Pack, shipment, packing(700))
+	must(d, shipping.LabelParcels, shipment, byHand)
+	must(d, shipping.HandOver, shipment, shipping.Handing{By: ana})
+	require.Equal(t, []int{7, 0}, d.level("SCL-1"))
+	require.Equal(t, "shipped", d.status(orderID))
+	d.CheckBooks(t)
+}
+
+func TestPack_WhatBrokeBeforeItWasPackedIsPickedAgain(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	_, of := d.paid(map[string]int{"SCL-1": 2})
+	shipment := of["SCL-1"]
+	d.pick("SCL-1")
+	refused(d, "wrong_status", shipping.Unpack, shipment, shipping.Undoing{By: ana})
+	d.Do(t, func(tx pgx.Tx) error {
+		_, err := stock.Move(t.Context(), tx, acme, stock.BinMovement{SKU: "MUG", Warehouse: "SCL-1", Quantity: 1, From: stock.In("PACK", stock.Available), Reason: "loss", By: ana})
+		return err
+	})
+	refused(d, "not_picked", shipping.Pack, shipment, packing(700))
+	require.Equal(t, "pending", must(d, shipping.Unpack, shipment, shipping.Undoing{By: ana}).Status)
+}
+
+func TestHandOver_WhatTheOrderHasLostIsNotInTheParcel(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	_, of := d.paid(map[string]int{"SCL-1": 10})
+	shipment := of["SCL-1"]
+	d.pick("SCL-1")
+	// There are no others: the order loses one unit for good.
+	d.Do(t, func(tx pgx.Tx) error {
+		_, err := stock.Move(t.Context(), tx, acme, stock.BinMovement{SKU: "MUG", Warehouse: "SCL-1", Quantity: 1, From: stock.In("PACK", stock.Available), Reason: "loss", By: ana})
+		return err
+	})
+	s := must(d, shipping.Pack, shipment, packing(2800))
+	require.Equal(t, 10, s.Lines[0].Quantity)
+	must(d, shipping.LabelParcels, shipment, byHand)
+	s = must(d, shipping.HandOver, shipment, shipping.Handing{By: ana})
+	require.Equal(t, []stock.Want{{SKU: "MUG", Quantity: 9}}, s.Lines, "from now on the lines are what is in the parcels")
+	require.Equal(t, []int{0, 0}, d.level("SCL-1"))
+	d.CheckBooks(t)
+}
+
 func TestReport_TroubleAsksForAPersonUntilItIsOver(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)

@@ -388,8 +388,8 @@ func HandOverFrom(ctx context.Context, tx pgx.Tx, tenant, holdID, warehouse, doc
 }
 
 func handOver(ctx context.Context, tx pgx.Tx, tenant, holdID, warehouse, reason, document string, by By) error {
-	if _, err := tx.Exec(ctx, lockHold, tenant, holdID); err != nil {
-		return fmt.Errorf("hand over hold %s: %w", holdID, err)
+	if err := LockHold(ctx, tx, tenant, holdID); err != nil {
+		return err
 	}
 	rows, err := tx.Query(ctx, `SELECT sku, warehouse, quantity - shorted - left_stock, picked, allocated > picked FROM hold_lines
 	  WHERE tenant = $1 AND hold_id = $2 AND left_stock < quantity - shorted AND ($3 = '' OR warehouse = $3)

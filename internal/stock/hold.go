@@ -175,6 +175,15 @@ const lockHold = `SELECT FROM stock_levels l WHERE l.tenant = $1
    AND (l.sku, l.warehouse) IN (SELECT sku, warehouse FROM hold_lines WHERE tenant = $1 AND hold_id = $2)
  ORDER BY l.sku, l.warehouse FOR UPDATE`
 
+// LockHold locks the levels under a hold, before anything of it is read that must
+// not change.
+func LockHold(ctx context.Context, tx pgx.Tx, tenant, holdID string) error {
+	if _, err := tx.Exec(ctx, lockHold, tenant, holdID); err != nil {
+		return fmt.Errorf("stock of hold %s: %w", holdID, err)
+	}
+	return nil
+}
+
 const endHold = `
 WITH ended AS (
   UPDATE holds SET status = $3, ended_at = now(), updated_at = now(), due_at = NULL
