@@ -12,7 +12,7 @@ import (
 // kindsOfDelivery are what packers and drivers should show, of a run that goes to
 // the door.
 var kindsOfDelivery = []string{string(plainly), string(tooHeavy), string(tooLight), string(twoParcels), string(unpacked), string(labelledTwice), string(offline),
-	"asked_directly", "keys_used_twice", "labels_read", "two_handed_over", "kept_order_frozen", "kept_order_refunded", "news_told_again",
+	"asked_directly", "keys_used_twice", "labels_read", "two_handed_over", "buyers_minded_while_picking", "buyers_minded_while_packed", "buyers_minded_while_labelled", "kept_order_frozen", "kept_order_refunded", "news_told_again",
 	string(arrives), string(secondTime), string(lost), string(lostAndFound), string(comesBack), string(failsAndWaits), string(toldTwice), string(toldTooLate), string(withoutAStop)}
 
 // findShipments reads all shipments of the run's warehouses.

@@ -127,10 +127,11 @@ type outbound struct {
 	driving sync.WaitGroup
 	twists  *deck[twist]
 	fates   *deck[fate]
+	doubts  map[string]*doubt // by order
 }
 
 func newOutbound(seed uint64) *outbound {
-	return &outbound{packs: make(chan string, 10_000), rounds: make(chan *consignment, 10_000), twists: newDeck(seed, 0x7a15, twists), fates: newDeck(seed, 0xfa7e, fates)}
+	return &outbound{packs: make(chan string, 10_000), rounds: make(chan *consignment, 10_000), twists: newDeck(seed, 0x7a15, twists), fates: newDeck(seed, 0xfa7e, fates), doubts: map[string]*doubt{}}
 }
 
 // abandon forgets who waits, in a run that was cut short.
@@ -273,6 +274,9 @@ type bench struct {
 	twist twist
 	// labelsSeen: its labels were looked at.
 	labelsSeen bool
+	// mindsAt is the status in which the packer waits for a buyer who has doubts.
+	mindsAt string
+	minded  bool
 }
 
 // mostPackSteps bounds what one shipment may ask of a packer.
@@ -281,10 +285,17 @@ const mostPackSteps = 40
 // work takes a shipment as far as the door of the warehouse, or to where its order
 // keeps it.
 func (b *bench) work(ctx context.Context) {
+	b.mindsAt = []string{"picking", "packed", "labelled"}[b.rand.IntN(3)]
+	if b.twist == offline {
+		b.mindsAt = "picking"
+	}
 	for range mostPackSteps {
 		var x shipment
 		if ctx.Err() != nil || !b.shift.read(ctx, shipmentsPath+"/"+b.id, &x) {
 			return
+		}
+		if b.minds(ctx, x) {
+			continue
 		}
 		var err error
 		switch x.Status {
