@@ -261,3 +261,39 @@ func TestBothTakeOut_TheGoodsLeaveOnceHoweverManyAreTold(t *testing.T) {
 		}
 	}
 }
+
+func TestDoubts_ThePackerGoesOnWhenTheBuyerHasSpoken(t *testing.T) {
+	t.Parallel()
+	r := &run{id: "x", shop: newStorefront("", "", nil), Options: Options{Seed: 3, To: toDelivered}}
+	r.shift = newShift(r)
+	b := &bench{scanner: r.shift.hire("packer"), id: "s1", mindsAt: "packed"}
+	x := shipment{ID: "s1", OrderID: "c1", Status: "packed"}
+	require.False(t, b.minds(t.Context(), x), "nobody has doubts")
+
+	spoke := make(chan struct{})
+	go func() {
+		spoken := (&visit{run: r, rec: &Record{Buyer: Buyer{N: 1}}}).doubts(t.Context(), "c1")
+		close(spoke)
+		spoken()
+		spoken()
+	}()
+	require.Eventually(t, func() bool {
+		r.shift.mu.Lock()
+		defer r.shift.mu.Unlock()
+		return r.shift.out.doubts["c1"] != nil
+	}, 10*time.Second, time.Millisecond)
+	x.Status = "picking"
+	require.False(t, b.minds(t.Context(), x), "it is another step at which this packer waits")
+	x.Status = "packed"
+	require.True(t, b.minds(t.Context(), x))
+	select {
+	case <-spoke:
+	default:
+		require.Fail(t, "the packer went on before the buyer had spoken")
+	}
+	require.False(t, b.minds(t.Context(), x), "once")
+	require.Equal(t, 1, r.shift.record.did["buyers_minded_while_packed"])
+
+	onlyPaid := &visit{run: &run{}, rec: &Record{Buyer: Buyer{N: 1}}}
+	onlyPaid.doubts(t.Context(), "c1")()
+}
