@@ -19,14 +19,14 @@ type simulateCommand struct {
 	Rate       float64       `default:"5" help:"Checkouts per second."`
 	Faults     string        `default:"none" enum:"none,light,heavy" help:"How the providers misbehave: ${enum}."`
 	Gateways   []string      `default:"all" help:"Gateways that buyers choose from; all: every one of this build."`
-	To         string        `default:"paid" enum:"paid,picked,delivered,returned" help:"How far orders are driven: paid; picked, with a shift in two warehouses of the run's own."`
+	To         string        `default:"paid" enum:"paid,picked,delivered,returned" help:"How far orders are driven: paid; picked, with a shift in two warehouses of the run's own; delivered, where what was picked there is packed and brought to the door."`
 	Seed       uint64        `default:"1" help:"Decides which buyers come."`
 	JSON       bool          `name:"json" help:"Print the whole report as JSON."`
 	Timeout    time.Duration `default:"10m" help:"After this, what has not ended is a difference."`
 	APIURL     string        `name:"api-url" help:"The API, without /v1; that of the running dev by default."`
 	APIKey     string        `name:"api-key" env:"JL_API_KEY" help:"A key with scope admin; that of the running dev by default."`
 	SandboxURL string        `name:"sandbox-url" help:"The sandbox; that of the running dev by default."`
-	Warehouses []string      `default:"SCL-1,CCP-1" help:"Warehouses for the run's own stock; with --to picked it makes its own."`
+	Warehouses []string      `default:"SCL-1,CCP-1" help:"Warehouses for the run's own stock; with --to picked or delivered it makes its own."`
 }
 
 // Run is called by kong. A difference or a violation is an error, so that

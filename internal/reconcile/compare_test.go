@@ -398,3 +398,13 @@ func TestCompare_EveryTransactionIsInOneItem(t *testing.T) {
 		}
 	})
 }
+
+func TestLineOf_KeepsHowADisputeStands(t *testing.T) {
+	t.Parallel()
+	charge := payment.Transaction{Kind: payment.ChargeTransaction, CaptureRef: "pi_1", Outcome: payment.OutcomeApproved, Captured: true}
+	require.Empty(t, LineOf(FromAPI, charge).Dispute)
+	for _, status := range []payment.DisputeStatus{payment.DisputeOpen, payment.DisputeWon, payment.DisputeLost} {
+		charge.Dispute = &payment.Dispute{Reference: "dp_1", Status: status}
+		require.Equal(t, status, LineOf(FromAPI, charge).Dispute)
+	}
+}

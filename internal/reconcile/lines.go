@@ -18,6 +18,9 @@ import (
 func LineOf(source Source, t payment.Transaction) Line {
 	l := Line{Source: source, Kind: t.Kind, PaymentID: t.PaymentID, RefundID: t.RefundID, Reference: t.Reference, CaptureRef: t.CaptureRef, RefundReference: t.RefundReference,
 		Amount: t.Amount, Fee: t.Fee, Currency: t.Currency, Outcome: t.Outcome, Captured: t.Captured, At: t.At.UTC()}
+	if t.Dispute != nil {
+		l.Dispute = t.Dispute.Status
+	}
 	if l.Kind == payment.RefundTransaction {
 		l.Key = first(t.RefundReference, t.RefundID, "of:"+first(t.CaptureRef, t.Reference, t.PaymentID)+":"+strconv.FormatInt(t.Amount, 10)+":"+strconv.FormatInt(t.At.Unix(), 10))
 		return l

@@ -97,6 +97,7 @@ func (v *visit) refund(ctx context.Context, body map[string]any, codes ...string
 }
 
 func getsAllBack(ctx context.Context, v *visit, o order) {
+	defer v.doubts(ctx, o.ID)()
 	v.rec.Occurred = v.refund(ctx, map[string]any{"order_id": o.ID, "reason": "the buyer changed its mind"})
 }
 
@@ -156,6 +157,8 @@ func disputes(ctx context.Context, v *visit, o order) {
 	if !ok || !slices.Contains(disputable, paid.Gateway) {
 		return
 	}
+	spoken := v.doubts(ctx, o.ID)
+	defer spoken()
 	end := "lost"
 	if v.buyer().Coin {
 		end = "won"
@@ -166,6 +169,10 @@ func disputes(ctx context.Context, v *visit, o order) {
 			return
 		}
 		v.rec.Dispute = status
+		if status == "open" && v.run.toTheDoor() {
+			v.isDisputed(ctx, o.ID)
+			spoken()
+		}
 		v.hesitate(ctx)
 	}
 	v.rec.Occurred = true

@@ -48,12 +48,12 @@ type goods struct {
 // tallies are the units of each SKU that came into the run's warehouses and that
 // left them for good.
 type tallies struct {
-	stocked, received, lost map[string]int
+	stocked, received, lost, left map[string]int
 }
 
 func newGoods(warehouses []string) *goods {
 	g := &goods{doors: map[string]*sync.RWMutex{}, real: map[spot]int{}, booked: map[spot]int{},
-		tallies: tallies{stocked: map[string]int{}, received: map[string]int{}, lost: map[string]int{}}}
+		tallies: tallies{stocked: map[string]int{}, received: map[string]int{}, lost: map[string]int{}, left: map[string]int{}}}
 	for _, w := range warehouses {
 		g.doors[w] = &sync.RWMutex{}
 	}
@@ -113,7 +113,8 @@ func (g *goods) stock(warehouse, sku string, units int) {
 	g.stocked[sku] += units
 }
 
-// came and went note units that came from outside and left for good.
+// came and went note units that came from outside and were lost on their way, leave
+// those that went to a buyer.
 func (g *goods) came(sku string, units int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -124,6 +125,12 @@ func (g *goods) went(sku string, units int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.lost[sku] += units
+}
+
+func (g *goods) leave(sku string, units int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.left[sku] += units
 }
 
 // lose takes a unit away without a word to anybody; false when there is none.
@@ -211,5 +218,5 @@ func (g *goods) snapshot() (really, booked map[spot]int) {
 func (g *goods) sums() tallies {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return tallies{stocked: maps.Clone(g.stocked), received: maps.Clone(g.received), lost: maps.Clone(g.lost)}
+	return tallies{stocked: maps.Clone(g.stocked), received: maps.Clone(g.received), lost: maps.Clone(g.lost), left: maps.Clone(g.left)}
 }

@@ -52,11 +52,15 @@ var refusals = map[string][]string{
 	"begin_count":   {"count_task_over", "count_task_taken", "another_person_needed", "task_taken"},
 	"count":         {"count_task_over", "count_task_taken", "another_person_needed", "task_taken"},
 	"dispatch":      {"units_promised", "not_on_shelf"},
+	"pack":          {"order_frozen", "order_refunded", "order_cancelled", "weight_differs", "version_changed"},
+	"unpack":        {"version_changed"},
+	"label":         {"order_frozen", "order_refunded", "order_cancelled", "wrong_status", "version_changed"},
+	"handover":      {"order_frozen", "order_refunded", "order_cancelled", "wrong_status", "not_picked", "version_changed"},
 }
 
 // carried are the kinds that move goods: one that is refused must leave a task
 // for a person.
-var carried = []string{"pick", "short", "receive", "put_away", "move", "count", "dispatch", "receive_transfer"}
+var carried = []string{"pick", "short", "receive", "put_away", "move", "count", "dispatch", "receive_transfer", "pack", "unpack", "label", "handover"}
 
 // scanner is an operator with a device.
 type scanner struct {

@@ -21,6 +21,9 @@ type floorEvidence struct {
 	record                      shiftRecord
 	lists                       map[string]listFound
 	counts                      map[string]string // statuses
+	// shipments are those of the run's warehouses by id, as the API has them in the
+	// end; nil where nothing was to leave.
+	shipments map[string]shipment
 }
 
 // listFound is what the API says of a list.
@@ -48,6 +51,9 @@ func (s *shift) gather(ctx context.Context, e *floorEvidence) {
 				r.order = &o
 			}
 		}
+	}
+	if s.out != nil {
+		s.findShipments(ctx, e)
 	}
 	e.sums = s.goods.sums()
 	s.mu.Lock()
@@ -120,6 +126,7 @@ func (e evidence) floorIsRight() (all []Difference) {
 	f.journeysEnded(say)
 	f.workEnded(say)
 	e.picksAreRight(say)
+	e.deliveredRight(say)
 	return all
 }
 
@@ -158,12 +165,13 @@ func differing(a, b map[spot]int) []spot {
 	return out
 }
 
-// isAllThere: what was stocked and came in is there, but for what was lost.
+// isAllThere: what was stocked and came in is there, but for what was lost and what
+// went to buyers.
 func (f floorEvidence) isAllThere(say sayFunc) {
 	there := f.there("")
 	for _, sku := range f.skus() {
-		if want := f.sums.stocked[sku] + f.sums.received[sku] - f.sums.lost[sku]; f.after != nil && there[sku] != want {
-			say("units_unaccounted", "%d of %s were stocked, %d came and %d were lost: %d should be there, the API says %d", f.sums.stocked[sku], sku, f.sums.received[sku], f.sums.lost[sku], want, there[sku])
+		if want := f.sums.stocked[sku] + f.sums.received[sku] - f.sums.lost[sku] - f.sums.left[sku]; f.after != nil && there[sku] != want {
+			say("units_unaccounted", "%d of %s were stocked, %d came, %d were lost and %d went to buyers: %d should be there, the API says %d", f.sums.stocked[sku], sku, f.sums.received[sku], f.sums.lost[sku], f.sums.left[sku], want, there[sku])
 		}
 	}
 }
@@ -352,8 +360,21 @@ func (e evidence) mayLeave(orderID string) bool {
 // refundedFirst: no command that was sent after all of an order was given back
 // has picked anything for it.
 func (f floorEvidence) refundedFirst(r *Record, say sayFunc) {
+	since, all := r.givenBack()
+	if !all {
+		return
+	}
+	for _, p := range f.record.picks {
+		if p.order == r.order.ID && p.sent.After(since) {
+			say("picked_after_refund", "%s was picked for order %s %s after all of it was given back", p.sku, p.order, p.sent.Sub(since).Round(time.Millisecond))
+		}
+	}
+}
+
+// givenBack is since when all of an order was being given back, by what its buyer
+// was answered.
+func (r *Record) givenBack() (since time.Time, all bool) {
 	var back int64
-	var since time.Time
 	for _, a := range r.Refunds {
 		if a.Status == "failed" || a.asked.IsZero() {
 			continue
@@ -363,14 +384,7 @@ func (f floorEvidence) refundedFirst(r *Record, say sayFunc) {
 			since = a.asked
 		}
 	}
-	if back < r.order.Totals.Total {
-		return
-	}
-	for _, p := range f.record.picks {
-		if p.order == r.order.ID && p.sent.After(since) {
-			say("picked_after_refund", "%s was picked for order %s %s after all of it was given back", p.sku, p.order, p.sent.Sub(since).Round(time.Millisecond))
-		}
-	}
+	return since, back >= r.order.Totals.Total
 }
 
 // Work is what a shift in the run's warehouses came to.
@@ -388,16 +402,20 @@ type Work struct {
 	Deliveries int            `json:"deliveries"`
 	Transfers  map[string]int `json:"transfers"`
 	Counts     map[string]int `json:"counts"`
-	Goods      []GoodsAccount `json:"goods"`
+	// Shipments counts those of the run by status, of a run that goes to the door.
+	Shipments map[string]int `json:"shipments,omitempty"`
+	Goods     []GoodsAccount `json:"goods"`
 }
 
 // GoodsAccount is what became of the units of a SKU: those that were stocked and
-// received, less those lost, should be those that the API says are there.
+// received, less those that were lost and that went to buyers, should be those that
+// the API says are there.
 type GoodsAccount struct {
 	SKU      string `json:"sku"`
 	Stocked  int    `json:"stocked"`
 	Received int    `json:"received"`
 	Lost     int    `json:"lost"`
+	Left     int    `json:"left"` // to buyers
 	OnHand   int    `json:"on_hand"`
 	Damaged  int    `json:"damaged"`
 	Picked   int    `json:"picked"` // of those on hand
@@ -412,7 +430,15 @@ var kindsOfWork = []string{"lines_exact", "lines_short", "lines_over", "lines_da
 func (s *shift) account(f *floorEvidence) *Work {
 	w := &Work{Warehouses: s.warehouses(), Operators: s.hired, Commands: f.record.commands, Did: f.record.did, Never: []string{}, Waves: f.record.waves,
 		Lists: map[string]int{}, Deliveries: len(f.record.deliveries), Transfers: map[string]int{}, Counts: map[string]int{}, Goods: []GoodsAccount{}}
-	for _, kind := range kindsOfWork {
+	kinds := kindsOfWork
+	if f.shipments != nil {
+		kinds = slices.Concat(kindsOfWork, kindsOfDelivery)
+		w.Shipments = map[string]int{}
+		for _, x := range f.shipments {
+			w.Shipments[x.Status]++
+		}
+	}
+	for _, kind := range kinds {
 		if f.record.did[kind] == 0 {
 			w.Never = append(w.Never, kind)
 		}
@@ -432,9 +458,12 @@ func (s *shift) account(f *floorEvidence) *Work {
 	for _, p := range f.record.picks {
 		picked[p.sku] += p.units
 	}
+	for sku, n := range f.sums.left {
+		picked[sku] -= n
+	}
 	onHand, damaged := f.there(sellable), f.there(broken)
 	for _, sku := range f.skus() {
-		w.Goods = append(w.Goods, GoodsAccount{sku, f.sums.stocked[sku], f.sums.received[sku], f.sums.lost[sku], onHand[sku], damaged[sku], picked[sku]})
+		w.Goods = append(w.Goods, GoodsAccount{sku, f.sums.stocked[sku], f.sums.received[sku], f.sums.lost[sku], f.sums.left[sku], onHand[sku], damaged[sku], picked[sku]})
 	}
 	return w
 }
@@ -446,11 +475,14 @@ func (w *Work) write(b *strings.Builder) {
 	for _, kind := range slices.Sorted(maps.Keys(w.Commands)) {
 		fmt.Fprintf(b, "  %s: %s\n", kind, counts(w.Commands[kind]))
 	}
+	if len(w.Shipments) > 0 {
+		fmt.Fprintf(b, "Shipments: %s\n", counts(w.Shipments))
+	}
 	fmt.Fprintf(b, "Operators' days: %s\n", counts(w.Did))
 	if len(w.Never) > 0 {
 		fmt.Fprintf(b, "Kinds of work that never occurred: %v\n", w.Never)
 	}
 	for _, g := range w.Goods {
-		fmt.Fprintf(b, "  %s: stocked %d, received %d, lost %d; on hand %d (picked %d of them), damaged %d\n", g.SKU, g.Stocked, g.Received, g.Lost, g.OnHand, g.Picked, g.Damaged)
+		fmt.Fprintf(b, "  %s: stocked %d, received %d, lost %d, left %d; on hand %d (picked %d of them), damaged %d\n", g.SKU, g.Stocked, g.Received, g.Lost, g.Left, g.OnHand, g.Picked, g.Damaged)
 	}
 }

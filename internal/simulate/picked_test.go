@@ -146,7 +146,7 @@ func TestWork_IsTold(t *testing.T) {
 	var text textOf
 	require.NoError(t, report.WriteText(&text))
 	require.Contains(t, string(text), "pick: applied 2, order_refunded 1")
-	require.Contains(t, string(text), "A: stocked 4, received 8, lost 2; on hand 9 (picked 2 of them), damaged 1")
+	require.Contains(t, string(text), "A: stocked 4, received 8, lost 2, left 0; on hand 9 (picked 2 of them), damaged 1")
 }
 
 type textOf []byte

@@ -41,7 +41,7 @@ type Report struct {
 	// Books is how ours compared with the providers' at the end.
 	Books []Books `json:"books"`
 	// Work is the shift in the run's own warehouses, of a run that goes as far as
-	// picked.
+	// picked or further.
 	Work *Work `json:"work,omitempty"`
 
 	Audit *audit.Report `json:"audit"`

@@ -72,6 +72,8 @@ type order struct {
 		Total    int64  `json:"total"`
 	} `json:"lines"`
 	Payments []attempt `json:"payments"`
+	// Reasons are why the order asks for a person.
+	Reasons []string `json:"attention_reasons"`
 	// Shipments are frozen by what keeps them from leaving.
 	Shipments []struct {
 		ID     string  `json:"id"`

@@ -256,8 +256,8 @@ func units(b Buyer) (n int) {
 	return n
 }
 
-// shelvesAreRight: what is reserved at the end is what was sold, and nothing was
-// sold that is not there.
+// shelvesAreRight: what is reserved at the end is what was sold and has not left, and
+// nothing was sold that is not there.
 func (e evidence) shelvesAreRight() (all []Difference) {
 	sold := map[string]int{}
 	for _, r := range e.records {
@@ -281,18 +281,19 @@ func (e evidence) shelvesAreRight() (all []Difference) {
 			onHand += w.OnHand
 			reserved += w.Reserved
 		}
-		had, has := s.units, s.units
+		had, has, left := s.units, s.units, 0
 		if e.floor != nil {
 			had, has = e.floor.supply(s.name)
+			left = e.floor.sums.left[s.name]
 		}
 		if sold[s.name] > had {
 			say("oversold", "%d of %s were sold, there were %d", sold[s.name], s.name, had)
 		}
 		if onHand != has && (e.floor == nil || e.floor.real != nil) {
-			say("on_hand_differs", "%d of %s can be sold and none of them left, the API says %d", has, s.name, onHand)
+			say("on_hand_differs", "%d of %s are there that can be sold, the API says %d", has, s.name, onHand)
 		}
-		if reserved != sold[s.name] {
-			say("reserved_differs", "%d of %s were sold, %d are reserved", sold[s.name], s.name, reserved)
+		if reserved != sold[s.name]-left {
+			say("reserved_differs", "%d of %s were sold and %d of them left, %d are reserved", sold[s.name], s.name, left, reserved)
 		}
 		if level.Available != onHand-reserved {
 			say("available_differs", "%d of %s on hand and %d reserved, available %d", onHand, s.name, reserved, level.Available)

@@ -179,7 +179,7 @@ func TestRun_OptionsThatMakeNoSenseAreRefused(t *testing.T) {
 		"orders":               func(o *Options) { o.Orders = 0 },
 		"rate":                 func(o *Options) { o.Rate = 0 },
 		"gateways":             func(o *Options) { o.Gateways = nil },
-		"as far as paid":       func(o *Options) { o.To = "delivered" },
+		"as far as paid":       func(o *Options) { o.To = "returned" },
 		"timeout":              func(o *Options) { o.Timeout = 0 },
 		"--api-url":            func(o *Options) { o.APIURL = "" },
 		"warehouses":           func(o *Options) { o.Warehouses = nil },

@@ -15,8 +15,9 @@ import (
 
 // How far a run drives its orders.
 const (
-	toPaid   = "paid"
-	toPicked = "picked"
+	toPaid      = "paid"
+	toPicked    = "picked"
+	toDelivered = "delivered"
 )
 
 // floorPlan is that of the run's first warehouse: two blocks of three aisles,
@@ -37,7 +38,8 @@ const (
 )
 
 // shift is a day's work in warehouses that only this run has: goods come in and
-// go from one to the other, paid orders are picked, bins are counted.
+// go from one to the other, paid orders are picked, bins are counted; and what was
+// picked is packed and brought to the door, where the run goes as far as that.
 type shift struct {
 	run     *run
 	goods   *goods
@@ -48,6 +50,8 @@ type shift struct {
 	people  []string
 	roster  bool     // the tenant says what its operators may do
 	last    *scanner // who looks after what is left when no buyer comes any more
+	// out is the way to the buyers; nil where orders are only picked.
+	out *outbound
 
 	stop     context.CancelFunc
 	workers  sync.WaitGroup
@@ -63,6 +67,7 @@ type shift struct {
 	onList     map[onList]int // picked units of shipments on lists
 	lastCount  map[string]map[spot]int
 	rejected   map[string]bool
+	inHand     map[string]bool // shipments that a packer has
 }
 
 // onList is where picked units of a shipment are.
@@ -82,6 +87,8 @@ type shiftRecord struct {
 	counts     map[string]bool // the ids of counts that were seen
 	lists      []string
 	waves      int
+	// consignments are the shipments that were seen by packers.
+	consignments map[string]*consignment
 }
 
 // pickedUnits is what an applied command picked for an order, or took back.
@@ -94,10 +101,14 @@ type pickedUnits struct {
 
 func newShift(r *run) *shift {
 	north, south := r.warehouse("N"), r.warehouse("S")
-	return &shift{run: r, goods: newGoods([]string{north, south}), north: north, south: south, shelves: map[string][]string{},
+	s := &shift{run: r, goods: newGoods([]string{north, south}), north: north, south: south, shelves: map[string][]string{},
 		errands: make(chan errand, 10_000), closing: make(chan struct{}), closed: make(chan struct{}),
-		record:     shiftRecord{commands: map[string]map[string]int{}, did: map[string]int{}, counts: map[string]bool{}},
-		exceptions: map[string]bool{}, onList: map[onList]int{}, lastCount: map[string]map[spot]int{}, rejected: map[string]bool{}}
+		record:     shiftRecord{commands: map[string]map[string]int{}, did: map[string]int{}, counts: map[string]bool{}, consignments: map[string]*consignment{}},
+		exceptions: map[string]bool{}, onList: map[onList]int{}, lastCount: map[string]map[spot]int{}, rejected: map[string]bool{}, inHand: map[string]bool{}}
+	if r.To == toDelivered {
+		s.out = newOutbound(r.Seed)
+	}
+	return s
 }
 
 func (r *run) warehouse(which string) string { return "SIM-" + r.id + "-" + which }
@@ -218,7 +229,7 @@ func (s *shift) allow(ctx context.Context, active bool) error {
 		return nil
 	}
 	for _, person := range s.people {
-		body := map[string]any{"may": []string{"receive", "put_away", "move", "pick", "count", "transfer", "supervise"}, "active": active}
+		body := map[string]any{"may": []string{"receive", "put_away", "move", "pick", "pack", "count", "transfer", "supervise"}, "active": active}
 		if err := s.run.shop.put(ctx, "/v1/operators/"+url.PathEscape(person), body); err != nil {
 			return err
 		}
@@ -306,6 +317,10 @@ func (s *shift) begin(ctx context.Context) error {
 	}
 	supervisor := s.hire("supervisor")
 	s.last = s.hire("dispatcher")
+	sendOut := func(context.Context) {}
+	if s.out != nil {
+		sendOut = s.staff()
+	}
 	if err := s.allow(ctx, true); err != nil {
 		return err
 	}
@@ -335,6 +350,7 @@ func (s *shift) begin(ctx context.Context) error {
 		s.counters.Go(func() { c.countBins(inner) })
 	}
 	s.counters.Go(func() { supervisor.decide(inner) })
+	sendOut(inner)
 	return nil
 }
 
@@ -382,7 +398,7 @@ func (s *shift) close(ctx context.Context, e *floorEvidence) {
 	s.run.say("no more buyers: everything that is paid is picked")
 	close(s.closing)
 	s.workers.Wait()
-	if s.pickTheRest(ctx) != nil {
+	if s.pickTheRest(ctx) != nil || s.out != nil && s.sendOut(ctx) != nil {
 		return
 	}
 	s.run.say("comparing what lies in the bins, and counting it")
@@ -440,6 +456,9 @@ func (s *shift) abandon() {
 		<-s.errands
 		s.walking.Done()
 	}
+	if s.out != nil {
+		s.out.abandon()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	if err := s.allow(ctx, false); err != nil {
@@ -451,19 +470,7 @@ func (s *shift) abandon() {
 const mostWaves = 12
 
 // clear waits until no list is open.
-func (o *scanner) clear(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		o.shift.walking.Wait()
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (o *scanner) clear(ctx context.Context) error { return await(ctx, &o.shift.walking) }
 
 // lies reads what the API says lies where.
 func (s *shift) lies(ctx context.Context) map[spot]int {

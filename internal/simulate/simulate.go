@@ -27,8 +27,9 @@ type Options struct {
 	Rate     float64 // checkouts per second
 	Faults   Faults
 	Gateways []string
-	// To is how far orders are driven: paid, or picked, which also works a shift in
-	// two warehouses that only this run has.
+	// To is how far orders are driven: paid; picked, which also works a shift in two
+	// warehouses that only this run has; or delivered, which sends out what was picked
+	// there and follows it to the door.
 	To   string
 	Seed uint64
 	// APIURL is the API without /v1; APIKey one with scope admin, because the
@@ -55,8 +56,8 @@ func (o Options) Check() error {
 		return errors.New("rate: more than 0 checkouts per second")
 	case len(o.Gateways) == 0:
 		return errors.New("gateways: at least one")
-	case o.To != toPaid && o.To != toPicked:
-		return fmt.Errorf("to %s: this build drives orders as far as paid or picked", o.To)
+	case o.To != toPaid && o.To != toPicked && o.To != toDelivered:
+		return fmt.Errorf("to %s: this build drives orders as far as paid, picked or delivered", o.To)
 	case o.Timeout <= 0:
 		return errors.New("timeout: more than 0")
 	case o.APIURL == "" || o.APIKey == "" || o.SandboxURL == "":
@@ -112,7 +113,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	defer client.CloseIdleConnections()
 	r := &run{Options: o, id: strconv.FormatInt(began.UnixMilli(), 36), shop: newStorefront(strings.TrimRight(o.APIURL, "/"), o.APIKey, client),
 		world: &world{base: strings.TrimRight(o.SandboxURL, "/"), client: client}}
-	if o.To == toPicked {
+	if o.To != toPaid {
 		r.shift = newShift(r)
 	}
 	limited, cancel := context.WithTimeout(ctx, o.Timeout)
@@ -167,7 +168,7 @@ func (r *run) stockUp(ctx context.Context, buyers []Buyer) error {
 		}
 	}
 	for _, s := range r.shelves {
-		product := map[string]any{"name": "Simulation " + s.name, "prices": []map[string]any{{"currency": "CLP", "amount": s.price}}, "weight_grams": 100}
+		product := map[string]any{"name": "Simulation " + s.name, "prices": []map[string]any{{"currency": "CLP", "amount": s.price}}, "weight_grams": unitGrams}
 		if err := r.shop.put(ctx, "/v1/products/"+r.sku(s.name), product); err != nil {
 			return err
 		}
