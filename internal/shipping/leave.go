@@ -211,35 +211,35 @@ func Report(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	case !slices.Contains(underWay, s.Status):
 		return s, s.conflict("wrong_status", "The shipment is "+s.Status+".")
 	}
-	before := s.Status
 	if s, err = t.take(ctx, tx, s); err != nil {
 		return s, err
 	}
 	if err := timeline.Add(ctx, tx, shop.ID, s.OrderID, s.Status, "shipping", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "by": in.By.Person, "note": in.Note}); err != nil {
 		return s, err
 	}
-	if err := s.attend(ctx, tx, shop.ID, before); err != nil {
+	if err := s.attend(ctx, tx, shop.ID); err != nil {
 		return s, err
 	}
 	return s, order.Follow(ctx, tx, shop.ID, s.OrderID)
 }
 
-// attend raises the order's attention for trouble, and lowers it when the trouble
-// is over for all of the order's shipments.
-func (s Shipment) attend(ctx context.Context, tx pgx.Tx, tenantID, before string) error {
+// attend raises the order's attention for trouble. Good news lowers what this
+// shipment has raised, unless another of the order's is in the same trouble.
+func (s Shipment) attend(ctx context.Context, tx pgx.Tx, tenantID string) error {
 	if reason, trouble := troubles[s.Status]; trouble {
 		return order.RaiseAttention(ctx, tx, tenantID, s.OrderID, reason)
 	}
-	reason, was := troubles[before]
-	if !was {
-		return nil
+	for status, reason := range troubles {
+		var others bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM shipments WHERE tenant = $1 AND order_id = $2 AND id <> $3 AND status = $4)`, tenantID, s.OrderID, s.ID, status).Scan(&others); err != nil {
+			return fmt.Errorf("shipments of order %s: %w", s.OrderID, err)
+		}
+		if others {
+			continue
+		}
+		if err := order.LowerAttention(ctx, tx, tenantID, s.OrderID, reason); err != nil {
+			return err
+		}
 	}
-	var others bool
-	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM shipments WHERE tenant = $1 AND order_id = $2 AND id <> $3 AND status = $4)`, tenantID, s.OrderID, s.ID, before).Scan(&others); err != nil {
-		return fmt.Errorf("shipments of order %s: %w", s.OrderID, err)
-	}
-	if others {
-		return nil
-	}
-	return order.LowerAttention(ctx, tx, tenantID, s.OrderID, reason)
+	return nil
 }
