@@ -122,6 +122,8 @@ func (in ratesBody) question() (q shipping.QuoteRequest, skus []string, quantiti
 		f.Add("method", "invalid", "home, pickup_point or pickup_in_shop")
 	case in.PickupPointID != "" && (q.Method != shipping.ToPoint || !visible(in.PickupPointID, 64)):
 		f.Add("pickup_point_id", "invalid", "the id of a pickup point, for that method")
+	case in.PickupPointID == "" && q.Method == shipping.ToPoint:
+		f.Add("pickup_point_id", "required", "let the buyer choose a point first (GET /v1/pickup-points)")
 	}
 	if len(in.Items) == 0 || len(in.Items) > mostRated {
 		f.Add("items", "out_of_range", "1 to %d", mostRated)

@@ -141,6 +141,7 @@ func TestRates_TheTableSpeaksWhenNoCarrierDoes(t *testing.T) {
 	require.Equal(t, map[string]string{"to.comuna": "unknown_comuna", "items[0].quantity": "out_of_range", "method": "invalid"},
 		b.do("POST", "/v1/rates", `{"to":{"comuna":"Springfield","region":"RM"},"items":[{"sku":"TAZA","quantity":0}],"method":"drone"}`).fields())
 	require.Equal(t, map[string]string{"to.region": "unknown_region", "items": "out_of_range", "pickup_point_id": "invalid"}, b.do("POST", "/v1/rates", `{"to":{"comuna":"Arica","region":"XX"},"items":[],"pickup_point_id":"1"}`).fields())
+	require.Equal(t, map[string]string{"pickup_point_id": "required"}, b.do("POST", "/v1/rates", `{"to":{"comuna":"Arica","region":"AP"},"items":[{"sku":"TAZA","quantity":1}],"method":"pickup_point"}`).fields())
 	require.Equal(t, map[string]string{"items": "unknown_sku"}, b.do("POST", "/v1/rates", `{"to":{"comuna":"Arica","region":"AP"},"items":[{"sku":"NADA","quantity":1}]}`).fields())
 	require.Equal(t, map[string]string{"warehouse": "unknown_warehouse"}, b.do("POST", "/v1/rates", `{"to":{"comuna":"Arica","region":"AP"},"items":[{"sku":"TAZA","quantity":1}],"warehouse":"NO"}`).fields())
 	require.Equal(t, 403, b.do("POST", "/v1/rates", toConcepcion, as(b.keys[tenant.Warehouse])...).status)
