@@ -13,6 +13,7 @@ import (
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
+	"justlogistics/internal/problem"
 )
 
 // Types of application errors. TypeBug, which is everything
@@ -85,4 +86,13 @@ func ErrorType(err error) string {
 		return TypeUnavailable
 	}
 	return TypeBug
+}
+
+// refusedWith is what the rules said to a request that they refuse, "" for any other
+// error.
+func refusedWith(err error) string {
+	if p, is := problem.As(err); is {
+		return p.Detail
+	}
+	return ""
 }

@@ -174,6 +174,10 @@ const openSubjects = `
   UNION ALL
   SELECT tenant, 'count', id, due_at FROM counts WHERE due_at IS NOT NULL
   UNION ALL
+  SELECT tenant, 'fulfillment', id, due_at FROM shipments WHERE due_at IS NOT NULL OR status IN ('lost','returned_to_sender') AND settled = '' AND tracking_key IS NOT NULL
+  UNION ALL
+  SELECT tenant, 'fulfillment', shipment_id, next_at + interval '10 minutes' FROM bookings WHERE next_at IS NOT NULL AND status IN ('intended','unknown','pending','booked') AND (status <> 'booked' OR void_at IS NOT NULL)
+  UNION ALL
   SELECT tenant, split_part(workflow_id, ':', 1), split_part(workflow_id, ':', 3), due_at FROM parked WHERE resolved_at IS NULL`
 
 // overdue asks Temporal about the runs of rows that are past due.

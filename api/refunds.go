@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -11,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.temporal.io/sdk/temporal"
 
+	"justlogistics/internal/gateways"
 	"justlogistics/internal/id"
 	"justlogistics/internal/money"
-	"justlogistics/internal/payment"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/refund"
 	"justlogistics/internal/telemetry"
@@ -57,7 +56,7 @@ func (s *Server) writeRefund(r *request, in refund.Request) (string, error) {
 		return "", problem.Missing("order")
 	}
 	r.ctx = telemetry.With(r.ctx, telemetry.OrderID(in.OrderID))
-	able, err := s.refundable(r.ctx, r.tenant, in.OrderID)
+	able, err := gateways.Refundable(r.ctx, s.db, s.gateways, r.tenant, in.OrderID)
 	if err != nil {
 		return "", err
 	}
@@ -95,37 +94,6 @@ func checkRefund(in *refund.Request) error {
 		f = append(f, refused.Fields...)
 	}
 	return f.Err()
-}
-
-// refundable reads what the gateways of an order's payments can do, before the
-// transaction that decides on it.
-func (s *Server) refundable(ctx context.Context, tenantID, orderID string) (refund.Able, error) {
-	var names []string
-	err := s.db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `SELECT DISTINCT gateway FROM payments WHERE tenant = $1 AND (order_id = $2 OR checkout_id = $2)`, tenantID, orderID)
-		if err != nil {
-			return err
-		}
-		names, err = pgx.CollectRows(rows, pgx.RowTo[string])
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("gateways of order %s: %w", orderID, err)
-	}
-	known := map[payment.Name]payment.Capabilities{}
-	for _, name := range names {
-		can, err := s.capabilities(ctx, tenantID, name)
-		if err != nil {
-			return nil, err
-		}
-		if can != nil {
-			known[payment.Name(name)] = *can
-		}
-	}
-	return func(name payment.Name) (payment.Capabilities, bool) {
-		can, ok := known[name]
-		return can, ok
-	}, nil
 }
 
 // beginRefund starts the refund's run, unless it has one. When Temporal is away

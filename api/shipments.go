@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,7 +26,7 @@ func (s *Server) shipmentRoutes() {
 	s.handle(http.MethodGet, "/v1/shipments/:id/labels.zpl", s.getParcelLabels, warehouse)
 	s.work("pack", http.MethodPost, "/v1/shipments/:id/pack", changeShipment(s, shipping.Pack, func(in *shipping.Packing, by stock.By) { in.By = by }), warehouse)
 	s.work("pack", http.MethodPost, "/v1/shipments/:id/unpack", changeShipment(s, shipping.Unpack, func(in *shipping.Undoing, by stock.By) { in.By = by }), warehouse)
-	s.work("pack", http.MethodPost, "/v1/shipments/:id/label", changeShipment(s, shipping.LabelParcels, func(in *shipping.Labelling, by stock.By) { in.By = by }), warehouse)
+	s.work("pack", http.MethodPost, "/v1/shipments/:id/label", s.labelShipment, warehouse)
 	s.work("pack", http.MethodPost, "/v1/shipments/:id/handover", changeShipment(s, shipping.HandOver, func(in *shipping.Handing, by stock.By) { in.By = by }), warehouse)
 	s.handle(http.MethodPost, "/v1/shipments/:id/status", changeShipment(s, shipping.Report, func(in *shipping.News, by stock.By) { in.By = by }), warehouse, support)
 }
@@ -65,6 +66,45 @@ func changeShipment[T any](s *Server, do func(ctx context.Context, tx pgx.Tx, sh
 		})
 		return ok(out), err
 	}
+}
+
+// labelIn is how long the answer to a label waits for the carrier, and labelEvery how
+// often the shipment is read meanwhile.
+const (
+	labelIn    = 8 * time.Second
+	labelEvery = 100 * time.Millisecond
+)
+
+// labelShipment asks for a shipment's labels and waits some seconds for the carrier: 202
+// with the packed shipment when it takes longer.
+func (s *Server) labelShipment(r *request) (reply, error) {
+	answer, err := changeShipment(s, shipping.LabelParcels, func(in *shipping.Labelling, by stock.By) { in.By = by })(r)
+	if err != nil {
+		return answer, err
+	}
+	out, is := answer.body.(shipping.Shipment)
+	ctx, cancel := context.WithTimeout(r.ctx, r.left(labelIn))
+	defer cancel()
+	for is && out.Status == shipping.Packed && (out.Label == nil || out.Label.NotBooked == "") {
+		select {
+		case <-ctx.Done():
+		case <-time.After(labelEvery):
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+			out, err = shipping.Get(r.ctx, tx, r.tenant, out.ID)
+			return err
+		})
+		if err != nil {
+			return reply{}, err
+		}
+	}
+	if answer = ok(out); out.Status == shipping.Packed {
+		answer.status = http.StatusAccepted
+	}
+	return answer, nil
 }
 
 func (s *Server) listShipments(r *request) (reply, error) {

@@ -19,9 +19,12 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"justlogistics/activities"
+	"justlogistics/internal/carriers"
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
+	"justlogistics/internal/refund"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 	"justlogistics/workflows"
@@ -33,6 +36,9 @@ type Deps struct {
 	Temporal  client.Client
 	Namespace string
 	Gateways  *gateways.Registry
+	Carriers  *carriers.Registry
+	// Tracking is how often carriers are asked about parcels.
+	Tracking shipping.Pace
 	PublicURL string
 	Logger    *slog.Logger
 	// Queues limits the worker to some task queues; empty means all.
@@ -48,6 +54,9 @@ func Queues() []string {
 	all := []string{workflows.TaskQueue}
 	for _, g := range gateways.Adapters() {
 		all = append(all, workflows.GatewayTaskQueue(g))
+	}
+	for _, c := range carriers.Adapters() {
+		all = append(all, workflows.CarrierTaskQueue(c))
 	}
 	return all
 }
@@ -97,6 +106,8 @@ func Start(ctx context.Context, d Deps) (stop func(), err error) {
 	loops, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { (&inboxLoop{d.DB, d.Temporal, d.Logger}).run(loops) })
+	wg.Go(func() { (&wakeLoop{d.DB, d.Temporal, d.Logger}).run(loops) })
+	wg.Go(func() { (&trackingLoop{d.DB, d.Carriers, d.Tracking, d.Logger}).run(loops) })
 	wg.Go(func() { keepSchedule(loops, d) })
 	stopWorkers := stop
 	return func() {
@@ -131,8 +142,12 @@ func startOne(ctx context.Context, d Deps, queue string) (worker.Worker, error) 
 }
 
 func newWorker(d Deps, queue string) worker.Worker {
+	least := 2
+	if isCarriers(queue) {
+		least = 1 // nobody waits at a screen for milliseconds
+	}
 	polling := func(most int) worker.PollerBehavior {
-		return worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{InitialNumberOfPollers: 4, MinimumNumberOfPollers: 2, MaximumNumberOfPollers: most})
+		return worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{InitialNumberOfPollers: 2 * least, MinimumNumberOfPollers: least, MaximumNumberOfPollers: most})
 	}
 	opts := worker.Options{
 		WorkerStopTimeout:                       stopTimeout,
@@ -159,10 +174,21 @@ func newWorker(d Deps, queue string) worker.Worker {
 		w.RegisterActivity(&activities.Counts{DB: d.DB})
 		w.RegisterActivity(sweeps(d))
 	}
+	w.RegisterActivity(&activities.Fulfillments{DB: d.DB, Carriers: d.Carriers, Able: func(ctx context.Context, tenantID, orderID string) (refund.Able, error) {
+		return gateways.Refundable(ctx, d.DB, d.Gateways, tenantID, orderID)
+	}})
+	if isCarriers(queue) {
+		return w
+	}
 	w.RegisterActivity(reconciliations(d))
 	w.RegisterActivity(&activities.Captures{DB: d.DB, Gateways: d.Gateways})
 	w.RegisterActivity(&activities.Payments{DB: d.DB, Gateways: d.Gateways, PublicURL: d.PublicURL})
 	return w
+}
+
+// isCarriers: only a carrier's calls come from the queue.
+func isCarriers(queue string) bool {
+	return slices.ContainsFunc(carriers.Adapters(), func(c shipping.Name) bool { return queue == workflows.CarrierTaskQueue(c) })
 }
 
 func sweeps(d Deps) *activities.Sweeps {
@@ -200,6 +226,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry, versioned bool) {
 		{workflows.TransferName, workflows.Transfer, true},
 		{workflows.ReceiptName, workflows.Receipt, true},
 		{workflows.CountName, workflows.Count, true},
+		{workflows.FulfillmentName, workflows.Fulfillment, true},
 	} {
 		opts := workflow.RegisterOptions{Name: r.name}
 		if versioned {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"justlogistics/internal/payment"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/stock"
 )
 
@@ -28,6 +29,8 @@ const (
 	ReceiptName = "Receipt"
 	// CountName looks after a count of bins.
 	CountName = "Count"
+	// FulfillmentName looks after a shipment.
+	FulfillmentName = "Fulfillment"
 )
 
 // Names of updates and signals.
@@ -72,6 +75,8 @@ const (
 	KindTransfer       = "transfer"
 	KindReceipt        = "receipt"
 	KindCount          = "count"
+	// KindFulfillment is a shipment's.
+	KindFulfillment = "fulfillment"
 )
 
 // ID is the workflow id of a subject: <kind>:<tenant>:<ULID>.
@@ -92,6 +97,9 @@ const TaskQueue = "justlogistics"
 
 // GatewayTaskQueue is the queue of a gateway's calls.
 func GatewayTaskQueue(g payment.Name) string { return "gateway-" + string(g) }
+
+// CarrierTaskQueue is the queue of a carrier's calls.
+func CarrierTaskQueue(c shipping.Name) string { return "carrier-" + string(c) }
 
 // CheckoutInput starts a Checkout or, with LatePayment, looks after one payment
 // of a checkout whose run has ended.
@@ -213,6 +221,8 @@ type CountInput struct {
 type ToldCase struct {
 	Step    string `json:"step"`
 	Message string `json:"message"`
+	// Reason is its code, where the run must know it to take the case off the desk.
+	Reason string `json:"reason,omitempty"`
 }
 
 // ShortageInput looks after a paid order that lost units to a count.

@@ -54,11 +54,24 @@ func Restart(ctx context.Context, c client.Client, kind, tenant, subject string,
 		name, in = TransferName, WatchInput{Tenant: tenant, ID: subject}
 	case KindReceipt:
 		name, in = ReceiptName, WatchInput{Tenant: tenant, ID: subject}
+	case KindFulfillment:
+		name, in = FulfillmentName, FulfillmentInput{Tenant: tenant, ShipmentID: subject}
 	default:
 		return fmt.Errorf("no run of kind %q can be begun from its rows", kind)
 	}
 	if _, err := c.ExecuteWorkflow(ctx, opts, name, in); err != nil {
 		return fmt.Errorf("restart %s: %w", opts.ID, err)
+	}
+	return nil
+}
+
+// Wake tells a shipment's run that its row has changed, and begins the run if there is
+// none.
+func Wake(ctx context.Context, c client.Client, tenant, shipmentID string) error {
+	opts := StartOptions(KindFulfillment, tenant, shipmentID)
+	opts.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	if _, err := c.SignalWithStartWorkflow(ctx, opts.ID, SignalChanged, nil, opts, FulfillmentName, FulfillmentInput{Tenant: tenant, ShipmentID: shipmentID}); err != nil {
+		return fmt.Errorf("wake %s: %w", opts.ID, err)
 	}
 	return nil
 }

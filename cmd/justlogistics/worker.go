@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"justlogistics/internal/carriers"
+	"justlogistics/internal/shipping"
 	"justlogistics/workers"
 )
 
@@ -51,7 +53,8 @@ func (c workerCommand) Run(ctx context.Context) error {
 		}()
 		defer server.Close()
 	}
-	stop, err := workers.Start(ctx, workers.Deps{DB: p.db, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Gateways: p.gateways,
+	stop, err := workers.Start(ctx, workers.Deps{DB: p.db, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Gateways: p.gateways, Carriers: carriers.New(p.db, p.cfg.CredentialKeys),
+		Tracking: shipping.Pace{Least: p.cfg.TrackingLeast, Longest: p.cfg.TrackingLongest},
 		PublicURL: p.cfg.PublicURL, Logger: p.log, Queues: c.Queues, BuildID: p.cfg.WorkerBuildID})
 	if err != nil {
 		return err

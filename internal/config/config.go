@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/sethvargo/go-envconfig"
 
@@ -32,6 +33,9 @@ type Config struct {
 	CodecOrigin       string // JL_CODEC_ORIGIN: the Temporal UI that may have payloads decoded
 	LogLevel          slog.Level
 	WorkerBuildID     string // WORKER_BUILD_ID: turns worker versioning on
+	// JL_TRACKING_LEAST and JL_TRACKING_LONGEST: how long a carrier is left alone about a
+	// parcel, after news and at most.
+	TrackingLeast, TrackingLongest time.Duration
 
 	PayloadKeys    *secretbox.Keyring // JL_PAYLOAD_KEYS
 	CredentialKeys *secretbox.Keyring // JL_CREDENTIAL_KEYS
@@ -59,21 +63,23 @@ const (
 
 // environment mirrors the variables.
 type environment struct {
-	DatabaseURL       string     `env:"DATABASE_URL"`
-	OwnerURL          string     `env:"JL_DATABASE_OWNER_URL"`
-	TemporalAddress   string     `env:"TEMPORAL_ADDRESS"`
-	TemporalNamespace string     `env:"TEMPORAL_NAMESPACE"`
-	APIHost           string     `env:"JL_API_HOST"`
-	APIPort           int        `env:"JL_API_PORT, default=8080"`
-	MetricsAddr       string     `env:"JL_METRICS_ADDR"`
-	PublicURL         string     `env:"PUBLIC_URL"`
-	TemporalUIURL     string     `env:"JL_TEMPORAL_UI_URL"`
-	SandboxURL        string     `env:"JL_SANDBOX_URL"`
-	CodecOrigin       string     `env:"JL_CODEC_ORIGIN"`
-	LogLevel          slog.Level `env:"JL_LOG_LEVEL, default=info"`
-	WorkerBuildID     string     `env:"WORKER_BUILD_ID"`
-	PayloadKeys       string     `env:"JL_PAYLOAD_KEYS"`
-	CredentialKeys    string     `env:"JL_CREDENTIAL_KEYS"`
+	DatabaseURL       string        `env:"DATABASE_URL"`
+	OwnerURL          string        `env:"JL_DATABASE_OWNER_URL"`
+	TemporalAddress   string        `env:"TEMPORAL_ADDRESS"`
+	TemporalNamespace string        `env:"TEMPORAL_NAMESPACE"`
+	APIHost           string        `env:"JL_API_HOST"`
+	APIPort           int           `env:"JL_API_PORT, default=8080"`
+	MetricsAddr       string        `env:"JL_METRICS_ADDR"`
+	PublicURL         string        `env:"PUBLIC_URL"`
+	TemporalUIURL     string        `env:"JL_TEMPORAL_UI_URL"`
+	SandboxURL        string        `env:"JL_SANDBOX_URL"`
+	CodecOrigin       string        `env:"JL_CODEC_ORIGIN"`
+	LogLevel          slog.Level    `env:"JL_LOG_LEVEL, default=info"`
+	WorkerBuildID     string        `env:"WORKER_BUILD_ID"`
+	TrackingLeast     time.Duration `env:"JL_TRACKING_LEAST, default=10m"`
+	TrackingLongest   time.Duration `env:"JL_TRACKING_LONGEST, default=6h"`
+	PayloadKeys       string        `env:"JL_PAYLOAD_KEYS"`
+	CredentialKeys    string        `env:"JL_CREDENTIAL_KEYS"`
 }
 
 // Load reads the settings and checks that everything needed is there. When
@@ -103,6 +109,8 @@ func load(ctx context.Context, vars envconfig.Lookuper, running func() (devfolde
 		CodecOrigin:       env.CodecOrigin,
 		LogLevel:          env.LogLevel,
 		WorkerBuildID:     env.WorkerBuildID,
+		TrackingLeast:     env.TrackingLeast,
+		TrackingLongest:   env.TrackingLongest,
 	}
 
 	// Never half of each: a database of production with the Temporal of a laptop.
@@ -179,6 +187,9 @@ func (c *Config) check() []error {
 	var wrong []error
 	if c.APIPort < 1 || c.APIPort > 65535 {
 		wrong = append(wrong, fmt.Errorf("JL_API_PORT: %d is no port", c.APIPort))
+	}
+	if c.TrackingLeast <= 0 || c.TrackingLongest < c.TrackingLeast {
+		wrong = append(wrong, errors.New("JL_TRACKING_LEAST: more than nothing, and at most JL_TRACKING_LONGEST"))
 	}
 	for name, value := range map[string]string{"TEMPORAL_ADDRESS": c.TemporalAddress, "JL_METRICS_ADDR": c.MetricsAddr} {
 		if value == "" || name == "JL_METRICS_ADDR" && value == MetricsOnAPI {

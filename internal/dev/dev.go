@@ -353,6 +353,9 @@ func (d *dev) startProgram(ctx context.Context) error {
 		"JL_CODEC_ORIGIN":    d.temporalUIURL(),
 		"JL_SANDBOX_URL":     d.sandboxURL(),
 		"WORKER_BUILD_ID":    "",
+		// The sandbox's parcels are home within two minutes.
+		"JL_TRACKING_LEAST":   "1s",
+		"JL_TRACKING_LONGEST": "10s",
 	}
 	workerSettings := maps.Clone(settings)
 	workerSettings["JL_METRICS_ADDR"] = local(d.workerPort)

@@ -18,8 +18,11 @@ import (
 // Labelling chooses who carries a shipment.
 type Labelling struct {
 	Carrier Name `json:"carrier"`
-	// Tracking are the numbers under which the courier knows the parcels, in their
-	// order; left out, they are our references.
+	// Service is the carrier's code of a service; left out, it is the one that suits
+	// the shop's policy best. Not for manual.
+	Service string `json:"service"`
+	// Tracking are the numbers under which the courier of manual knows the parcels, in
+	// their order; left out, they are our references.
 	Tracking []string `json:"tracking"`
 	Version  int64    `json:"version"`
 	By       stock.By `json:"-"`
@@ -28,12 +31,14 @@ type Labelling struct {
 func (in Labelling) check() error {
 	var f problem.Fields
 	switch {
-	case in.Carrier == "":
-		f.Add("carrier", "required", "say who carries it")
-	case !slices.Contains(Names(), in.Carrier):
+	case in.Carrier != "" && !slices.Contains(Names(), in.Carrier):
 		f.Add("carrier", "invalid", "chilexpress, starken, correos, bluexpress or manual")
-	case in.Carrier != Manual:
-		f.Add("carrier", "not_configured", "this build books no carrier: manual is for own delivery and for couriers whom somebody calls")
+	case in.Carrier != Manual && len(in.Tracking) > 0:
+		f.Add("tracking", "not_allowed", "a carrier gives its own numbers")
+	case in.Service != "" && (in.Carrier == "" || in.Carrier == Manual):
+		f.Add("service", "not_allowed", "a service belongs to a carrier: name it")
+	case len(in.Service) > 80:
+		f.Add("service", "too_long", "at most 80 bytes")
 	}
 	for i, number := range in.Tracking {
 		if !printable(number, 40) {
@@ -59,15 +64,22 @@ func printable(text string, longest int) bool {
 	return true
 }
 
-// LabelParcels gives a packed shipment to a carrier's hands on paper: its parcels have
-// tracking numbers from now on and labels can be printed.
+// LabelParcels says who carries a packed shipment. With manual its parcels have tracking
+// numbers from now on and labels can be printed. Of any other carrier, or of none, the
+// labels are wanted from now on: the shipment's run buys them, and the shipment is
+// labelled when it has them all. Without a carrier it is the one that the buyer has paid
+// for, else the shop's best.
 //
 // 409 with the shipment in current: wrong_status, order_frozen, order_cancelled,
-// order_refunded, version_changed; 422 for a carrier that this shop cannot use, or
-// another count of tracking numbers than of parcels.
+// order_refunded, label_under_way (another carrier is being asked), version_changed; 422
+// for a carrier that this shop cannot use, or another count of tracking numbers than of
+// parcels.
 func LabelParcels(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in Labelling) (Shipment, error) {
 	if err := in.check(); err != nil {
 		return Shipment{}, err
+	}
+	if in.Carrier != Manual {
+		return want(ctx, tx, shop, shipmentID, in)
 	}
 	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Packed}, to: Labelled, set: `, labelled_at = now(), carrier = $7`, args: []any{string(in.Carrier)}}
 	s, err := t.look(ctx, tx)
@@ -75,6 +87,9 @@ func LabelParcels(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID
 		return s, err
 	}
 	if err := s.stopped(ctx, tx, shop.ID); err != nil {
+		return s, err
+	}
+	if err := s.free(ctx, tx, shop.ID); err != nil {
 		return s, err
 	}
 	numbers := in.Tracking
@@ -99,6 +114,54 @@ func LabelParcels(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID
 	return s, timeline.Add(ctx, tx, shop.ID, s.OrderID, "labelled", "warehouse", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "tracking": numbers, "by": in.By.Person})
 }
 
+// want writes down that a carrier's labels are wanted. Wanted again it is tried at once.
+func want(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in Labelling) (Shipment, error) {
+	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Packed}, to: Packed,
+		set: `, wanted_at = clock_timestamp(), wanted_by = $7, wanted_carrier = $8, wanted_service = $9, book_at = NULL, not_booked = ''`, args: []any{in.By.Person, string(in.Carrier), in.Service}}
+	s, err := t.look(ctx, tx)
+	if err != nil {
+		return s, err
+	}
+	if err := s.stopped(ctx, tx, shop.ID); err != nil {
+		return s, err
+	}
+	if in.Carrier != "" {
+		if err := configured(ctx, tx, shop.ID, in.Carrier); err != nil {
+			return s, err
+		}
+		if err := s.free(ctx, tx, shop.ID); err != nil {
+			return s, err
+		}
+	}
+	return t.take(ctx, tx, s)
+}
+
+// configured demands that the tenant has an account at a carrier.
+func configured(ctx context.Context, tx pgx.Tx, tenantID string, carrier Name) error {
+	var has bool
+	if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM provider_credentials WHERE tenant = $1 AND provider = $2)`, tenantID, carrier).Scan(&has); err != nil {
+		return fmt.Errorf("credentials of %s: %w", carrier, err)
+	}
+	var f problem.Fields
+	if !has {
+		f.Add("carrier", "not_configured", "there are no credentials for it: PUT /v1/carriers/{carrier}/credentials")
+	}
+	return f.Err()
+}
+
+// free demands that no carrier is being asked for the shipment's labels, or has made one.
+func (s Shipment) free(ctx context.Context, tx pgx.Tx, tenantID string) error {
+	var carrier Name
+	err := tx.QueryRow(ctx, `SELECT coalesce((SELECT carrier FROM bookings WHERE tenant = $1 AND shipment_id = $2 AND `+live+` LIMIT 1), '')`, tenantID, s.ID).Scan(&carrier)
+	switch {
+	case err != nil:
+		return fmt.Errorf("bookings of shipment %s: %w", s.ID, err)
+	case carrier != "":
+		return s.conflict("label_under_way", carrier.Title()+" is being asked for its labels, or has made one. Unpack the shipment to give it to another.")
+	}
+	return nil
+}
+
 // Handing is an operator's word that the carrier has taken the parcels.
 type Handing struct {
 	Version int64    `json:"version"`
@@ -112,7 +175,8 @@ type Handing struct {
 // order_refunded, not_picked (units were taken back since), version_changed.
 func HandOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in Handing) (Shipment, error) {
 	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Labelled}, to: HandedOver,
-		set: `, handed_over_at = now(), due_at = now() + make_interval(hours => $7), lines = $8`}
+		set: `, handed_over_at = now(), due_at = now() + make_interval(hours => $7) * CASE WHEN promised_days IS NULL THEN 1 ELSE 0 END
+		    + make_interval(days => coalesce(promised_days + promised_days / 5 * 2, 0)), lines = $8`}
 	s, err := t.look(ctx, tx)
 	if err != nil {
 		return s, err
@@ -195,10 +259,7 @@ func Report(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	if err := in.check(); err != nil {
 		return Shipment{}, err
 	}
-	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: append(slices.Clone(underWay), Arrived, ReturnedToShop), to: in.Status, evenFrozen: true,
-		set: `, ended_at = CASE WHEN $7 THEN now() END,
-		  due_at = CASE WHEN $7 THEN NULL WHEN $3 = 'delivery_failed' THEN now() + make_interval(hours => $8) ELSE coalesce(due_at, now() + make_interval(hours => $9)) END`,
-		args: []any{slices.Contains([]string{Arrived, ReturnedToShop, Missing}, in.Status), shop.Settings.SecondTryHours, shop.Settings.DeliveryHours}}
+	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: append(slices.Clone(underWay), Arrived, ReturnedToShop)}
 	s, err := t.look(ctx, tx)
 	if err != nil {
 		return s, err
@@ -211,10 +272,21 @@ func Report(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	case !slices.Contains(underWay, s.Status):
 		return s, s.conflict("wrong_status", "The shipment is "+s.Status+".")
 	}
-	if s, err = t.take(ctx, tx, s); err != nil {
+	return s.advance(ctx, tx, shop, in.Status, map[string]any{"by": in.By.Person, "note": in.Note})
+}
+
+// advance moves a shipment that has left, tells the timeline and lets the order follow.
+func (s Shipment) advance(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, to string, data map[string]any) (Shipment, error) {
+	t := step{tenant: shop.ID, shipmentID: s.ID, to: to, evenFrozen: true,
+		set: `, ended_at = CASE WHEN $7 THEN now() END, settled = CASE WHEN $3 IN ('lost','returned_to_sender') THEN settled ELSE '' END,
+		  due_at = CASE WHEN $7 THEN NULL WHEN $3 = 'delivery_failed' THEN now() + make_interval(hours => $8) ELSE coalesce(due_at, now() + make_interval(hours => $9)) END`,
+		args: []any{slices.Contains([]string{Arrived, ReturnedToShop, Missing}, to), shop.Settings.SecondTryHours, shop.Settings.DeliveryHours}}
+	s, err := t.take(ctx, tx, s)
+	if err != nil {
 		return s, err
 	}
-	if err := timeline.Add(ctx, tx, shop.ID, s.OrderID, s.Status, "shipping", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "by": in.By.Person, "note": in.Note}); err != nil {
+	data["shipment_id"], data["carrier"] = s.ID, s.Carrier
+	if err := timeline.Add(ctx, tx, shop.ID, s.OrderID, s.Status, "shipping", data); err != nil {
 		return s, err
 	}
 	if err := s.attend(ctx, tx, shop.ID); err != nil {

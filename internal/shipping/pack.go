@@ -69,7 +69,8 @@ func Pack(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string,
 	if err := in.check(); err != nil {
 		return Shipment{}, err
 	}
-	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Picking}, to: Packed, set: `, packed_at = now()`}
+	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Picking}, to: Packed, set: `, packed_at = now(), wanted_at = CASE WHEN $7 THEN clock_timestamp() END, wanted_by = CASE WHEN $7 THEN 'automatic' ELSE '' END, wanted_carrier = '', wanted_service = '', book_at = NULL, not_booked = ''`,
+		args: []any{shop.Settings.Fulfillment.Labels == tenant.Automatic}}
 	s, err := t.look(ctx, tx)
 	if err != nil {
 		return s, err
@@ -155,14 +156,15 @@ func (in Undoing) check() error {
 }
 
 // Unpack takes a shipment out of its parcels: its units lie in the packing bin as
-// picked. A label that was printed for it is void. One of which units are missing
+// picked. A label that was bought for it is
+// cancelled at its carrier by the shipment's run, where the carrier can. One of which units are missing
 // there, packed or not, is pending again: the next wave looks for just those. 409
 // wrong_status once it was handed over, and version_changed.
 func Unpack(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in Undoing) (Shipment, error) {
 	if err := in.check(); err != nil {
 		return Shipment{}, err
 	}
-	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Picking, Packed, Labelled}, to: Picking, set: `, packed_at = NULL, labelled_at = NULL, carrier = ''`, evenFrozen: true}
+	t := step{tenant: shop.ID, shipmentID: shipmentID, version: in.Version, from: []string{Picking, Packed, Labelled}, to: Picking, set: `, packed_at = NULL, labelled_at = NULL, carrier = '', wanted_at = NULL, wanted_by = '', not_booked = '', book_at = NULL, promised_days = NULL`, evenFrozen: true}
 	s, err := t.look(ctx, tx)
 	if err != nil {
 		return s, err
@@ -174,7 +176,10 @@ func Unpack(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 			return s, err
 		}
 	}
-	if _, err := tx.Exec(ctx, `UPDATE parcels SET unpacked_at = now() WHERE tenant = $1 AND shipment_id = $2 AND unpacked_at IS NULL`, shop.ID, s.ID); err != nil {
+	if err := unwant(ctx, tx, shop.ID, `shipment_id = $2`, s.ID); err != nil {
+		return s, err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE parcels SET unpacked_at = now(), track_at = NULL WHERE tenant = $1 AND shipment_id = $2 AND unpacked_at IS NULL`, shop.ID, s.ID); err != nil {
 		return s, fmt.Errorf("parcels of shipment %s: %w", s.ID, err)
 	}
 	_, whole, err := s.wanted(ctx, tx, shop.ID)

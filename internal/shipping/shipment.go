@@ -45,7 +45,9 @@ type Shipment struct {
 	// Frozen says why it must not leave, null when it may.
 	Frozen *string `json:"frozen"`
 	// Carrier is empty until there is a label.
-	Carrier string         `json:"carrier"`
+	Carrier string `json:"carrier"`
+	// Label is what was asked for, null when nobody has.
+	Label   *WantedLabel   `json:"label"`
 	Parcels []PackedParcel `json:"parcels"`
 	// PickedAt is when all of it lay in packing bins.
 	PickedAt     *time.Time `json:"picked_at"`
@@ -54,9 +56,14 @@ type Shipment struct {
 	HandedOverAt *time.Time `json:"handed_over_at"`
 	EndedAt      *time.Time `json:"ended_at"`
 	// DueAt is when the shipment is late where it is.
-	DueAt     *time.Time `json:"due_at"`
-	CreatedAt time.Time  `json:"created_at"`
-	UpdatedAt time.Time  `json:"updated_at"`
+	DueAt *time.Time `json:"due_at"`
+	// Settled is what a person has decided about a parcel that is lost or came back:
+	// refunded or closed.
+	Settled string `json:"settled,omitempty"`
+	// TrackingKey names the public page that tells the buyer where it is.
+	TrackingKey *string   `json:"tracking_key"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
 
 	holdID string
 }
@@ -70,7 +77,21 @@ type PackedParcel struct {
 	Dimensions  Dimensions `json:"dimensions_mm"`
 	// Tracking is the carrier's number, or ours where it has none.
 	Tracking string `json:"tracking"`
-	PackedBy string `json:"packed_by"`
+	// State is where the carrier says it is, and ToldAt when it last had news.
+	State    State      `json:"state"`
+	ToldAt   *time.Time `json:"told_at"`
+	PackedBy string     `json:"packed_by"`
+}
+
+// WantedLabel is somebody's wish for a carrier's labels.
+type WantedLabel struct {
+	WantedAt time.Time `json:"wanted_at"`
+	WantedBy string    `json:"wanted_by"`
+	// Carrier and Service are empty where any will do.
+	Carrier Name   `json:"carrier"`
+	Service string `json:"service"`
+	// NotBooked says why nobody carries it yet, in words.
+	NotBooked string `json:"not_booked"`
 }
 
 // Dimensions are a parcel's outer lengths in millimetres; zero is not known.
@@ -80,15 +101,21 @@ type Dimensions struct {
 	Height int `json:"height"`
 }
 
-const shipmentColumns = `SELECT s.id, s.order_id, o.number, s.warehouse, s.status, s.version, s.lines, s.frozen_reason, s.carrier, s.picked_at, s.packed_at, s.labelled_at, s.handed_over_at, s.ended_at, s.due_at, s.created_at, s.updated_at, o.hold_id
+const shipmentColumns = `SELECT s.id, s.order_id, o.number, s.warehouse, s.status, s.version, s.lines, s.frozen_reason, s.carrier, s.picked_at, s.packed_at, s.labelled_at, s.handed_over_at, s.ended_at, s.due_at, s.settled, s.tracking_key::text, s.wanted_at, s.wanted_by, s.wanted_carrier, s.wanted_service, s.not_booked, s.created_at, s.updated_at, o.hold_id
   FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 AND `
 
 func scanShipment(row pgx.CollectableRow) (Shipment, error) {
 	s := Shipment{Parcels: []PackedParcel{}}
 	var lines []byte
-	err := row.Scan(&s.ID, &s.OrderID, &s.Number, &s.Warehouse, &s.Status, &s.Version, &lines, &s.Frozen, &s.Carrier, &s.PickedAt, &s.PackedAt, &s.LabelledAt, &s.HandedOverAt, &s.EndedAt, &s.DueAt, &s.CreatedAt, &s.UpdatedAt, &s.holdID)
+	var wantedAt *time.Time
+	var w WantedLabel
+	err := row.Scan(&s.ID, &s.OrderID, &s.Number, &s.Warehouse, &s.Status, &s.Version, &lines, &s.Frozen, &s.Carrier, &s.PickedAt, &s.PackedAt, &s.LabelledAt, &s.HandedOverAt, &s.EndedAt, &s.DueAt, &s.Settled, &s.TrackingKey, &wantedAt, &w.WantedBy, &w.Carrier, &w.Service, &w.NotBooked, &s.CreatedAt, &s.UpdatedAt, &s.holdID)
 	if err != nil {
 		return s, err
+	}
+	if wantedAt != nil {
+		w.WantedAt = *wantedAt
+		s.Label = &w
 	}
 	return s, json.Unmarshal(lines, &s.Lines)
 }
@@ -136,14 +163,14 @@ func readParcels(ctx context.Context, tx pgx.Tx, tenantID string, list []Shipmen
 	for i, s := range list {
 		ids[i] = s.ID
 	}
-	rows, err := tx.Query(ctx, `SELECT shipment_id, id, position, reference, weight_grams, length_mm, width_mm, height_mm, tracking, packed_by
+	rows, err := tx.Query(ctx, `SELECT shipment_id, id, position, reference, weight_grams, length_mm, width_mm, height_mm, tracking, state, told_at, packed_by
 	  FROM parcels WHERE tenant = $1 AND shipment_id = ANY($2) AND unpacked_at IS NULL ORDER BY shipment_id, position`, tenantID, ids)
 	if err != nil {
 		return fmt.Errorf("parcels: %w", err)
 	}
 	var shipmentID string
 	var p PackedParcel
-	_, err = pgx.ForEachRow(rows, []any{&shipmentID, &p.ID, &p.Position, &p.Reference, &p.WeightGrams, &p.Dimensions.Length, &p.Dimensions.Width, &p.Dimensions.Height, &p.Tracking, &p.PackedBy}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&shipmentID, &p.ID, &p.Position, &p.Reference, &p.WeightGrams, &p.Dimensions.Length, &p.Dimensions.Width, &p.Dimensions.Height, &p.Tracking, &p.State, &p.ToldAt, &p.PackedBy}, func() error {
 		i := slices.Index(ids, shipmentID)
 		list[i].Parcels = append(list[i].Parcels, p)
 		return nil

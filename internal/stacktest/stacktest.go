@@ -38,6 +38,7 @@ import (
 	"justlogistics/internal/pgserver/pgtest"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/secretbox"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/telemetry"
 	"justlogistics/internal/temporalclient"
 	"justlogistics/internal/tenant"
@@ -277,7 +278,7 @@ func (s *Stack) startInside(ctx context.Context) error {
 	if os.Getenv(EnvNoSticky) != "" {
 		worker.SetStickyWorkflowCacheSize(0)
 	}
-	stop, err := workers.Start(ctx, workers.Deps{DB: s.DB, Temporal: temporal, Namespace: s.Namespace, Gateways: forWorker, PublicURL: s.APIURL, Logger: log})
+	stop, err := workers.Start(ctx, workers.Deps{DB: s.DB, Temporal: temporal, Namespace: s.Namespace, Gateways: forWorker, Carriers: carriers.New(s.DB, credentialKeys), Tracking: shipping.Pace{Least: 200 * time.Millisecond, Longest: 2 * time.Second}, PublicURL: s.APIURL, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -84,8 +84,8 @@ WITH item AS (
          i.due_at, i.attempts || ' attempts', i.due_at, i.id
     FROM inbox i LEFT JOIN payments p ON p.tenant = i.tenant AND p.id = i.payment_id WHERE i.tenant = $1 AND i.status = 'pending' AND i.due_at < now()
   UNION ALL
-  SELECT 'overdue', 'shipment', NULL, order_id, 'overdue', 'the shipment from ' || warehouse || ' is ' || status || ' past its time', due_at, '', due_at, id
-    FROM shipments WHERE tenant = $1 AND due_at < now()
+  SELECT 'overdue', 'shipment', 'fulfillment:' || tenant || ':' || id, order_id, 'overdue', 'the shipment from ' || warehouse || ' is ' || replace(status, '_', ' ') || ' past its time', due_at, '', due_at, id
+    FROM shipments s WHERE tenant = $1 AND due_at < now() AND NOT EXISTS (SELECT FROM parked p WHERE p.tenant = s.tenant AND p.workflow_id = 'fulfillment:' || s.tenant || ':' || s.id AND p.resolved_at IS NULL)
   UNION ALL
   SELECT 'overdue', 'pick_list', NULL, id, 'overdue', 'the pick list ' || number || ' is ' || replace(status, '_', ' ') || ' past its time', due_at, CASE WHEN assigned_to = '' THEN '' ELSE 'with ' || assigned_to END, due_at, id
     FROM pick_lists WHERE tenant = $1 AND due_at < now()

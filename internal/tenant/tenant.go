@@ -63,6 +63,36 @@ type Settings struct {
 	// asked, and SecondTryHours after a delivery that failed.
 	DeliveryHours  int `json:"delivery_hours"`
 	SecondTryHours int `json:"second_try_hours"`
+	// Fulfillment says which steps of a shipment happen by themselves.
+	Fulfillment Fulfillment `json:"fulfillment"`
+	// CarrierCapacity is how many parcels a carrier takes on a day, by its name; one
+	// without a number, or with zero, takes any.
+	CarrierCapacity map[string]int `json:"carrier_capacity,omitempty"`
+	// Sender is who sends parcels, as carriers are told.
+	Sender Sender `json:"sender"`
+}
+
+// ByHand and Automatic are the two ways of a step.
+const (
+	ByHand    = "by_hand"
+	Automatic = "automatic"
+)
+
+// Fulfillment is how a shop works: each step is by_hand or automatic.
+type Fulfillment struct {
+	// Labels are bought when a shipment is packed (automatic), or when somebody asks
+	// for them.
+	Labels string `json:"labels"`
+	// Handover is when somebody says so, or with the carrier's first scan (automatic).
+	Handover string `json:"handover"`
+}
+
+// Sender is who sends parcels. An empty name is the tenant's.
+type Sender struct {
+	Name  string `json:"name"`
+	Phone string `json:"phone"`
+	Email string `json:"email"`
+	RUT   string `json:"rut"`
 }
 
 // Rates is how ways to the buyer are offered.
@@ -146,6 +176,7 @@ func Defaults(id string) Settings {
 		DispatchHours: 72, TransferGraceHours: 24, Receiving: Receiving{OverPercent: 5, LateHours: 24, CloseHours: 12}, TimeZone: "America/Santiago", ScanPolicy: []string{"bin", "product", "lot"},
 		Rates:   Rates{Prefer: "cheapest", DayValue: 500},
 		Packing: Packing{TolerancePercent: 10, BoxGrams: 500}, DeliveryHours: 120, SecondTryHours: 48,
+		Fulfillment: Fulfillment{Labels: ByHand, Handover: Automatic},
 	}
 }
 
@@ -172,8 +203,15 @@ func (s Settings) Validate() error {
 		return errors.New("rates: prefer is cheapest, fastest or best, day_value not negative")
 	case s.DeliveryHours < 1 || s.SecondTryHours < 1:
 		return errors.New("delivery_hours and second_try_hours: at least 1")
+	case !way(s.Fulfillment.Labels) || !way(s.Fulfillment.Handover):
+		return errors.New("fulfillment: labels and handover are by_hand or automatic")
 	case s.Receiving.LateHours < 0 || s.Receiving.CloseHours < 1:
 		return errors.New("receiving: late_hours not negative, close_hours at least 1")
+	}
+	for carrier, most := range s.CarrierCapacity {
+		if most < 0 {
+			return fmt.Errorf("carrier_capacity.%s: not negative", carrier)
+		}
 	}
 	if _, err := time.LoadLocation(s.TimeZone); err != nil {
 		return fmt.Errorf("time_zone: %w", err)
@@ -278,3 +316,5 @@ func NextNumber(ctx context.Context, tx pgx.Tx, t Tenant) (string, error) {
 	}
 	return fmt.Sprintf("%s-%06d", t.Settings.NumberPrefix, n), nil
 }
+
+func way(s string) bool { return s == ByHand || s == Automatic }

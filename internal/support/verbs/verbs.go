@@ -21,6 +21,7 @@ import (
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/problem"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/temporalclient"
 	"justlogistics/internal/timeline"
 	"justlogistics/workflows"
@@ -227,6 +228,11 @@ func load(ctx context.Context, tx pgx.Tx, kind, tenant, subjectID string) (subje
 	case workflows.KindReceipt:
 		s.workflow, s.input = workflows.ReceiptName, workflows.WatchInput{Tenant: tenant, ID: subjectID}
 		err = tx.QueryRow(ctx, `SELECT status = 'open', 'receipt in bin ' || bin || ' of ' || warehouse FROM receipts WHERE tenant = $1 AND id = $2`, tenant, subjectID).Scan(&s.open, &s.summary)
+	case workflows.KindFulfillment:
+		s.workflow, s.input = workflows.FulfillmentName, workflows.FulfillmentInput{Tenant: tenant, ShipmentID: subjectID}
+		err = tx.QueryRow(ctx, `SELECT s.due_at IS NOT NULL OR s.status IN ('lost','returned_to_sender') AND s.settled = '' OR EXISTS (SELECT FROM bookings b WHERE b.tenant = s.tenant AND b.shipment_id = s.id AND b.void_at IS NOT NULL AND b.status IN ('intended','unknown','pending','booked')), o.number, o.id
+		  FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 AND s.id = $2`, tenant, subjectID).Scan(&s.open, &s.number, &s.timelineOf)
+		s.summary = "shipment of " + s.number
 	default:
 		return s, problem.Missing("workflow")
 	}
@@ -261,7 +267,12 @@ func (d Desk) decide(ctx context.Context, u Use, of subject, open []parked) (Don
 		return Done{}, f.Err()
 	}
 	c := takes[0]
-	if u.Outcome == workflows.OutcomeNotMade && c.Reason != payment.CodeRefundUntraced {
+	kind, _, _, _ := workflows.ParseID(u.WorkflowID)
+	if kind == workflows.KindFulfillment {
+		if err := shipping.CheckDecision(shipping.Decision{Step: c.Step, Verb: u.Verb, Outcome: u.Outcome, Reference: u.Reference}); err != nil {
+			return Done{}, err
+		}
+	} else if u.Outcome == workflows.OutcomeNotMade && c.Reason != payment.CodeRefundUntraced {
 		// Of any other the provider can be asked, or has spoken.
 		var f problem.Fields
 		f.Add("outcome", "invalid", "not_made is only for a refund whose answer was lost ("+payment.CodeRefundUntraced+")")

@@ -1,0 +1,319 @@
+package shipping
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/problem"
+	"justlogistics/internal/tenant"
+)
+
+// What a shipment's run can do next.
+const (
+	// NextChoose: find a carrier for a packed shipment.
+	NextChoose = "choose"
+	// NextBook: book, ask about, or fetch the label of one parcel.
+	NextBook = "book"
+	// NextFinish: every parcel has a label.
+	NextFinish = "finish"
+	// NextVoid: cancel a label that is not wanted any more.
+	NextVoid = "void"
+)
+
+// Steps at which a shipment can wait for a person.
+const (
+	StepCarrier = "carrier" // nobody carries it
+	StepBooking = "booking" // nobody knows whether a label was bought
+	StepVoid    = "void"    // nobody knows whether a label was cancelled
+	StepParcel  = "parcel"  // lost, or back at the warehouse
+	StepLate    = "late"
+)
+
+// Standing is how far a shipment is, for the run that looks after it.
+type Standing struct {
+	OrderID string `json:"order_id"`
+	Status  string `json:"status"`
+	// WaitsFor says in words what is next, and who does it.
+	WaitsFor string `json:"waits_for"`
+	// Next is what the run does itself, at NextAt (zero: now), with Carrier.
+	Next    string    `json:"next,omitempty"`
+	NextAt  time.Time `json:"next_at,omitzero"`
+	Carrier Name      `json:"carrier,omitempty"`
+	// DueAt is when it is late where it is; zero: it isn't.
+	DueAt time.Time `json:"due_at,omitzero"`
+	// Troubles wait for a person.
+	Troubles []Trouble `json:"troubles,omitempty"`
+	Over     bool      `json:"over,omitempty"`
+}
+
+// Trouble is what a person is asked, and with which verbs it is cured.
+type Trouble struct {
+	Step    string   `json:"step"`
+	Reason  string   `json:"reason"`
+	Message string   `json:"message"`
+	Tried   string   `json:"tried"`
+	Verbs   []string `json:"verbs"`
+}
+
+// standing is a shipment and its bookings, as they are read for Standing.
+type standing struct {
+	Shipment
+	bookings  []Kept
+	now       time.Time
+	wanted    bool
+	bookAt    *time.Time
+	notBooked string
+	stoppedBy string
+}
+
+// Stand reads how a shipment stands.
+func Stand(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string) (Standing, error) {
+	s, err := Get(ctx, tx, shop.ID, shipmentID)
+	if err != nil {
+		return Standing{}, err
+	}
+	at := standing{Shipment: s}
+	if s.Label != nil {
+		at.wanted, at.notBooked = true, s.Label.NotBooked
+	}
+	err = tx.QueryRow(ctx, `SELECT now(), book_at FROM shipments WHERE tenant = $1 AND id = $2`, shop.ID, shipmentID).Scan(&at.now, &at.bookAt)
+	if err != nil {
+		return Standing{}, fmt.Errorf("shipment %s: %w", shipmentID, err)
+	}
+	if at.bookings, err = Bookings(ctx, tx, shop.ID, shipmentID); err != nil {
+		return Standing{}, err
+	}
+	if at.Status == Packed || at.Status == Labelled {
+		err := s.stopped(ctx, tx, shop.ID)
+		if p, is := problem.As(err); is {
+			at.stoppedBy = p.Detail
+		} else if err != nil {
+			return Standing{}, err
+		}
+	}
+	return at.stand(), nil
+}
+
+func (s standing) stand() Standing {
+	out := Standing{OrderID: s.OrderID, Status: s.Status, WaitsFor: s.waits()}
+	if s.DueAt != nil {
+		out.DueAt = s.DueAt.UTC()
+	}
+	s.next(&out)
+	if s.Status == Packed && s.wanted && s.notBooked != "" {
+		out.Troubles = append(out.Troubles, Trouble{Step: StepCarrier, Reason: "no_carrier", Message: s.notBooked, Tried: s.triedCarriers(), Verbs: []string{"retry", "cancel"}})
+	}
+	s.doubts(&out)
+	s.end(&out)
+	if !out.Over && s.DueAt != nil && !s.DueAt.After(s.now) {
+		out.Troubles = append(out.Troubles, s.late())
+	}
+	return out
+}
+
+// waits says in words what the shipment waits for.
+func (s standing) waits() string {
+	from := "the parcels of order " + s.Number + " from " + s.Warehouse
+	on := " on " + minute(s.DueAt)
+	switch s.Status {
+	case Pending:
+		return "Waits for a wave in " + s.Warehouse + ": " + units(s.Shipment) + " to pick for order " + s.Number + ", due" + on + "."
+	case Picking:
+		return "The units of order " + s.Number + " are being picked in " + s.Warehouse + ", due" + on + "."
+	case Packed:
+		switch {
+		case s.stoppedBy != "":
+			return "Packed in " + s.Warehouse + ", and must not leave: " + s.stoppedBy
+		case s.wanted:
+			return "Packed: a label is being bought for " + from + "."
+		}
+		return "Packed: waits for somebody in " + s.Warehouse + " to say who carries it."
+	case Labelled:
+		if s.stoppedBy != "" {
+			return "Labelled in " + s.Warehouse + ", and must not leave: " + s.stoppedBy
+		}
+		return "Labelled: " + Name(s.Carrier).Title() + " takes " + from + " with it (" + numbers(s.Shipment) + "), due" + on + "."
+	case HandedOver, OnTheWay, Delivering:
+		return Name(s.Carrier).Title() + " has " + from + " (" + numbers(s.Shipment) + "); where they are, GET /v1/shipments/" + s.ID + " tells. They are due" + on + "."
+	case NotDelivered:
+		return Name(s.Carrier).Title() + " found nobody at the door: it tries again until " + minute(s.DueAt) + "."
+	case Arrived:
+		return "Delivered by " + Name(s.Carrier).Title() + "."
+	case ReturnedToShop:
+		return Name(s.Carrier).Title() + " brings " + from + " back."
+	case Missing:
+		return Name(s.Carrier).Title() + " has lost " + from + "."
+	}
+	return "Cancelled."
+}
+
+func minute(at *time.Time) string {
+	if at == nil {
+		return "no day"
+	}
+	return at.UTC().Format("2006-01-02 15:04 UTC")
+}
+
+func units(s Shipment) string {
+	n := 0
+	for _, l := range s.Lines {
+		n += l.Quantity
+	}
+	if n == 1 {
+		return "1 unit"
+	}
+	return fmt.Sprintf("%d units", n)
+}
+
+func numbers(s Shipment) string {
+	list := make([]string, 0, len(s.Parcels))
+	for _, p := range s.Parcels {
+		list = append(list, p.Tracking)
+	}
+	return strings.Join(list, ", ")
+}
+
+// next is what the run does itself. Labels that are not wanted come first: they cost
+// money.
+func (s standing) next(out *Standing) {
+	for _, k := range s.bookings {
+		if k.VoidAt != nil && k.NextAt != nil && slices.Contains([]string{Intended, InDoubt, IssuedLater, BookedNow}, k.Status) {
+			s.soonest(out, NextVoid, k)
+		}
+	}
+	if out.Next == NextVoid || s.Status != Packed || !s.wanted || s.stoppedBy != "" {
+		return
+	}
+	missing, waiting := false, false
+	for _, p := range s.Parcels {
+		i := slices.IndexFunc(s.bookings, func(k Kept) bool { return k.ParcelID == p.ID && k.Live() })
+		switch {
+		case i < 0:
+			missing = true
+		case s.bookings[i].Status == BookedNow && s.bookings[i].Labelled:
+		case s.bookings[i].NextAt != nil:
+			s.soonest(out, NextBook, s.bookings[i])
+			waiting = true
+		default:
+			waiting = true // for a person
+		}
+	}
+	switch {
+	case missing:
+		// One that was refused takes its shipment to the next carrier before another
+		// label is bought.
+		out.Next, out.NextAt, out.Carrier = NextChoose, time.Time{}, ""
+		if s.bookAt != nil {
+			out.NextAt = s.bookAt.UTC()
+		}
+	case !waiting:
+		out.Next = NextFinish
+	}
+}
+
+func (s standing) soonest(out *Standing, step string, k Kept) {
+	at := time.Time{}
+	if k.NextAt.After(s.now) {
+		at = k.NextAt.UTC()
+	}
+	if out.Next != step || at.Before(out.NextAt) {
+		out.Next, out.NextAt, out.Carrier = step, at, k.Carrier
+	}
+}
+
+// manyTries is after how many questions without an answer a person is told.
+const manyTries = 6
+
+// doubts are bookings of which nobody knows enough.
+func (s standing) doubts(out *Standing) {
+	for _, k := range s.bookings {
+		if k.NextAt != nil && k.Tries < manyTries {
+			continue
+		}
+		tried := fmt.Sprintf("%d times", k.Tries)
+		what := fmt.Sprintf("our reference %s, service %s", k.Reference, k.Service)
+		switch {
+		case k.VoidAt != nil && slices.Contains([]string{InDoubt, IssuedLater, BookedNow}, k.Status):
+			out.Troubles = append(out.Troubles, Trouble{Step: StepVoid, Reason: "label_not_voided", Tried: tried, Verbs: []string{"retry", "resolve", "skip"},
+				Message: "A label of " + k.Carrier.Title() + " (" + what + ", number " + or(k.Tracking, "not known") + ") is not wanted any more, and it is not known whether it is cancelled. Cancel it in the carrier's panel and resolve with outcome `voided`, or skip: it lapses unused."})
+		case k.Live() && k.Status != BookedNow && k.TriedAt != nil:
+			out.Troubles = append(out.Troubles, Trouble{Step: StepBooking, Reason: "booking_unknown", Tried: tried, Verbs: []string{"retry", "resolve"},
+				Message: k.Carrier.Title() + " has not said whether it took a parcel (" + what + "). Look in its panel: resolve with outcome `booked` and its number as reference, or with `not_made`; then the parcel is booked anew." + said(k)})
+		case k.Live() && k.Status == BookedNow && !k.Labelled && s.Status == Packed:
+			out.Troubles = append(out.Troubles, Trouble{Step: StepBooking, Reason: "label_missing", Tried: tried, Verbs: []string{"retry", "resolve"},
+				Message: k.Carrier.Title() + " took a parcel as " + k.Tracking + " and gives no label for it. Retry, or cancel it in the carrier's panel and resolve with outcome `not_made`; then the parcel is booked anew." + said(k)})
+		}
+	}
+	// One case a step.
+	seen := map[string]bool{}
+	out.Troubles = slices.DeleteFunc(out.Troubles, func(t Trouble) bool {
+		again := seen[t.Step]
+		seen[t.Step] = true
+		return again
+	})
+}
+
+func said(k Kept) string {
+	if k.Message == "" && k.Code == "" {
+		return ""
+	}
+	return " It last said: " + strings.TrimSpace(k.Code+" "+k.Message) + "."
+}
+
+// triedCarriers names what carriers said no to.
+func (s standing) triedCarriers() string {
+	var list []string
+	for _, k := range s.bookings {
+		if k.Status == Refused || k.Status == Failed && k.Code != withdrawn {
+			list = append(list, strings.TrimSpace(k.Carrier.Title()+": "+k.Code+" "+k.Message))
+		}
+	}
+	if len(list) == 0 {
+		return "all carriers that are set up"
+	}
+	return strings.Join(list[max(0, len(list)-6):], "; ")
+}
+
+// end says whether the shipment is over. What was lost or came back is, once a person
+// has decided about it.
+func (s standing) end(out *Standing) {
+	idle := out.Next != NextVoid && !slices.ContainsFunc(out.Troubles, func(t Trouble) bool { return t.Step == StepVoid })
+	verbs := []string{"resolve", "retry"}
+	advice := " Resolve with outcome `refund` (the buyer gets the money for these goods) or `closed` (it was settled otherwise)."
+	switch {
+	case s.Status == Arrived || s.Status == Cancelled || s.Settled != "":
+		out.Over = idle
+	case s.Status == Missing:
+		out.Troubles = append(out.Troubles, Trouble{Step: StepParcel, Reason: "parcel_lost", Verbs: verbs, Tried: "the carrier's tracking", Message: Name(s.Carrier).Title() + " says that " + numbers(s.Shipment) + " is lost. Claim it there." + advice + " `retry` asks the carrier again."})
+	case s.Status == ReturnedToShop:
+		out.Troubles = append(out.Troubles, Trouble{Step: StepParcel, Reason: "returned_to_sender", Verbs: verbs, Tried: "every delivery that the carrier makes", Message: Name(s.Carrier).Title() + " brings " + numbers(s.Shipment) + " back to " + s.Warehouse + ". Ask the buyer what went wrong." + advice + " `retry` asks the carrier again."})
+	}
+}
+
+// late asks a person about a shipment past its time.
+func (s standing) late() Trouble {
+	t := Trouble{Step: StepLate, Reason: "shipment_late", Tried: "waited until " + minute(s.DueAt), Verbs: []string{"retry"}, Message: s.waits() + " It is late."}
+	switch s.Status {
+	case HandedOver, OnTheWay, Delivering, NotDelivered:
+		t.Reason, t.Verbs = "delivery_late", []string{"retry", "resolve"}
+		if s.Status == NotDelivered {
+			t.Reason = "second_try_late"
+		}
+		t.Message += " Ask the carrier and resolve with outcome `delivered`, `returned` or `lost`; `retry` waits another day."
+	default:
+		t.Message += " See what holds it up; `retry` waits another day."
+	}
+	return t
+}
+
+func or(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a
+}

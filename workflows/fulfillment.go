@@ -1,0 +1,196 @@
+package workflows
+
+import (
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"justlogistics/activities"
+	"justlogistics/internal/shipping"
+)
+
+var fulfillments *activities.Fulfillments
+
+// restUntil bounds how long a run rests when nothing has a time.
+const restUntil = 24 * time.Hour
+
+// FulfillmentInput starts a Fulfillment; all else is in the shipment's rows.
+type FulfillmentInput struct {
+	Tenant     string `json:"tenant"`
+	ShipmentID string `json:"shipment_id"`
+	// Told are the cases that an earlier history of this run has on the desk.
+	Told []ToldCase `json:"told,omitempty"`
+}
+
+// Fulfillment looks after a shipment from the paid order to the door: it waits for the
+// warehouse, finds a carrier and buys its labels when they are wanted, cancels those that
+// are not wanted any more, waits for the carrier's word, and asks a person about what is
+// late, lost, refused or in doubt. What people and carriers do meanwhile is in the rows;
+// the run is told of what it must act on and rests otherwise.
+func Fulfillment(ctx workflow.Context, in FulfillmentInput) error {
+	d, err := newDesk(ctx, in.Tenant, in.ShipmentID)
+	if err != nil {
+		return err
+	}
+	r := &fulfillmentRun{desk: d, ref: activities.FulfillmentRef{Tenant: in.Tenant, ShipmentID: in.ShipmentID}, changed: workflow.GetSignalChannel(ctx, SignalChanged), told: in.Told}
+	for {
+		for r.changed.ReceiveAsync(nil) { // all that was said so far is about to be read
+		}
+		now, err := certain[activities.Standing](ctx, d, "load", "read the shipment", fulfillments.StandShipment, r.ref)
+		if err != nil {
+			return err
+		}
+		if err := r.show(ctx, now); err != nil {
+			return err
+		}
+		if now.Over {
+			d.describe(ctx, now.WaitsFor)
+			return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+		}
+		if dec, ok := d.next(); ok {
+			if err := r.decide(ctx, dec); err != nil {
+				return err
+			}
+			continue
+		}
+		if now.Next != "" && !now.NextAt.After(workflow.Now(ctx)) {
+			if err := r.do(ctx, now); err != nil {
+				return err
+			}
+		} else if err := r.rest(ctx, now); err != nil {
+			return err
+		}
+		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && len(d.decided) == 0 && workflow.AllHandlersFinished(ctx) && r.changed.Len() == 0 {
+			return workflow.NewContinueAsNewError(ctx, FulfillmentName, FulfillmentInput{Tenant: in.Tenant, ShipmentID: in.ShipmentID, Told: r.cases()})
+		}
+	}
+}
+
+type fulfillmentRun struct {
+	desk    *desk
+	ref     activities.FulfillmentRef
+	changed workflow.ReceiveChannel
+	told    []ToldCase
+}
+
+// fulfillmentSteps are those at which a shipment can wait for a person.
+var fulfillmentSteps = []string{shipping.StepCarrier, shipping.StepBooking, shipping.StepVoid, shipping.StepParcel, shipping.StepLate}
+
+// show tells people what the shipment waits for, and asks them what it cannot decide.
+func (r *fulfillmentRun) show(ctx workflow.Context, now activities.Standing) error {
+	told := r.told
+	r.told = nil
+	for _, t := range now.Troubles {
+		c := Case{Step: t.Step, Subject: now.OrderID, Reason: t.Reason, Message: t.Message, Tried: t.Tried, Verbs: t.Verbs}
+		if i := slices.IndexFunc(told, func(old ToldCase) bool { return old.Step == t.Step }); i >= 0 {
+			old := c
+			old.Message = told[i].Message
+			r.desk.cases = append(r.desk.cases, old)
+		}
+		err := r.desk.park(ctx, c)
+		if err == nil {
+			err = r.desk.reword(ctx, c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, step := range fulfillmentSteps {
+		if slices.ContainsFunc(now.Troubles, func(t shipping.Trouble) bool { return t.Step == step }) {
+			continue
+		}
+		if i := slices.IndexFunc(told, func(old ToldCase) bool { return old.Step == step }); i >= 0 {
+			r.desk.cases = append(r.desk.cases, Case{Step: step, Subject: now.OrderID, Reason: told[i].Reason})
+		}
+		if err := r.desk.unpark(ctx, step, "it is over"); err != nil {
+			return err
+		}
+	}
+	if r.desk.details != now.WaitsFor {
+		r.desk.describe(ctx, now.WaitsFor)
+	}
+	return nil
+}
+
+// do takes the next step of the run itself. What came of it is in the rows.
+func (r *fulfillmentRun) do(ctx workflow.Context, now activities.Standing) error {
+	switch now.Next {
+	case shipping.NextChoose:
+		chosen, err := certain[activities.ChosenCarrier](ctx, r.desk, "choose", "who carries it", fulfillments.ChooseCarrier, r.ref)
+		if err != nil || !chosen.Compare {
+			return err
+		}
+		return r.call(workflow.WithActivityOptions(ctx, carrierCall(TaskQueue, "compare the carriers' prices")), fulfillments.CompareCarriers)
+	case shipping.NextBook:
+		return r.call(workflow.WithActivityOptions(ctx, carrierCall(CarrierTaskQueue(now.Carrier), "buy a label of "+now.Carrier.Title())), fulfillments.BookParcel)
+	case shipping.NextVoid:
+		return r.call(workflow.WithActivityOptions(ctx, carrierCall(CarrierTaskQueue(now.Carrier), "cancel a label of "+now.Carrier.Title())), fulfillments.VoidLabel)
+	case shipping.NextFinish:
+		_, err := certain[any](ctx, r.desk, "finish", "labelled", fulfillments.FinishLabels, r.ref)
+		return err
+	}
+	return nil
+}
+
+// carrierCall is for a step that calls a carrier: what came of the call is written down
+// by the step, which fails only when the database or the worker does, and asks first when
+// it is done again.
+func carrierCall(queue, summary string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		TaskQueue:           queue,
+		StartToCloseTimeout: 75 * time.Second,
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 30 * time.Second},
+		Summary:             summary,
+	}
+}
+
+// call runs a step that calls a carrier. A bug in it waits for a person.
+func (r *fulfillmentRun) call(ctx workflow.Context, activity any) error {
+	for {
+		err := workflow.ExecuteActivity(ctx, activity, r.ref).Get(ctx, nil)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if _, err = r.desk.wait(ctx, Case{Step: "carrier_call", Reason: "step_failed", Message: "A step that calls a carrier failed in a way that trying again does not cure by itself.", Tried: "it fails with: " + cause(err), Verbs: []string{VerbRetry}}); err != nil {
+			return err
+		}
+	}
+}
+
+// rest waits until something has changed, is due, or a person has decided.
+func (r *fulfillmentRun) rest(ctx workflow.Context, now activities.Standing) error {
+	until, why := restUntil, "nothing is due"
+	for _, at := range []struct {
+		moment time.Time
+		why    string
+	}{{now.DueAt, "late from then on"}, {now.NextAt, "tried again: " + now.Next}} {
+		if left := at.moment.Sub(workflow.Now(ctx)); left > 0 && left < until {
+			until, why = left, at.why
+		}
+	}
+	timed, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	timer := workflow.NewTimerWithOptions(timed, until, workflow.TimerOptions{Summary: why + ", " + workflow.Now(ctx).Add(until).UTC().Format("2006-01-02 15:04") + " UTC"})
+	return workflow.Await(ctx, func() bool { return timer.IsReady() || r.changed.Len() > 0 || len(r.desk.decided) > 0 })
+}
+
+// decide carries a person's verb out.
+func (r *fulfillmentRun) decide(ctx workflow.Context, dec *decision) error {
+	result, err := certain[string](ctx, r.desk, "decide", dec.Verb+" of "+dec.Step, fulfillments.DecideShipment, activities.FulfillmentDecision{
+		FulfillmentRef: r.ref, ActionID: dec.ActionID, Step: dec.Step, Verb: dec.Verb, Outcome: dec.Outcome, Reference: dec.Reference})
+	if err != nil {
+		return err
+	}
+	dec.result, dec.done = result, true
+	return nil
+}
+
+func (r *fulfillmentRun) cases() []ToldCase {
+	var out []ToldCase
+	for _, c := range r.desk.cases {
+		out = append(out, ToldCase{Step: c.Step, Message: c.Message, Reason: c.Reason})
+	}
+	return out
+}
