@@ -94,7 +94,7 @@ func (a *Fulfillments) ChooseCarrier(ctx context.Context, ref FulfillmentRef) (o
 			return nil
 		}
 		if slices.Contains(u.Tried, choice.Carrier) {
-			return shipping.NotBooked(ctx, tx, ref.Tenant, ref.ShipmentID, choice.Carrier.Title()+" does not carry it, and no other may. Say who does (POST /v1/shipments/{id}/label), or retry.", notBookedFor)
+			return shipping.NotBooked(ctx, tx, ref.Tenant, ref.ShipmentID, strings.Join(u.Refusals, "; ")+". No other carrier may be used. Say who does (POST /v1/shipments/{id}/label), or retry.", notBookedFor)
 		}
 		full, ok, err := u.Intend(ctx, tx, ref.Tenant, []shipping.Choice{choice})
 		if err != nil || ok {
@@ -155,9 +155,7 @@ func whyNobody(u shipping.Unbooked, asked int, silent []shipping.Silent, full []
 	for _, name := range full {
 		why = append(why, name.Title()+" takes no more parcels today")
 	}
-	for _, name := range u.Tried {
-		why = append(why, name.Title()+" said no")
-	}
+	why = append(why, u.Refusals...)
 	switch {
 	case asked == 0 && len(why) == 0:
 		why = append(why, "no carrier is set up (PUT /v1/carriers/{carrier}/credentials)")

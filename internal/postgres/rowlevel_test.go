@@ -95,6 +95,10 @@ func fullShop(t *testing.T) *shoptest.Shop {
 			`INSERT INTO pick_lines (tenant, list_id, line, hold_id, order_id, shipment_id, sku, warehouse, quantity)
 			   SELECT s.tenant, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 1, o.hold_id, o.id, s.id, 'A', s.warehouse, 1 FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 LIMIT 1`,
 			`INSERT INTO parcels (tenant, id, shipment_id, position, reference, weight_grams, packed_by) SELECT tenant, id, id, 1, 'ABCDEFGHIJKLMNOP', 1, 'ana' FROM shipments WHERE tenant = $1 LIMIT 1`,
+			`INSERT INTO bookings (tenant, id, shipment_id, parcel_id, carrier, service, reference, day) SELECT tenant, id, shipment_id, id, 'correos', '24', 'ABCDEFGHIJKLMNOP', current_date FROM parcels WHERE tenant = $1`,
+			`INSERT INTO carrier_labels (tenant, booking_id, format, data) SELECT tenant, id, 'pdf', '' FROM bookings WHERE tenant = $1`,
+			`INSERT INTO carrier_days (tenant, carrier, day, parcels) VALUES ($1, 'correos', current_date, 1)`,
+			`INSERT INTO tracking_events (tenant, parcel_id, digest, state, code, words, place) SELECT tenant, id, 'd', '', '', '', '' FROM parcels WHERE tenant = $1`,
 			`INSERT INTO rates (tenant, id, carrier, service, name, method, price, comuna, region, weight_grams, expires_at) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', '', 'standard', 'standard', 'home', 1, 'Providencia', 'RM', 1, now())`,
 			`INSERT INTO purchase_orders (tenant, id, number, supplier, warehouse, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'PO-1', 's', 'SCL-1', 'ana')`,
 			`INSERT INTO purchase_order_lines (tenant, purchase_order_id, line, sku, ordered) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 1, 'A', 1)`,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,7 +44,7 @@ type Kept struct {
 	Tries              int
 	TriedAt, NextAt    *time.Time
 	VoidAt             *time.Time
-	Labelled           bool // its label is kept
+	Labelled           bool // its label is kept, or a person has printed it
 	CreatedAt          time.Time
 }
 
@@ -62,7 +63,7 @@ func (k Kept) Booked() Booked {
 }
 
 const keptColumns = `SELECT id, parcel_id, carrier, service, reference, status, tracking, carrier_id, code, message, tries, tried_at, next_at, void_at, created_at,
-    EXISTS (SELECT FROM carrier_labels l WHERE l.tenant = b.tenant AND l.booking_id = b.id) FROM bookings b WHERE b.tenant = $1 AND `
+    b.by_hand OR EXISTS (SELECT FROM carrier_labels l WHERE l.tenant = b.tenant AND l.booking_id = b.id) FROM bookings b WHERE b.tenant = $1 AND `
 
 func scanKept(row pgx.CollectableRow) (k Kept, err error) {
 	return k, row.Scan(&k.ID, &k.ParcelID, &k.Carrier, &k.Service, &k.Reference, &k.Status, &k.Tracking, &k.CarrierID, &k.Code, &k.Message, &k.Tries, &k.TriedAt, &k.NextAt, &k.VoidAt, &k.CreatedAt, &k.Labelled)
@@ -95,6 +96,7 @@ type Unbooked struct {
 	Contents                      string
 	DeclaredValue                 int64 // pesos
 	Tried                         []Name
+	Refusals                      []string // of those tried, in their own words
 	TimeZone                      string
 	policy                        tenant.Rates
 	capacity                      map[string]int
@@ -120,6 +122,8 @@ func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	if err := u.people(customer, address); err != nil {
 		return u, err
 	}
+	// A courier who cannot reach the buyer calls the shop.
+	u.Receiver.Phone, u.Receiver.Email = or(u.Receiver.Phone, shop.Settings.Sender.Phone), or(u.Receiver.Email, shop.Settings.Sender.Email)
 	sender := shop.Settings.Sender
 	u.Sender = Contact{Name: sender.Name, Phone: sender.Phone, Email: sender.Email, RUT: sender.RUT}
 	if u.Sender.Name == "" {
@@ -201,6 +205,7 @@ func (u *Unbooked) read(bookings []Kept, wantedAt *time.Time) {
 				booked = true
 			case (k.Status == Refused || k.Status == Failed && k.Code != withdrawn) && wantedAt != nil && !k.CreatedAt.Before(*wantedAt) && !slices.Contains(u.Tried, k.Carrier):
 				u.Tried = append(u.Tried, k.Carrier)
+				u.Refusals = append(u.Refusals, k.refusal())
 			}
 		}
 		if booked {
@@ -209,6 +214,11 @@ func (u *Unbooked) read(bookings []Kept, wantedAt *time.Time) {
 		}
 		u.parcelsWithout = append(u.parcelsWithout, p.ID)
 	}
+}
+
+// refusal says in a carrier's words why it does not carry a parcel.
+func (k Kept) refusal() string {
+	return k.Carrier.Title() + ": " + strings.TrimSpace(k.Code+" "+k.Message)
 }
 
 // Choice is a carrier and its service.

@@ -82,7 +82,7 @@ func (s Shipment) decideCarrier(ctx context.Context, tx pgx.Tx, tenantID string,
 }
 
 // doubtful is SQL that is true of a booking that StepBooking asks about.
-const doubtful = `(status IN ('intended','unknown','pending') AND tried_at IS NOT NULL OR status = 'booked' AND NOT EXISTS (SELECT FROM carrier_labels l WHERE l.tenant = bookings.tenant AND l.booking_id = bookings.id))`
+const doubtful = `(status IN ('intended','unknown','pending') AND tried_at IS NOT NULL OR status = 'booked' AND NOT by_hand AND NOT EXISTS (SELECT FROM carrier_labels l WHERE l.tenant = bookings.tenant AND l.booking_id = bookings.id))`
 
 func (s Shipment) decideBooking(ctx context.Context, tx pgx.Tx, tenantID string, d Decision) (string, error) {
 	// The oldest: one case at a time is told.
@@ -92,8 +92,8 @@ func (s Shipment) decideBooking(ctx context.Context, tx pgx.Tx, tenantID string,
 		_, err := tx.Exec(ctx, `UPDATE bookings SET next_at = now(), tries = 1, updated_at = now()`+which, tenantID, s.ID)
 		return "the carrier is asked again", wrap(err, "bookings of shipment "+s.ID)
 	case d.Outcome == "booked":
-		_, err := tx.Exec(ctx, `UPDATE bookings SET status = 'booked', tracking = $3, booked_at = coalesce(booked_at, now()), next_at = now(), tries = 1, updated_at = now()`+which, tenantID, s.ID, d.Reference)
-		return "booked as " + d.Reference + ": its label is fetched", wrap(err, "bookings of shipment "+s.ID)
+		_, err := tx.Exec(ctx, `UPDATE bookings SET status = 'booked', tracking = $3, booked_at = coalesce(booked_at, now()), by_hand = true, next_at = NULL, updated_at = now()`+which, tenantID, s.ID, d.Reference)
+		return "booked as " + d.Reference + ", with the label from the carrier's panel", wrap(err, "bookings of shipment "+s.ID)
 	}
 	// What was booked without a label is given up, what was not made has no effect.
 	rows, err := tx.Query(ctx, `UPDATE bookings SET status = CASE WHEN status = 'booked' THEN 'voided' ELSE 'failed' END, void_at = CASE WHEN status = 'booked' THEN now() ELSE void_at END, code = 'not_made', next_at = NULL, updated_at = now()`+which+` RETURNING id`, tenantID, s.ID)

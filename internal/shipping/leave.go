@@ -295,13 +295,16 @@ func (s Shipment) advance(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, to
 	return s, order.Follow(ctx, tx, shop.ID, s.OrderID)
 }
 
-// attend raises the order's attention for trouble. Good news lowers what this
-// shipment has raised, unless another of the order's is in the same trouble.
+// attend raises the order's attention for trouble, and lowers what this shipment has
+// raised before, unless another of the order's is in that trouble.
 func (s Shipment) attend(ctx context.Context, tx pgx.Tx, tenantID string) error {
-	if reason, trouble := troubles[s.Status]; trouble {
-		return order.RaiseAttention(ctx, tx, tenantID, s.OrderID, reason)
-	}
 	for status, reason := range troubles {
+		if status == s.Status {
+			if err := order.RaiseAttention(ctx, tx, tenantID, s.OrderID, reason); err != nil {
+				return err
+			}
+			continue
+		}
 		var others bool
 		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM shipments WHERE tenant = $1 AND order_id = $2 AND id <> $3 AND status = $4)`, tenantID, s.OrderID, s.ID, status).Scan(&others); err != nil {
 			return fmt.Errorf("shipments of order %s: %w", s.OrderID, err)

@@ -474,7 +474,7 @@ func TestLabelParcels_NumbersAndWhoCarries(t *testing.T) {
 	shipment := of["SCL-1"]
 	d.pick("SCL-1")
 	must(d, shipping.Pack, shipment, packing(400, 400))
-	for _, in := range []shipping.Labelling{{}, {Carrier: "pigeon"}, {Carrier: shipping.Starken}, {Carrier: shipping.Manual, Tracking: []string{"1"}}, {Carrier: shipping.Manual, Tracking: []string{"1", "1"}}, {Carrier: shipping.Manual, Tracking: []string{"1", "a b"}}} {
+	for _, in := range []shipping.Labelling{{Service: "express"}, {Carrier: "pigeon"}, {Carrier: shipping.Starken}, {Carrier: shipping.Manual, Tracking: []string{"1"}}, {Carrier: shipping.Manual, Tracking: []string{"1", "1"}}, {Carrier: shipping.Manual, Tracking: []string{"1", "a b"}}} {
 		in.By = ana
 		_, err := try(d, shipping.LabelParcels, shipment, in)
 		p, is := problem.As(err)

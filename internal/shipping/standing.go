@@ -243,10 +243,10 @@ func (s standing) doubts(out *Standing) {
 				Message: "A label of " + k.Carrier.Title() + " (" + what + ", number " + or(k.Tracking, "not known") + ") is not wanted any more, and it is not known whether it is cancelled. Cancel it in the carrier's panel and resolve with outcome `voided`, or skip: it lapses unused."})
 		case k.Live() && k.Status != BookedNow && k.TriedAt != nil:
 			out.Troubles = append(out.Troubles, Trouble{Step: StepBooking, Reason: "booking_unknown", Tried: tried, Verbs: []string{"retry", "resolve"},
-				Message: k.Carrier.Title() + " has not said whether it took a parcel (" + what + "). Look in its panel: resolve with outcome `booked` and its number as reference, or with `not_made`; then the parcel is booked anew." + said(k)})
+				Message: k.Carrier.Title() + " has not said whether it took a parcel (" + what + "). Look in its panel: print its label there and resolve with outcome `booked` and its number as reference, or, when it is not there, with `not_made`; then the parcel is booked anew." + said(k)})
 		case k.Live() && k.Status == BookedNow && !k.Labelled && s.Status == Packed:
 			out.Troubles = append(out.Troubles, Trouble{Step: StepBooking, Reason: "label_missing", Tried: tried, Verbs: []string{"retry", "resolve"},
-				Message: k.Carrier.Title() + " took a parcel as " + k.Tracking + " and gives no label for it. Retry, or cancel it in the carrier's panel and resolve with outcome `not_made`; then the parcel is booked anew." + said(k)})
+				Message: k.Carrier.Title() + " took a parcel as " + k.Tracking + " and gives no label for it. Retry; print it in the carrier's panel and resolve with outcome `booked` and the number; or cancel it in the carrier's panel and resolve with outcome `not_made`; then the parcel is booked anew." + said(k)})
 		}
 	}
 	// One case a step.
@@ -270,7 +270,7 @@ func (s standing) triedCarriers() string {
 	var list []string
 	for _, k := range s.bookings {
 		if k.Status == Refused || k.Status == Failed && k.Code != withdrawn {
-			list = append(list, strings.TrimSpace(k.Carrier.Title()+": "+k.Code+" "+k.Message))
+			list = append(list, k.refusal())
 		}
 	}
 	if len(list) == 0 {

@@ -122,6 +122,13 @@ func (s *Sandbox) Calls(provider string, operations ...string) (n int) {
 	return n
 }
 
+// Parcel lets something happen to a carrier's parcel: handed_over, in_transit,
+// out_for_delivery, delivered, delivery_failed, returned_to_sender or lost.
+func (s *Sandbox) Parcel(tracking, status string) {
+	s.t.Helper()
+	s.ask(http.MethodPost, "/carriers/"+tracking+"/"+status, nil)
+}
+
 // Dispute has the buyer's bank open a dispute over a payment, or end it: status
 // is open, won or lost.
 func (s *Sandbox) Dispute(paymentID, status string) {
@@ -177,6 +184,17 @@ type Entry struct {
 type Ledger struct {
 	Charges []Entry `json:"charges"`
 	Refunds []Entry `json:"refunds"`
+	Labels  []Label `json:"labels"`
+}
+
+// Label is a parcel that a carrier believes to have taken.
+type Label struct {
+	Carrier   string `json:"carrier"`
+	Reference string `json:"reference"`
+	Tracking  string `json:"tracking"`
+	Status    string `json:"status"`
+	Voided    bool   `json:"voided"`
+	Account   string `json:"account"`
 }
 
 // Ledger reads it.

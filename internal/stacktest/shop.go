@@ -146,7 +146,11 @@ func (s *Shop) credentials(tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
+	all := s.CarrierCredentials()
 	for provider, value := range s.Credentials() {
+		all[provider] = value
+	}
+	for provider, value := range all {
 		raw, err := json.Marshal(value)
 		if err != nil {
 			return err
@@ -170,6 +174,21 @@ func (s *Shop) Credentials() map[string]map[string]string {
 		"mercadopago": at("mercadopago", map[string]string{"access_token": s.MercadoPagoToken(), "webhook_secret": "mpsec_sandbox_" + s.Tenant}),
 		"flow":        at("flow", map[string]string{"api_key": "sandbox-key-" + s.Tenant, "secret_key": "sandbox-secret-" + s.Tenant}),
 		"khipu":       at("khipu", map[string]string{"api_key": "sandbox-key-" + s.Tenant, "secret": "sandbox-secret-" + s.Tenant}),
+	}
+}
+
+// CarrierCredentials are the shop's at its sandbox, by carrier.
+func (s *Shop) CarrierCredentials() map[string]any {
+	at := func(carrier string, more map[string]any) map[string]any {
+		more["base_url"] = s.Sandbox.URL + "/" + carrier
+		return more
+	}
+	return map[string]any{
+		"chilexpress": at("chilexpress", map[string]any{"coverage_key": "sandbox-coverage-" + s.Tenant, "rating_key": "sandbox-rating-" + s.Tenant, "shipping_key": "sandbox-shipping-" + s.Tenant, "card": "18578680", "rut": "96756430-3"}),
+		"bluexpress": at("bluexpress", map[string]any{"client_id": "sandbox-client-" + s.Tenant, "client_secret": "sandbox-secret-" + s.Tenant, "api_key": "sandbox-key-" + s.Tenant,
+			"token": "sandbox-token-" + s.Tenant, "user_code": "sandbox-user-" + s.Tenant, "account": "account-" + s.Tenant}),
+		"correos": at("correos", map[string]any{"token": "sandbox-token-" + s.Tenant, "client_code": "sap-" + s.Tenant}),
+		"starken": at("starken", map[string]any{"token": "sandbox-bearer-" + s.Tenant, "rut": "76192083-9", "origin_agency": 1411, "current_account": "41966-8"}),
 	}
 }
 

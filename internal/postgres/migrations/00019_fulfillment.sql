@@ -51,6 +51,8 @@ CREATE TABLE bookings (
   -- it is not wanted any more
   void_at     timestamptz,
   booked_at   timestamptz,
+  -- a person has found it in the carrier's panel, and printed its label there
+  by_hand     boolean NOT NULL DEFAULT false,
   created_at  timestamptz NOT NULL DEFAULT now(),
   updated_at  timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (tenant, id),
