@@ -337,6 +337,13 @@ func (a *Fulfillments) FinishLabels(ctx context.Context, ref FulfillmentRef) err
 	return classify(a.in(ctx, ref, func(tx pgx.Tx, shop tenant.Tenant) error { return shipping.Finish(ctx, tx, shop, ref.ShipmentID) }))
 }
 
+// WithdrawShipment undoes what was done for a shipment whose order is cancelled.
+func (a *Fulfillments) WithdrawShipment(ctx context.Context, ref FulfillmentRef) error {
+	return classify(a.in(ctx, ref, func(tx pgx.Tx, shop tenant.Tenant) error {
+		return shipping.WithdrawShipment(ctx, tx, shop, ref.ShipmentID)
+	}))
+}
+
 // VoidLabel cancels one label of a shipment that is not wanted any more, asking first
 // what became of it. What the carrier cannot cancel lapses unused.
 func (a *Fulfillments) VoidLabel(ctx context.Context, ref FulfillmentRef) error {

@@ -1,13 +1,17 @@
 package api
 
 import (
+	"context"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/gateways"
 	"justlogistics/internal/id"
 	"justlogistics/internal/order"
 	"justlogistics/internal/problem"
+	"justlogistics/internal/refund"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/telemetry"
 )
 
@@ -53,6 +57,70 @@ func (s *Server) getOrder(r *request) (reply, error) {
 		o = o.ForBuyers()
 	}
 	return ok(o), err
+}
+
+type cancelOrderBody struct {
+	// Reason is for people; it stands in the order's timeline.
+	Reason string `json:"reason"`
+	// Refund false: the money is settled otherwise.
+	Refund *bool `json:"refund"`
+}
+
+// cancelOrder ends an order of which nothing has left and gives the money back, in one
+// transaction. Cancelling it again answers the order.
+func (s *Server) cancelOrder(r *request) (reply, error) {
+	orderID, err := idParam(r, "id", "order")
+	if err != nil {
+		return reply{}, err
+	}
+	r.ctx = telemetry.With(r.ctx, telemetry.OrderID(orderID))
+	var in cancelOrderBody
+	if len(r.body) > 0 {
+		if err := decode(r.body, &in); err != nil {
+			return reply{}, err
+		}
+	}
+	if len(in.Reason) > 400 {
+		var f problem.Fields
+		f.Add("reason", "too_long", "at most 400 bytes")
+		return reply{}, f.Err()
+	}
+	able, err := gateways.Refundable(r.ctx, s.db, s.gateways, r.tenant, orderID)
+	if err != nil {
+		return reply{}, err
+	}
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		already, err := shipping.CancelOrder(r.ctx, tx, r.tenant, orderID, in.Reason, r.by().Person)
+		if err != nil || already || in.Refund != nil && !*in.Refund {
+			return err
+		}
+		return refundAll(r.ctx, tx, r.tenant, orderID, r.key.ID, able)
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	return s.getOrder(r)
+}
+
+// refundAll books all that is left of an order's money, if anything is.
+func refundAll(ctx context.Context, tx pgx.Tx, tenantID, orderID, keyID string, able refund.Able) error {
+	refundID := id.New()
+	// What it has written when it refuses goes with the savepoint.
+	nested, err := tx.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = refund.Book(ctx, nested, tenantID, refundID, refund.Request{OrderID: orderID, Reason: "order cancelled"}, nil, "key:"+keyID, able)
+	if p, is := problem.As(err); is && p.Code == refund.CodeNothingLeft {
+		return nested.Rollback(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := nested.Exec(ctx, `INSERT INTO wakes (tenant, kind, subject) VALUES ($1, 'refund', $2)`, tenantID, refundID); err != nil {
+		return err
+	}
+	return nested.Commit(ctx)
 }
 
 type attentionBody struct {

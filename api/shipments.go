@@ -28,6 +28,7 @@ func (s *Server) shipmentRoutes() {
 	s.work("pack", http.MethodPost, "/v1/shipments/:id/unpack", changeShipment(s, shipping.Unpack, func(in *shipping.Undoing, by stock.By) { in.By = by }), warehouse)
 	s.work("pack", http.MethodPost, "/v1/shipments/:id/label", s.labelShipment, warehouse)
 	s.work("pack", http.MethodPost, "/v1/shipments/:id/handover", changeShipment(s, shipping.HandOver, func(in *shipping.Handing, by stock.By) { in.By = by }), warehouse)
+	s.work("pack", http.MethodPost, "/v1/shipments/:id/put-back", changeShipment(s, shipping.PutBack, func(in *shipping.PuttingBack, by stock.By) { in.By = by }), warehouse)
 	s.handle(http.MethodPost, "/v1/shipments/:id/status", changeShipment(s, shipping.Report, func(in *shipping.News, by stock.By) { in.By = by }), warehouse, support)
 }
 

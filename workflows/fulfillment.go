@@ -127,6 +127,9 @@ func (r *fulfillmentRun) do(ctx workflow.Context, now activities.Standing) error
 		return r.call(workflow.WithActivityOptions(ctx, carrierCall(CarrierTaskQueue(now.Carrier), "buy a label of "+now.Carrier.Title())), fulfillments.BookParcel)
 	case shipping.NextVoid:
 		return r.call(workflow.WithActivityOptions(ctx, carrierCall(CarrierTaskQueue(now.Carrier), "cancel a label of "+now.Carrier.Title())), fulfillments.VoidLabel)
+	case shipping.NextWithdraw:
+		_, err := certain[any](ctx, r.desk, "withdraw", "the order is cancelled: undo what was done", fulfillments.WithdrawShipment, r.ref)
+		return err
 	case shipping.NextFinish:
 		_, err := certain[any](ctx, r.desk, "finish", "labelled", fulfillments.FinishLabels, r.ref)
 		return err

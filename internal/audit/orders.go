@@ -14,10 +14,10 @@ var orderRules = []rule{
 	},
 	{
 		invariant: 3, name: "orders.paid_checkout_is_an_order",
-		says: "a paid checkout has its order, a confirmed hold and a payment that is applied (or was, until its authorization was given back or lapsed); no other checkout has any of them",
+		says: "a paid checkout has its order, a confirmed hold (released when the order is cancelled) and a payment that is applied (or was, until its authorization was given back or lapsed); no other checkout has any of them",
 		rows: `SELECT count(*) FROM checkouts`,
 		find: `WITH c AS (
-		    SELECT c.tenant, c.id, c.status, o.id IS NOT NULL AS has_order, h.confirmed_at IS NOT NULL AND h.status IN ('confirmed','short') AS has_units,
+		    SELECT c.tenant, c.id, c.status, o.id IS NOT NULL AS has_order, h.confirmed_at IS NOT NULL AND (h.status IN ('confirmed','short') OR h.status = 'released' AND o.status = 'cancelled') AS has_units,
 		           EXISTS (SELECT FROM payments p WHERE p.tenant = c.tenant AND p.checkout_id = c.id AND (p.applied OR p.order_id = c.id AND p.not_applied_reason IN ('voided','authorization_lapsed'))) AS has_money
 		      FROM checkouts c LEFT JOIN orders o ON o.tenant = c.tenant AND o.id = c.id LEFT JOIN holds h ON h.tenant = c.tenant AND h.id = o.hold_id
 		  )

@@ -317,3 +317,54 @@ func shipmentRestarted(t *testing.T, s *stacktest.Shop) map[string]string {
 	s.AwaitClosed(run)
 	return map[string]string{"fulfillment": run}
 }
+
+// orderCancelled before anybody has begun: the units are for sale at once, the money goes
+// back.
+func orderCancelled(t *testing.T, s *stacktest.Shop) map[string]string {
+	c := s.Checkout("transbank")
+	s.Sandbox.Buyer(c.Payment.ID, "approve")
+	requirePaid(t, s, c.ID)
+	run := s.WorkflowID(workflows.KindFulfillment, s.Order(c.ID).Shipments[0].ID)
+	sku, sold := s.Order(c.ID).Lines[0].SKU, s.Order(c.ID).Lines[0].Quantity
+	free := s.Available(sku)
+	cancel := func() stacktest.Order {
+		t.Helper()
+		a := s.Call(tenant.Support, "POST", "/v1/orders/"+c.ID+"/cancel", map[string]any{"reason": "changed my mind"})
+		require.Equal(t, 200, a.Status, "%s", a.Body)
+		return stacktest.Decode[stacktest.Order](t, a)
+	}
+	require.Equal(t, "cancelled", cancel().Status)
+	require.Len(t, cancel().Refunds, 1, "once")
+	s.AwaitRefund(s.Order(c.ID).Refunds[0].ID, "succeeded")
+	s.AwaitClosed(run)
+	require.Equal(t, free+sold, s.Available(sku))
+	require.Equal(t, "cancelled", s.Order(c.ID).Shipments[0].Status)
+	nothingStuck(s)
+	return map[string]string{"fulfillment": run}
+}
+
+// orderCancelledWithALabel: the label is cancelled at its carrier and the units are put
+// back by a person; of one that has left nothing is cancelled.
+func orderCancelledWithALabel(t *testing.T, s *stacktest.Shop) map[string]string {
+	order, path, run := boxed(t, s)
+	labelled(t, s, path, map[string]any{"carrier": "correos"})
+	sku, sold := s.Order(order).Lines[0].SKU, s.Order(order).Lines[0].Quantity
+	free := s.Available(sku)
+	require.Equal(t, 409, s.Call(tenant.Warehouse, "POST", path+"/put-back", map[string]any{"to": "A-01"}, "X-Operator", "ana").Status)
+	a := s.Call(tenant.Support, "POST", "/v1/orders/"+order+"/cancel", nil)
+	require.Equal(t, 200, a.Status, "%s", a.Body)
+	require.Equal(t, 409, s.Call(tenant.Warehouse, "POST", path+"/handover", nil, "X-Operator", "ana").Status)
+	s.Eventually(func() (string, bool) { v := labelsOf(s, true); return fmt.Sprint(v), len(v) == 1 })
+	awaitShipment(t, s, path, shipping.Picking)
+	require.Equal(t, free, s.Available(sku), "they lie in the packing bin")
+	require.Equal(t, 409, s.Call(tenant.Warehouse, "POST", path+"/put-back", map[string]any{"to": "PACK"}, "X-Operator", "ana").Status)
+	a = s.Call(tenant.Warehouse, "POST", path+"/put-back", map[string]any{"to": "A-01"}, "X-Operator", "ana")
+	require.Equal(t, 200, a.Status, "%s", a.Body)
+	require.Equal(t, shipping.Cancelled, stacktest.Decode[shipping.Shipment](t, a).Status)
+	require.Equal(t, free+sold, s.Available(sku))
+	s.AwaitClosed(run)
+	s.AwaitRefund(s.Order(order).Refunds[0].ID, "succeeded")
+	require.Empty(t, labelsOf(s, false))
+	nothingStuck(s)
+	return map[string]string{"fulfillment": run}
+}

@@ -88,6 +88,8 @@ var stories = []story{
 	{"shipment-returned", ships, shipmentReturned},
 	{"shipment-late", ships, shipmentLate},
 	{"shipment-restarted", ships, shipmentRestarted},
+	{"order-cancelled", ships, orderCancelled},
+	{"order-cancelled-with-a-label", ships, orderCancelledWithALabel},
 	{"reservation-confirmed", nil, reservationConfirmed},
 	{"reservation-released", nil, reservationReleased},
 	{"reservation-expired", nil, reservationExpired},

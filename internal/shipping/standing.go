@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"justlogistics/internal/problem"
+	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 )
 
@@ -69,6 +70,10 @@ type standing struct {
 	bookAt    *time.Time
 	notBooked string
 	stoppedBy string
+	// withdrawn: the order is cancelled; back lies in packing bins meanwhile, and more
+	// can be undone.
+	withdrawn, more bool
+	back            []stock.Want
 }
 
 // Stand reads how a shipment stands.
@@ -88,7 +93,14 @@ func Stand(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string
 	if at.bookings, err = Bookings(ctx, tx, shop.ID, shipmentID); err != nil {
 		return Standing{}, err
 	}
-	if at.Status == Packed || at.Status == Labelled {
+	if _, at.withdrawn, err = ofCancelled(ctx, tx, shop.ID, shipmentID); err != nil {
+		return Standing{}, err
+	}
+	if at.withdrawn {
+		if at.back, at.more, err = s.toPutBack(ctx, tx, shop.ID); err != nil {
+			return Standing{}, err
+		}
+	} else if at.Status == Packed || at.Status == Labelled {
 		err := s.stopped(ctx, tx, shop.ID)
 		if p, is := problem.As(err); is {
 			at.stoppedBy = p.Detail
@@ -120,9 +132,12 @@ func (s standing) stand() Standing {
 func (s standing) waits() string {
 	from := "the parcels of order " + s.Number + " from " + s.Warehouse
 	on := " on " + minute(s.DueAt)
+	if s.withdrawn {
+		return "The order is cancelled. " + units(s.back) + " of it lie in a packing bin of " + s.Warehouse + " and go back into their bins (POST /v1/shipments/" + s.ID + "/put-back)."
+	}
 	switch s.Status {
 	case Pending:
-		return "Waits for a wave in " + s.Warehouse + ": " + units(s.Shipment) + " to pick for order " + s.Number + ", due" + on + "."
+		return "Waits for a wave in " + s.Warehouse + ": " + units(s.Lines) + " to pick for order " + s.Number + ", due" + on + "."
 	case Picking:
 		return "The units of order " + s.Number + " are being picked in " + s.Warehouse + ", due" + on + "."
 	case Packed:
@@ -159,9 +174,9 @@ func minute(at *time.Time) string {
 	return at.UTC().Format("2006-01-02 15:04 UTC")
 }
 
-func units(s Shipment) string {
+func units(list []stock.Want) string {
 	n := 0
-	for _, l := range s.Lines {
+	for _, l := range list {
 		n += l.Quantity
 	}
 	if n == 1 {
@@ -186,7 +201,10 @@ func (s standing) next(out *Standing) {
 			s.soonest(out, NextVoid, k)
 		}
 	}
-	if out.Next == NextVoid || s.Status != Packed || !s.wanted || s.stoppedBy != "" {
+	if out.Next == "" && s.withdrawn && (s.more || len(s.back) == 0 || s.Status == Packed || s.Status == Labelled) {
+		out.Next = NextWithdraw
+	}
+	if out.Next != "" || s.withdrawn || s.Status != Packed || !s.wanted || s.stoppedBy != "" {
 		return
 	}
 	missing, waiting := false, false
