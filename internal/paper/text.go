@@ -78,6 +78,28 @@ func (d *Document) Fill(c Cell, height float64, text string) {
 	}
 }
 
+// Block writes a text over as many lines as there is room for, in the largest letters
+// that do, from the cell's size down to 5.5 points. Only what is too long for those
+// is cut.
+func (d *Document) Block(c Cell, height float64, text string) {
+	var lines []string
+	room := 0
+	for ; c.Size >= 5.5; c.Size -= 0.5 {
+		d.font(c)
+		room = max(1, int(height/(c.Size*pointMM*leading)))
+		if lines = d.wrapped(encoded(text), c.Width); len(lines) <= room {
+			break
+		}
+	}
+	if len(lines) > room {
+		lines = append(lines[:room-1], d.cut(strings.Join(lines[room-1:], ""), c.Width))
+	}
+	for _, line := range lines {
+		d.line(c, strings.TrimRight(line, " "))
+		c.Y += c.Size * pointMM * leading
+	}
+}
+
 func (d *Document) font(c Cell) {
 	style := ""
 	if c.Bold {
