@@ -58,15 +58,14 @@ func (s *Server) shipmentPaper(r *request, prefix string, write func(tx pgx.Tx, 
 }
 
 func (s *Server) getManifest(r *request) (reply, error) {
-	var f problem.Fields
-	m, _, err := s.manifest(r, &f)
+	m, _, err := s.manifest(r, nil)
 	return ok(m), err
 }
 
 func (s *Server) getManifestPDF(r *request) (reply, error) {
 	var f problem.Fields
 	language := label.Language(oneOf(r, &f, "language", []string{"es", "en"}))
-	m, zone, err := s.manifest(r, &f)
+	m, zone, err := s.manifest(r, f)
 	if err != nil {
 		return reply{}, err
 	}
@@ -76,8 +75,8 @@ func (s *Server) getManifestPDF(r *request) (reply, error) {
 
 // manifest reads what the query asks for. Faults are added to those that were found
 // before.
-func (s *Server) manifest(r *request, f *problem.Fields) (m shippingdoc.Manifest, zone *time.Location, err error) {
-	of := shippingdoc.Loads{Warehouse: r.Query("warehouse"), Carrier: shipping.Name(r.Query("carrier")), Status: oneOf(r, f, "status", []string{shipping.HandedOver, shipping.Labelled})}
+func (s *Server) manifest(r *request, f problem.Fields) (m shippingdoc.Manifest, zone *time.Location, err error) {
+	of := shippingdoc.Loads{Warehouse: r.Query("warehouse"), Carrier: shipping.Name(r.Query("carrier")), Status: oneOf(r, &f, "status", []string{shipping.HandedOver, shipping.Labelled})}
 	if of.Status == "" {
 		of.Status = shipping.HandedOver
 	}
@@ -90,10 +89,8 @@ func (s *Server) manifest(r *request, f *problem.Fields) (m shippingdoc.Manifest
 	case !slices.Contains(shipping.Names(), of.Carrier):
 		f.Add("carrier", "invalid", "no such carrier")
 	}
-	// A transaction may be run again: what it finds is added anew.
-	before := slices.Clone(*f)
 	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error {
-		found := slices.Clone(before)
+		found := slices.Clone(f) // the transaction may be run again
 		if zone, err = reconcile.Zone(r.ctx, tx, r.tenant); err != nil {
 			return err
 		}
