@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"mime"
 	"net/http"
 	"strconv"
 	"time"
@@ -33,6 +34,8 @@ type reply struct {
 	// text is the answer as it stands, of contentType, in the place of body.
 	text        []byte
 	contentType string
+	// filename is what a browser calls the answer when it is kept.
+	filename string
 }
 
 func ok(body any) reply { return reply{status: http.StatusOK, body: body} }
@@ -86,7 +89,11 @@ func (s *Server) encode(c *gin.Context, r reply, err error) written {
 		return s.problem(c, err)
 	}
 	if r.contentType != "" {
-		return written{status: r.status, location: r.location, body: r.text, retryAfter: r.retryAfter, contentType: r.contentType}
+		out := written{status: r.status, location: r.location, body: r.text, retryAfter: r.retryAfter, contentType: r.contentType}
+		if r.filename != "" {
+			out.headers = map[string]string{"Content-Disposition": mime.FormatMediaType("inline", map[string]string{"filename": r.filename})}
+		}
+		return out
 	}
 	body, err := json.Marshal(r.body)
 	if err != nil {

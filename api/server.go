@@ -218,6 +218,7 @@ func (s *Server) routes() {
 	s.placeRoutes()
 	s.pickingRoutes()
 	s.shipmentRoutes()
+	s.documentRoutes()
 	s.rateRoutes()
 	s.receivingRoutes()
 	s.countingRoutes()

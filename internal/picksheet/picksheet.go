@@ -9,9 +9,8 @@ import (
 	"io"
 	"time"
 
-	"codeberg.org/go-pdf/fpdf"
-
 	"justlogistics/internal/label"
+	"justlogistics/internal/paper"
 )
 
 // List is a pick list. Texts may be in any language: characters that the fonts
@@ -43,14 +42,13 @@ type Line struct {
 
 // The page, in millimetres.
 const (
-	pageWidth, pageHeight = 210.0, 297.0
-	margin                = 10.0
-	tableWidth            = pageWidth - 2*margin
-	firstTable            = 50.0 // where the table of the first page begins
-	nextTable             = 20.0 // and that of the others
-	footer                = pageHeight - 8
-	headHeight            = 7.0
-	rowHeight             = 9.0
+	margin     = 10.0
+	tableWidth = 210.0 - 2*margin
+	firstTable = 50.0 // where the table of the first page begins
+	nextTable  = 20.0 // and that of the others
+	footer     = 297.0 - 8
+	headHeight = 7.0
+	rowHeight  = 9.0
 )
 
 // Write writes the PDF. An error of the list is found before the first byte.
@@ -67,14 +65,18 @@ func Write(w io.Writer, list List) error {
 	case list.PrintedAt.IsZero(): // the library would take the clock's
 		return fmt.Errorf("pick list %s: it needs the moment of printing", list.Number)
 	}
-	bars, err := barsOf(list.Number)
+	if list.Number == "" || len(list.Number) > longestNumber {
+		return fmt.Errorf("pick list: number %q: it must have 1 to %d characters", list.Number, longestNumber)
+	}
+	bars, err := paper.Code128(list.Number)
 	if err != nil {
-		return fmt.Errorf("pick list: %w", err)
+		return fmt.Errorf("pick list: number %w", err)
 	}
 	s := newSheet(list, say)
-	pages := pagesOf(list.Lines)
+	table := s.table()
+	pages := paper.Share(list.Lines, table.Fit(firstTable, footer-4), table.Fit(nextTable, footer-4))
 	for i, lines := range pages {
-		s.pdf.AddPage()
+		s.doc.Page()
 		top := nextTable
 		if i == 0 {
 			s.heading(bars)
@@ -82,84 +84,60 @@ func Write(w io.Writer, list List) error {
 		} else {
 			s.running()
 		}
-		s.head(top)
-		for j, line := range lines.rows {
-			s.row(top+headHeight+rowHeight*float64(j), lines.first+j, line)
+		table.Head(s.doc, top, tableWidth)
+		for j, line := range lines.Rows {
+			s.row(table, top+headHeight+rowHeight*float64(j), lines.First+j, line)
 		}
 		if len(list.Lines) == 0 {
-			s.write(cell{x: margin, y: top + headHeight + 5, width: tableWidth, size: 11, align: centre}, say.nothing)
+			s.doc.Write(paper.Cell{X: margin, Y: top + headHeight + 5, Width: tableWidth, Size: 11, Align: paper.Centre}, say.nothing)
 		}
 		s.foot(i+1, len(pages))
 	}
-	if err := s.pdf.Output(w); err != nil {
-		return fmt.Errorf("write pick list %s: %w", list.Number, err)
+	if err := s.doc.Output(w); err != nil {
+		return fmt.Errorf("pick list %s: %w", list.Number, err)
 	}
 	return nil
 }
 
-// page is the lines of one page, and the position of the first, from 1.
-type page struct {
-	rows  []Line
-	first int
-}
-
-// pagesOf shares lines among pages. Rows are all of one height, so the number of
-// pages is known before the first is written. Without lines there is one page.
-func pagesOf(lines []Line) []page {
-	fit := func(top float64) int { return int((footer - 4 - top - headHeight) / rowHeight) }
-	var pages []page
-	for first, room := 0, fit(firstTable); first < len(lines) || first == 0; room = fit(nextTable) {
-		end := min(len(lines), first+room)
-		pages = append(pages, page{lines[first:end], first + 1})
-		if first = end; first == 0 {
-			break
-		}
-	}
-	return pages
-}
+// longestNumber is what fits into bars that a hand scanner reads from a
+// clipboard.
+const longestNumber = 25
 
 // sheet is a document that is being written.
 type sheet struct {
-	pdf  *fpdf.Fpdf
+	doc  *paper.Document
 	list List
 	say  captions
 }
 
 func newSheet(list List, say captions) *sheet {
-	pdf := fpdf.New("P", "mm", "A4", "")
-	pdf.SetAutoPageBreak(false, 0)
-	pdf.SetMargins(margin, margin, margin)
-	pdf.SetCatalogSort(true)
-	pdf.SetCreationDate(list.PrintedAt.UTC())
-	pdf.SetModificationDate(list.PrintedAt.UTC())
-	pdf.SetTitle(say.title+" "+list.Number, true)
-	pdf.SetLang(string(list.Language))
-	return &sheet{pdf: pdf, list: list, say: say}
+	doc := paper.New(paper.A4, paper.About{Title: say.title + " " + list.Number, Language: string(list.Language), At: list.PrintedAt})
+	return &sheet{doc: doc, list: list, say: say}
 }
 
 // heading is the upper part of the first page.
-func (s *sheet) heading(bars []bar) {
+func (s *sheet) heading(bars paper.Code) {
 	const textWidth, codeWidth = 116.0, 72.0
-	codeAt := pageWidth - margin - codeWidth
-	s.write(cell{x: margin, y: 9, width: textWidth, size: 10}, s.say.title)
-	s.write(cell{x: margin, y: 14, width: textWidth, size: 22, bold: true}, s.list.Number)
-	s.write(cell{x: margin, y: 24, width: textWidth, size: 11, bold: true}, s.list.Warehouse)
-	s.write(cell{x: margin, y: 30, width: textWidth, size: 10}, s.list.Kind)
-	s.write(cell{x: margin, y: 36, width: tableWidth, size: 10}, s.summary())
-	s.write(cell{x: margin, y: 41.5, width: tableWidth, size: 10}, s.printed())
-	s.bars(bars, codeAt, 10, codeWidth, 17)
-	s.write(cell{x: codeAt, y: 27.5, width: codeWidth, size: 9, align: centre}, s.list.Number)
+	codeAt := 210.0 - margin - codeWidth
+	s.doc.Write(paper.Cell{X: margin, Y: 9, Width: textWidth, Size: 10}, s.say.title)
+	s.doc.Write(paper.Cell{X: margin, Y: 14, Width: textWidth, Size: 22, Bold: true}, s.list.Number)
+	s.doc.Write(paper.Cell{X: margin, Y: 24, Width: textWidth, Size: 11, Bold: true}, s.list.Warehouse)
+	s.doc.Write(paper.Cell{X: margin, Y: 30, Width: textWidth, Size: 10}, s.list.Kind)
+	s.doc.Write(paper.Cell{X: margin, Y: 36, Width: tableWidth, Size: 10}, s.summary())
+	s.doc.Write(paper.Cell{X: margin, Y: 41.5, Width: tableWidth, Size: 10}, s.printed())
+	s.doc.Bars(paper.Area{X: codeAt, Y: 10, Width: codeWidth, Height: 17}, bars)
+	s.doc.Write(paper.Cell{X: codeAt, Y: 27.5, Width: codeWidth, Size: 9, Align: paper.Centre}, s.list.Number)
 }
 
 // running is the line on top of the other pages.
 func (s *sheet) running() {
-	s.write(cell{x: margin, y: 11, width: 95, size: 11, bold: true}, s.say.title+" "+s.list.Number)
-	s.write(cell{x: margin + 95, y: 11, width: tableWidth - 95, size: 10, align: right}, s.list.Warehouse)
+	s.doc.Write(paper.Cell{X: margin, Y: 11, Width: 95, Size: 11, Bold: true}, s.say.title+" "+s.list.Number)
+	s.doc.Write(paper.Cell{X: margin + 95, Y: 11, Width: tableWidth - 95, Size: 10, Align: paper.Right}, s.list.Warehouse)
 }
 
 func (s *sheet) foot(page, of int) {
-	s.write(cell{x: margin, y: footer, width: 95, size: 8}, s.printed())
-	s.write(cell{x: margin + 95, y: footer, width: tableWidth - 95, size: 9, align: right}, fmt.Sprintf(s.say.page, page, of))
+	s.doc.Write(paper.Cell{X: margin, Y: footer, Width: 95, Size: 8}, s.printed())
+	s.doc.Write(paper.Cell{X: margin + 95, Y: footer, Width: tableWidth - 95, Size: 9, Align: paper.Right}, fmt.Sprintf(s.say.page, page, of))
 }
 
 // summary says how much there is to pick and to walk.

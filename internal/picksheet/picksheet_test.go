@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"justlogistics/internal/label"
+	"justlogistics/internal/paper/papertest"
 )
 
 var keep = flag.String("keep", "", "folder into which TestWrite_ShowsEveryLine puts its PDFs, for looking at them")
@@ -58,17 +59,17 @@ func TestWrite_ShowsEveryLine(t *testing.T) {
 			if *keep != "" {
 				require.NoError(t, os.WriteFile(fmt.Sprintf("%s/%d.pdf", *keep, lines), pdf, 0o644))
 			}
-			pages := readBack(t, pdf)
+			pages := papertest.Read(t, pdf)
 			require.Len(t, pages, pageCount)
 			var positions []string
 			for i, p := range pages {
-				require.Contains(t, p.texts, fmt.Sprintf("Página %d de %d", i+1, pageCount))
-				require.Contains(t, p.texts, "Impreso el 29-11-2026 23:15 -03")
-				require.Contains(t, p.all(), "PL-2026-000417")
-				require.Contains(t, p.texts, "Ubicación", "every page has the table's head")
-				for j, text := range p.texts {
+				require.Contains(t, p.Texts, fmt.Sprintf("Página %d de %d", i+1, pageCount))
+				require.Contains(t, p.Texts, "Impreso el 29-11-2026 23:15 -03")
+				require.Contains(t, p.All(), "PL-2026-000417")
+				require.Contains(t, p.Texts, "Ubicación", "every page has the table's head")
+				for j, text := range p.Texts {
 					if strings.HasPrefix(text, "A-") {
-						positions = append(positions, p.texts[j-1]+" "+text+" "+p.texts[j+1])
+						positions = append(positions, p.Texts[j-1]+" "+text+" "+p.Texts[j+1])
 					}
 				}
 			}
@@ -77,8 +78,8 @@ func TestWrite_ShowsEveryLine(t *testing.T) {
 				want = append(want, fmt.Sprintf("%d %s %s", i+1, line.Bin, line.SKU))
 			}
 			require.Equal(t, want, positions, "the walking order, without a gap")
-			require.Equal(t, lines == 0, strings.Contains(pages[0].all(), "La lista no tiene líneas"))
-			require.Equal(t, "PL-2026-000417", pages[0].scan(t))
+			require.Equal(t, lines == 0, strings.Contains(pages[0].All(), "La lista no tiene líneas"))
+			require.Equal(t, "PL-2026-000417", pages[0].Code128(t, 9, 28))
 		})
 	}
 }
@@ -93,11 +94,11 @@ func TestWrite_ShowsWhatAPickerNeeds(t *testing.T) {
 		"N°", "Ubicación", "SKU", "Producto", "Lote", "Vence", "Cant.", "Pedido / caja",
 		"1", "A-01-01-1", "SKU-00000", "Polera roja S", "L0000", "04-07-2027", "1", "JL-100000 / C1",
 		"Impreso el 29-11-2026 23:15 -03", "Página 1 de 1",
-	}, readBack(t, pdfOf(t, list))[0].texts)
+	}, papertest.Read(t, pdfOf(t, list))[0].Texts)
 
 	list.Language, list.WalkMM = label.English, 0
 	list.Lines[0].Box = ""
-	texts := readBack(t, pdfOf(t, list))[0].texts
+	texts := papertest.Read(t, pdfOf(t, list))[0].Texts
 	require.Contains(t, texts, "Lines: 1, units: 1", "a way that nobody measured isn't printed")
 	require.Contains(t, texts, "Printed at 29-11-2026 23:15 -03")
 	require.Contains(t, texts, "JL-100000")
@@ -119,7 +120,7 @@ func TestWrite_LongTextsAreBrokenAndNotLost(t *testing.T) {
 	list.Lines[0].SKU = "CAMISETA-TERMICA-MANGA-LARGA-HOMBRE-XXL-AZUL-MARINO-INVIERNO.027" // 64, the most there is
 	list.Lines[0].Bin = "ALTILLO-PASILLO-12-ESTANTE-4-NIVEL-3"
 	list.Lines[0].Name = strings.Repeat("Colchón de resortes ", 30)
-	texts := readBack(t, pdfOf(t, list))[0].all()
+	texts := papertest.Read(t, pdfOf(t, list))[0].All()
 	joined := strings.ReplaceAll(texts, "\n", "")
 	require.Contains(t, joined, list.Lines[0].SKU)
 	require.Contains(t, joined, list.Lines[0].Bin)
@@ -130,7 +131,7 @@ func TestWrite_UnknownCharactersAreReplaced(t *testing.T) {
 	t.Parallel()
 	list := listOf(t, 1)
 	list.Warehouse = "\xff(茶) \\ n\u0303 € {nb}\x00\n|"
-	texts := readBack(t, pdfOf(t, list))[0].texts
+	texts := papertest.Read(t, pdfOf(t, list))[0].Texts
 	require.Contains(t, texts, `?(?) \ ñ € {nb}  |`)
 }
 
@@ -161,7 +162,7 @@ func TestWrite_AnyTextMakesAWholeFile(t *testing.T) {
 			Number: rapid.StringMatching(`[!-~]{1,25}`).Draw(t, "number"), Warehouse: text.Draw(t, "warehouse"), Kind: text.Draw(t, "kind"), Zone: zone, PrintedAt: time.Unix(0, 0),
 			Lines: []Line{{Bin: text.Draw(t, "bin"), SKU: text.Draw(t, "sku"), Name: text.Draw(t, "name"), Lot: text.Draw(t, "lot"), Order: text.Draw(t, "order")}},
 		}
-		texts := readBack(t, pdfOf(t, list))[0].texts
+		texts := papertest.Read(t, pdfOf(t, list))[0].Texts
 		require.Contains(t, texts, "Página 1 de 1")
 		require.Contains(t, texts, list.Number)
 	})
@@ -169,9 +170,5 @@ func TestWrite_AnyTextMakesAWholeFile(t *testing.T) {
 
 func TestTable_FillsThePage(t *testing.T) {
 	t.Parallel()
-	sum := tickWidth
-	for _, c := range (&sheet{}).columns() {
-		sum += c.width
-	}
-	require.InDelta(t, tableWidth, sum, 1e-9)
+	require.InDelta(t, tableWidth, (&sheet{}).table().Width()+tickWidth, 1e-9)
 }

@@ -23,13 +23,7 @@ func Labels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string, p label
 	if !slices.Contains([]string{Labelled, HandedOver, OnTheWay, Delivering, NotDelivered}, s.Status) {
 		return "", s.conflict("wrong_status", "The shipment is "+s.Status+": it has no label.")
 	}
-	var sender string
-	var customer, address []byte
-	err = tx.QueryRow(ctx, `SELECT w.name, o.customer, o.shipping FROM orders o JOIN warehouses w ON w.tenant = o.tenant AND w.code = $3 WHERE o.tenant = $1 AND o.id = $2`, tenantID, s.OrderID, s.Warehouse).Scan(&sender, &customer, &address)
-	if err != nil {
-		return "", fmt.Errorf("label of shipment %s: %w", s.ID, err)
-	}
-	name, lines, err := addressee(customer, address)
+	between, err := s.Parties(ctx, tx, tenantID)
 	if err != nil {
 		return "", fmt.Errorf("label of shipment %s: %w", s.ID, err)
 	}
@@ -39,7 +33,7 @@ func Labels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string, p label
 		if len(s.Parcels) > 1 {
 			number = fmt.Sprintf("%s %d/%d", s.Number, parcel.Position, len(s.Parcels))
 		}
-		zpl, err := label.Parcel{Shipment: parcel.Reference, Order: number, Grams: parcel.WeightGrams, Warehouse: sender, Recipient: name, Address: lines}.ZPL(p)
+		zpl, err := label.Parcel{Shipment: parcel.Reference, Order: number, Grams: parcel.WeightGrams, Warehouse: between.Warehouse, Recipient: between.Recipient, Address: between.Address}.ZPL(p)
 		if err != nil {
 			return "", fmt.Errorf("label of parcel %s: %w", parcel.ID, err)
 		}
