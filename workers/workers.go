@@ -20,8 +20,10 @@ import (
 
 	"justlogistics/activities"
 	"justlogistics/internal/gateways"
+	"justlogistics/internal/notice"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
+	"justlogistics/internal/secretbox"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 	"justlogistics/workflows"
@@ -35,6 +37,10 @@ type Deps struct {
 	Gateways  *gateways.Registry
 	PublicURL string
 	Logger    *slog.Logger
+	// Mail takes notices to buyers; without one they are suppressed. CredentialKeys
+	// open the tenants' credentials for texts.
+	Mail           *notice.MailServer
+	CredentialKeys *secretbox.Keyring
 	// Queues limits the worker to some task queues; empty means all.
 	Queues []string
 	// BuildID turns worker versioning on: short workflows end on the build they
@@ -98,6 +104,7 @@ func Start(ctx context.Context, d Deps) (stop func(), err error) {
 	var wg sync.WaitGroup
 	wg.Go(func() { (&inboxLoop{d.DB, d.Temporal, d.Logger}).run(loops) })
 	wg.Go(func() { keepSchedule(loops, d) })
+	wg.Go(func() { sendNotices(loops, d) })
 	stopWorkers := stop
 	return func() {
 		cancel()

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"justlogistics/internal/notice"
 	"justlogistics/workers"
 )
 
@@ -51,8 +52,14 @@ func (c workerCommand) Run(ctx context.Context) error {
 		}()
 		defer server.Close()
 	}
+	var mailServer *notice.MailServer
+	if p.cfg.SMTPURL != "" {
+		if mailServer, err = notice.ParseMailServer(p.cfg.SMTPURL, p.cfg.MailFrom); err != nil {
+			return err
+		}
+	}
 	stop, err := workers.Start(ctx, workers.Deps{DB: p.db, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Gateways: p.gateways,
-		PublicURL: p.cfg.PublicURL, Logger: p.log, Queues: c.Queues, BuildID: p.cfg.WorkerBuildID})
+		PublicURL: p.cfg.PublicURL, Logger: p.log, Mail: mailServer, CredentialKeys: p.cfg.CredentialKeys, Queues: c.Queues, BuildID: p.cfg.WorkerBuildID})
 	if err != nil {
 		return err
 	}

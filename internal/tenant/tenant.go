@@ -63,6 +63,8 @@ type Settings struct {
 	// asked, and SecondTryHours after a delivery that failed.
 	DeliveryHours  int `json:"delivery_hours"`
 	SecondTryHours int `json:"second_try_hours"`
+	// Notices is what buyers are told, how and by whom.
+	Notices Notices `json:"notices"`
 }
 
 // Rates is how ways to the buyer are offered.
@@ -146,6 +148,7 @@ func Defaults(id string) Settings {
 		DispatchHours: 72, TransferGraceHours: 24, Receiving: Receiving{OverPercent: 5, LateHours: 24, CloseHours: 12}, TimeZone: "America/Santiago", ScanPolicy: []string{"bin", "product", "lot"},
 		Rates:   Rates{Prefer: "cheapest", DayValue: 500},
 		Packing: Packing{TolerancePercent: 10, BoxGrams: 500}, DeliveryHours: 120, SecondTryHours: 48,
+		Notices: Notices{Language: "es", Channels: []string{"email"}},
 	}
 }
 
@@ -194,7 +197,7 @@ func (s Settings) Validate() error {
 			return fmt.Errorf("allowed_origins: %q is not an https origin", o)
 		}
 	}
-	return nil
+	return s.Notices.validate()
 }
 
 func validScanPolicy(policy []string) error {
