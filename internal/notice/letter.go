@@ -34,15 +34,15 @@ type facts struct {
 	Number string // the order's
 	// Lines are the order's with what each costs after discounts, or the units that the
 	// notice is about.
-	Lines                            []factLine
-	Shipping, Total                  string
-	Amount                           string
-	ByTransfer, Unused               bool
-	Carrier                          string
-	Tracking                         []string
-	Link                             string
-	Point                            string
-	By                               string
+	Lines              []factLine
+	Shipping, Total    string
+	Amount             string
+	ByTransfer, Unused bool
+	Carrier            string
+	Tracking           []string
+	Link               string
+	Point              string
+	By                 string
 }
 
 type factLine struct {
