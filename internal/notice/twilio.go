@@ -130,10 +130,10 @@ func (t *twilio) send(ctx context.Context, l letter) (messageID string, err erro
 	if err := errors.Join(err, answer.Body.Close()); err != nil {
 		return "", &Failure{Code: "twilio_cut"}
 	}
+	// Its status is a word in a message and a number in a refusal: not read.
 	var said struct {
-		SID    string `json:"sid"`
-		Status string `json:"status"`
-		Code   int    `json:"code"`
+		SID  string `json:"sid"`
+		Code int    `json:"code"`
 	}
 	if err := json.Unmarshal(raw, &said); err != nil {
 		return "", &Failure{Code: fmt.Sprintf("twilio_http_%d", answer.StatusCode)}
