@@ -44,7 +44,7 @@ type caughtMail struct {
 	MessageID    string   `json:"message_id"`
 	Text         string   `json:"text"`
 	HTML         string   `json:"html"`
-	Source       []byte   `json:"source"`
+	Source       []byte   `json:"source,omitempty"`
 }
 
 // ServeMail catches the mail that comes in on the listener until the sandbox is
