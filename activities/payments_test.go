@@ -455,6 +455,7 @@ func TestPutRefund_IsToldOnce(t *testing.T) {
 	}
 	require.Equal(t, []string{"refund_unknown", "refund_succeeded"}, shoptest.List[string](t, b.Shop, `SELECT kind FROM events WHERE kind LIKE 'refund\_%' AND kind <> 'refund_booked' ORDER BY seq`))
 	require.Equal(t, payment.StatusRefunded, b.payment(t).Status)
+	require.Equal(t, []string{"refunded"}, shoptest.List[string](t, b.Shop, `SELECT kind FROM notices WHERE dedupe = $1 AND (data->>'amount')::bigint > 0 AND (data->>'unused')::boolean`, ref.RefundID), "the buyer too")
 	require.Equal(t, activities.TypeBug, activities.ErrorType(b.payments.PutRefund(t.Context(), ref, "pending", answer, 60)), "what succeeded may only fail")
 }
 

@@ -13,8 +13,10 @@ import (
 	"justlogistics/internal/checkout"
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/money"
+	"justlogistics/internal/notice"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/refund"
+	"justlogistics/internal/tenant"
 	"justlogistics/internal/timeline"
 )
 
@@ -392,6 +394,11 @@ func (a *Payments) PutRefund(ctx context.Context, in RefundRef, status string, a
 				return err
 			}
 		}
+		if status == "succeeded" {
+			if err := tellRefund(ctx, tx, in.Tenant, r); err != nil {
+				return err
+			}
+		}
 		subject := r.CheckoutID
 		if subject == "" {
 			subject = r.OrderID
@@ -405,4 +412,31 @@ func (a *Payments) PutRefund(ctx context.Context, in RefundRef, status string, a
 		}
 		return timeline.Add(ctx, tx, in.Tenant, subject, "refund_"+status, "system", data)
 	}))
+}
+
+// tellRefund queues the notice of money that went back. An authorization that was
+// given up took none.
+func tellRefund(ctx context.Context, tx pgx.Tx, tenantID string, r payment.RefundRecord) error {
+	p, err := payment.Load(ctx, tx, tenantID, r.PaymentID)
+	if err != nil {
+		return err
+	}
+	now, _, err := payment.LoadRefund(ctx, tx, tenantID, r.ID)
+	if err != nil || now.Method == payment.MethodVoid {
+		return err
+	}
+	shop, err := tenant.Get(ctx, tx, tenantID)
+	if err != nil {
+		return err
+	}
+	kind := notice.PartiallyRefunded
+	if p.Status == payment.StatusRefunded || !p.Applied {
+		kind = notice.Refunded
+	}
+	subject := p.OrderID
+	if subject == "" {
+		subject = p.CheckoutID
+	}
+	data := notice.Data{Amount: r.Amount, Currency: r.Currency, ByTransfer: now.Method == payment.MethodBankTransfer, Unused: !p.Applied}
+	return notice.Queue(ctx, tx, shop, subject, kind, r.ID, data)
 }

@@ -87,6 +87,7 @@ func TestVoidPayment_CutOffHalfWayVoidsOnce(t *testing.T) {
 		require.NoError(t, b.payments.PutRefund(t.Context(), part(b), "succeeded", answer, 0))
 		require.Equal(t, payment.StatusCancelled, b.payment(t).Status)
 		require.Empty(t, b.g.refunds)
+		require.Empty(t, shoptest.List[string](t, b.Shop, `SELECT kind FROM notices WHERE kind LIKE '%refunded'`), "no money was taken, none went back")
 	})
 }
 

@@ -34,7 +34,7 @@ func (s *Server) getPackingSlip(r *request) (reply, error) {
 
 func (s *Server) getLabelsPDF(r *request) (reply, error) {
 	return s.shipmentPaper(r, "labels-", func(tx pgx.Tx, shipmentID string, language label.Language) ([]byte, error) {
-		return shippingdoc.Labels(r.ctx, tx, r.tenant, shipmentID, nil, language, time.Now())
+		return shippingdoc.Labels(r.ctx, tx, r.tenant, shipmentID, language, time.Now())
 	})
 }
 

@@ -224,6 +224,7 @@ func (s *Server) routes() {
 	s.countingRoutes()
 	s.transferRoutes()
 	s.scanRoutes()
+	s.noticeRoutes()
 
 	s.handle(http.MethodGet, "/v1/transactions", s.listTransactions, support)
 	s.handle(http.MethodGet, "/v1/reports/sales", s.getSales, support)

@@ -21,9 +21,11 @@ import (
 	"justlogistics/activities"
 	"justlogistics/internal/carriers"
 	"justlogistics/internal/gateways"
+	"justlogistics/internal/notice"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/refund"
+	"justlogistics/internal/secretbox"
 	"justlogistics/internal/shipping"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
@@ -38,9 +40,13 @@ type Deps struct {
 	Gateways  *gateways.Registry
 	Carriers  *carriers.Registry
 	// Tracking is how often carriers are asked about parcels.
-	Tracking shipping.Pace
+	Tracking  shipping.Pace
 	PublicURL string
 	Logger    *slog.Logger
+	// Mail takes notices to buyers; without one they are suppressed. CredentialKeys
+	// open the tenants' credentials for texts.
+	Mail           *notice.MailServer
+	CredentialKeys *secretbox.Keyring
 	// Queues limits the worker to some task queues; empty means all.
 	Queues []string
 	// BuildID turns worker versioning on: short workflows end on the build they
@@ -109,6 +115,7 @@ func Start(ctx context.Context, d Deps) (stop func(), err error) {
 	wg.Go(func() { (&wakeLoop{d.DB, d.Temporal, d.Logger}).run(loops) })
 	wg.Go(func() { (&trackingLoop{d.DB, d.Carriers, d.Tracking, d.Logger}).run(loops) })
 	wg.Go(func() { keepSchedule(loops, d) })
+	wg.Go(func() { sendNotices(loops, d) })
 	stopWorkers := stop
 	return func() {
 		cancel()

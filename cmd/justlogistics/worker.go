@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"justlogistics/internal/carriers"
+	"justlogistics/internal/notice"
 	"justlogistics/internal/shipping"
 	"justlogistics/workers"
 )
@@ -53,9 +54,15 @@ func (c workerCommand) Run(ctx context.Context) error {
 		}()
 		defer server.Close()
 	}
+	var mailServer *notice.MailServer
+	if p.cfg.SMTPURL != "" {
+		if mailServer, err = notice.ParseMailServer(p.cfg.SMTPURL, p.cfg.MailFrom); err != nil {
+			return err
+		}
+	}
 	stop, err := workers.Start(ctx, workers.Deps{DB: p.db, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Gateways: p.gateways, Carriers: carriers.New(p.db, p.cfg.CredentialKeys),
-		Tracking: shipping.Pace{Least: p.cfg.TrackingLeast, Longest: p.cfg.TrackingLongest},
-		PublicURL: p.cfg.PublicURL, Logger: p.log, Queues: c.Queues, BuildID: p.cfg.WorkerBuildID})
+		Tracking:  shipping.Pace{Least: p.cfg.TrackingLeast, Longest: p.cfg.TrackingLongest},
+		PublicURL: p.cfg.PublicURL, Logger: p.log, Mail: mailServer, CredentialKeys: p.cfg.CredentialKeys, Queues: c.Queues, BuildID: p.cfg.WorkerBuildID})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"justlogistics/internal/inbox"
+	"justlogistics/internal/notice"
 	"justlogistics/internal/order"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
@@ -382,6 +383,9 @@ func makeOrder(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID strin
 		if err := order.RaiseAttention(ctx, tx, t.ID, checkoutID, "short_stock"); err != nil {
 			return err
 		}
+	}
+	if err := notice.Queue(ctx, tx, t, checkoutID, notice.OrderPaid, checkoutID, notice.Data{}); err != nil {
+		return err
 	}
 	return timeline.Add(ctx, tx, t.ID, checkoutID, "order_paid", "system", map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "amount": p.Amount, "number": r.Number})
 }

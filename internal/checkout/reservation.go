@@ -11,6 +11,7 @@ import (
 
 	"justlogistics/internal/id"
 	"justlogistics/internal/money"
+	"justlogistics/internal/notice"
 	"justlogistics/internal/order"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/stock"
@@ -277,6 +278,11 @@ func confirm(ctx context.Context, tx pgx.Tx, t tenant.Tenant, reservationID stri
 	}
 	if req.Fulfilled {
 		if err := stock.HandOver(ctx, tx, t.ID, reservationID, "sold_at_counter", "counter"); err != nil {
+			return "", err
+		}
+	}
+	if !req.Fulfilled { // who buys at the counter has it in hand
+		if err := notice.Queue(ctx, tx, t, reservationID, notice.OrderPaid, reservationID, notice.Data{}); err != nil {
 			return "", err
 		}
 	}

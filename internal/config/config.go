@@ -30,6 +30,8 @@ type Config struct {
 	PublicURL         string // PUBLIC_URL: what providers and buyers reach us at, without a slash at the end
 	TemporalUIURL     string // JL_TEMPORAL_UI_URL
 	SandboxURL        string // JL_SANDBOX_URL: set only where providers are played
+	SMTPURL           string // SMTP_URL: the mail server, smtp://user:password@host:587 or smtps://; no mail is sent when empty
+	MailFrom          string // MAIL_FROM: the sender of tenants that have none of their own
 	CodecOrigin       string // JL_CODEC_ORIGIN: the Temporal UI that may have payloads decoded
 	LogLevel          slog.Level
 	WorkerBuildID     string // WORKER_BUILD_ID: turns worker versioning on
@@ -72,6 +74,8 @@ type environment struct {
 	MetricsAddr       string        `env:"JL_METRICS_ADDR"`
 	PublicURL         string        `env:"PUBLIC_URL"`
 	TemporalUIURL     string        `env:"JL_TEMPORAL_UI_URL"`
+	SMTPURL           string        `env:"SMTP_URL"`
+	MailFrom          string        `env:"MAIL_FROM"`
 	SandboxURL        string        `env:"JL_SANDBOX_URL"`
 	CodecOrigin       string        `env:"JL_CODEC_ORIGIN"`
 	LogLevel          slog.Level    `env:"JL_LOG_LEVEL, default=info"`
@@ -106,6 +110,8 @@ func load(ctx context.Context, vars envconfig.Lookuper, running func() (devfolde
 		PublicURL:         env.PublicURL,
 		TemporalUIURL:     env.TemporalUIURL,
 		SandboxURL:        env.SandboxURL,
+		SMTPURL:           env.SMTPURL,
+		MailFrom:          env.MailFrom,
 		CodecOrigin:       env.CodecOrigin,
 		LogLevel:          env.LogLevel,
 		WorkerBuildID:     env.WorkerBuildID,

@@ -143,6 +143,7 @@ func credentials(ctx context.Context, tx pgx.Tx, c *config.Config) error {
 		"correos": {"base_url": c.SandboxURL + "/correos", "token": "sandbox-token-demo", "client_code": "sap-demo"},
 		// JSON knows numbers of one kind only.
 		"starken": {"base_url": c.SandboxURL + "/starken", "token": "sandbox-bearer-demo", "rut": "76192083-9", "origin_agency": 1411., "current_account": "41966-8"},
+		"twilio":  {"base_url": c.SandboxURL + "/twilio", "account_sid": "ACsandboxdemo", "auth_token": "sandbox-token-demo", "sms_from": "+56912345678", "whatsapp_from": "+56912345678"},
 	} {
 		raw, err := json.Marshal(value)
 		if err != nil {

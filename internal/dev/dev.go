@@ -112,6 +112,7 @@ type dev struct {
 
 	postgresPort int
 	workerPort   int
+	mailPort     int
 	secrets      devfolder.Secrets
 
 	mu   sync.Mutex
@@ -133,6 +134,11 @@ func (d *dev) start(ctx context.Context) error {
 	var err error
 	if d.workerPort, err = freePort(); err != nil {
 		return err
+	}
+	if d.mailPort = d.opts.Ports.Mail; d.mailPort == 0 {
+		if d.mailPort, err = freePort(); err != nil {
+			return err
+		}
 	}
 
 	temporal, err := d.startTemporal(ctx)
@@ -359,6 +365,8 @@ func (d *dev) startProgram(ctx context.Context) error {
 	}
 	workerSettings := maps.Clone(settings)
 	workerSettings["JL_METRICS_ADDR"] = local(d.workerPort)
+	workerSettings["SMTP_URL"] = "smtp://" + local(d.mailPort) + "?tls=none"
+	workerSettings["MAIL_FROM"] = "pedidos@tienda.example"
 
 	children := []struct {
 		name  string
@@ -368,7 +376,7 @@ func (d *dev) startProgram(ctx context.Context) error {
 		{"sandbox", command{
 			args: []string{
 				"sandbox", "--listen", local(d.opts.Ports.Sandbox), "--state-dir", filepath.Join(d.dir, "sandbox"),
-				"--url", d.sandboxURL(), "--webhooks", d.publicURL(),
+				"--url", d.sandboxURL(), "--webhooks", d.publicURL(), "--mail", local(d.mailPort),
 			},
 			env: environment(nil), patience: 2 * time.Second,
 		}, accepts(d.opts.Ports.Sandbox)},
@@ -425,6 +433,7 @@ func environment(settings map[string]string) []string {
 func (d *dev) apiURL() string        { return "http://" + local(d.opts.Ports.API) }
 func (d *dev) temporalUIURL() string { return "http://" + local(d.opts.Ports.TemporalUI) }
 func (d *dev) sandboxURL() string    { return "http://" + local(d.opts.Ports.Sandbox) }
+func (d *dev) mailURL() string       { return d.sandboxURL() + "/mail" }
 func (d *dev) workerURL() string     { return "http://" + local(d.workerPort) }
 
 func (d *dev) publicURL() string {
@@ -501,6 +510,7 @@ func (d *dev) publish() error {
 		TemporalNamespace: namespace,
 		TemporalUIURL:     d.temporalUIURL(),
 		SandboxURL:        d.sandboxURL(),
+		MailURL:           d.mailURL(),
 		DatabaseURL:       d.appURL(),
 		WorkerURL:         d.workerURL(),
 		PIDs:              d.supervisor.pids(),
@@ -536,21 +546,22 @@ Everything is up after %.1f s.
   API            %s   (documentation: %[2]s/docs)
   Temporal UI    %s
   Sandbox        %s
+  Mail           %s
   Logs           %s
   Demo tenant    %s
   Demo key       %s
 
 A first checkout:
 
-  curl -s %[2]s/v1/checkouts -H 'Authorization: Bearer %[7]s' -H 'Content-Type: application/json' -d '{
+  curl -s %[2]s/v1/checkouts -H 'Authorization: Bearer %[8]s' -H 'Content-Type: application/json' -d '{
     "items": [{"sku": "POL-ROJO-S", "quantity": 2}], "currency": "CLP",
     "customer": {"name": "Ana Rojas", "email": "ana@example.cl"},
     "shipping": {"street": "Av. Providencia", "number": "1234", "comuna": "Providencia", "region": "RM", "country": "CL", "service": "standard"},
     "payment": {"gateway": "transbank", "return_url": "https://shop.example/thanks"}}'
 
-Ctrl-C stops everything; the data stay in %[8]s.
+Ctrl-C stops everything; the data stay in %[9]s.
 
-`, took.Seconds(), d.apiURL(), d.temporalUIURL(), d.sandboxURL(), d.logDir(), tenant, d.secrets.APIKey, d.dir)
+`, took.Seconds(), d.apiURL(), d.temporalUIURL(), d.sandboxURL(), d.mailURL(), d.logDir(), tenant, d.secrets.APIKey, d.dir)
 }
 
 // lockedWriter keeps the lines of several goroutines whole.

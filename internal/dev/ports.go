@@ -16,6 +16,7 @@ type Ports struct {
 	Temporal   int
 	TemporalUI int
 	Sandbox    int
+	Mail       int // SMTP; 0 takes a free one
 	Postgres   int // 0 takes a free one
 }
 
@@ -33,6 +34,7 @@ func (p Ports) uses() []portUse {
 		{p.Temporal, "Temporal", "--temporal-port", "JL_TEMPORAL_PORT"},
 		{p.TemporalUI, "Temporal's UI", "--temporal-ui-port", "JL_TEMPORAL_UI_PORT"},
 		{p.Sandbox, "the sandbox", "--sandbox-port", "JL_SANDBOX_PORT"},
+		{p.Mail, "mail", "--mail-port", "JL_MAIL_PORT"},
 		{p.Postgres, "PostgreSQL", "--postgres-port", "JL_POSTGRES_PORT"},
 	}
 }
@@ -46,7 +48,7 @@ func (p Ports) probe(ctx context.Context) error {
 	owner := map[int]portUse{}
 	var wrong []error
 	for _, u := range p.uses() {
-		if u.port == 0 && u.variable == "JL_POSTGRES_PORT" {
+		if u.port == 0 && (u.variable == "JL_POSTGRES_PORT" || u.variable == "JL_MAIL_PORT") {
 			continue
 		}
 		if u.port < 1 || u.port > 65535 {

@@ -38,6 +38,7 @@ type Info struct {
 	TemporalNamespace string         `json:"temporal_namespace"`
 	TemporalUIURL     string         `json:"temporal_ui_url"`
 	SandboxURL        string         `json:"sandbox_url"`
+	MailURL           string         `json:"mail_url"`     // the page of the mails that were caught
 	DatabaseURL       string         `json:"database_url"` // as the program's role
 	WorkerURL         string         `json:"worker_url"`   // its /readyz and /metrics
 	PIDs              map[string]int `json:"pids"`

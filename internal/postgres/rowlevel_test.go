@@ -100,6 +100,7 @@ func fullShop(t *testing.T) *shoptest.Shop {
 			`INSERT INTO carrier_days (tenant, carrier, day, parcels) VALUES ($1, 'correos', current_date, 1)`,
 			`INSERT INTO tracking_events (tenant, parcel_id, digest, state, code, words, place) SELECT tenant, id, 'd', '', '', '', '' FROM parcels WHERE tenant = $1`,
 			`INSERT INTO rates (tenant, id, carrier, service, name, method, price, comuna, region, weight_grams, expires_at) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', '', 'standard', 'standard', 'home', 1, 'Providencia', 'RM', 1, now())`,
+			`INSERT INTO notices (tenant, id, subject, kind, channel, dedupe) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'x', 'delayed', 'email', 'x')`,
 			`INSERT INTO purchase_orders (tenant, id, number, supplier, warehouse, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'PO-1', 's', 'SCL-1', 'ana')`,
 			`INSERT INTO purchase_order_lines (tenant, purchase_order_id, line, sku, ordered) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 1, 'A', 1)`,
 			`INSERT INTO receipts (tenant, id, warehouse, purchase_order_id, bin, due_at, person) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'SCL-1', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'A-01-A', now(), 'ana')`,

@@ -14,6 +14,10 @@
 //	/flow/...                            base URL of the Flow adapter
 //	/chilexpress/..., /bluexpress/...,
 //	/correos/..., /starken/...           base URLs of the carriers' adapters
+//	/twilio/...                          base URL for texts (SMS, WhatsApp)
+//	GET  /mail                           the mails that were caught, a page
+//	GET  /mail.json                      the same, ?to= ?limit=, the newest first
+//	GET  /mail/{id}                      one mail, as JSON or for a browser; /mail/{id}/html, /mail/{id}/source
 //	GET  /buyer/{id}                     the buyer's page; id is the merchant's payment id
 //	                                     (buy_order, client_reference_id), a token or a session id
 //	POST /buyer/{id}/{step}              approve, decline, abort, timeout, error
@@ -125,7 +129,8 @@
 // Pago; regions, coverage, offices, rate, create_order, label, lookup and track for
 // Chilexpress; token, geo, price, emit, lookup, track and label for Blue Express;
 // services, rate, admit, track and void for Correos; cities, comunas, agencies, quote,
-// issue, lookup, track and label for Starken; "*" is any. Kinds:
+// issue, lookup, track and label for Starken; create_message and get_message for
+// twilio; rcpt and data for mail; "*" is any. Kinds:
 //
 //	timeout_after_effect   acts, persists, never answers
 //	error_500              500 without acting
@@ -149,5 +154,6 @@
 // refunds with status pending, succeeded or failed.
 //
 // A label is a booking that a carrier took: labels has carrier, reference (the
-// merchant's), tracking (empty until it is given), status and voided.
+// merchant's), tracking (empty until it is given), status and voided. A message is a
+// text that the provider took: channel, to, from, body, reference.
 package sandbox

@@ -158,7 +158,8 @@ func (s *Server) getLedger(w http.ResponseWriter, r *http.Request) {
 		Labels   []ledgerLabel  `json:"labels"`
 		Listings []struct{}     `json:"listings"`
 		Orders   []struct{}     `json:"orders"`
-	}{[]ledgerCharge{}, []ledgerRefund{}, []ledgerLabel{}, []struct{}{}, []struct{}{}}
+		Messages []text         `json:"messages"`
+	}{[]ledgerCharge{}, []ledgerRefund{}, []ledgerLabel{}, []struct{}{}, []struct{}{}, []text{}}
 	wanted := func(of string, at time.Time) bool {
 		return (gateway == "" || of == gateway) && !at.Before(since)
 	}
@@ -178,6 +179,12 @@ func (s *Server) getLedger(w http.ResponseWriter, r *http.Request) {
 		each(t, bucketParcels, "", func(_ string, x parcel) bool {
 			if wanted(x.Carrier, x.CreatedAt) {
 				out.Labels = append(out.Labels, x.label())
+			}
+			return true
+		})
+		each(t, bucketTexts, "", func(_ string, m text) bool {
+			if wanted(m.Gateway, m.CreatedAt) {
+				out.Messages = append(out.Messages, m)
 			}
 			return true
 		})

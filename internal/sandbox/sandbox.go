@@ -46,6 +46,8 @@ type Options struct {
 	// AnswerLimit is how long a call that is never answered keeps its
 	// connection (default 120 s); then it is closed.
 	AnswerLimit time.Duration
+	// MailAddr is where Run catches mail by SMTP, host:port; not at all when empty.
+	MailAddr string
 	// Seed of the faults' draws until a PUT sets another.
 	Seed uint64
 }
@@ -58,6 +60,7 @@ type Server struct {
 	store     *store
 	providers map[string]provider
 	carriers  map[string]api
+	texts     api
 	couriers  map[string]*courier // of the providers that notify
 	faults    map[string]*faults
 	browser   *http.Client
@@ -191,6 +194,13 @@ func Open(opts Options) (*Server, error) {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
+	s.texts = newTwilio(s)
+	if err := s.open(ctx, s.texts); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if err := s.openMailbox(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	s.moveParcels(ctx)
 	s.serveParcels()
 	s.serveBuyer()
@@ -199,6 +209,7 @@ func Open(opts Options) (*Server, error) {
 	s.serveDisputes()
 	s.serveConfig()
 	s.serveDeliveries()
+	s.serveMailbox()
 	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		s.writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 	})
@@ -254,9 +265,21 @@ func Run(ctx context.Context, addr string, opts Options) error {
 	if opts.PublicURL == "" {
 		opts.PublicURL = "http://" + listener.Addr().String()
 	}
+	var mailListener net.Listener
+	if opts.MailAddr != "" {
+		if mailListener, err = net.Listen("tcp", opts.MailAddr); err != nil {
+			return errors.Join(fmt.Errorf("sandbox: listen for mail on %s: %w", opts.MailAddr, err), listener.Close())
+		}
+	}
 	s, err := Open(opts)
 	if err != nil {
+		if mailListener != nil {
+			err = errors.Join(err, mailListener.Close())
+		}
 		return errors.Join(err, listener.Close())
+	}
+	if mailListener != nil {
+		s.ServeMail(mailListener)
 	}
 	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)

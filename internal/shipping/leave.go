@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/notice"
 	"justlogistics/internal/order"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
@@ -201,6 +202,9 @@ func HandOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID str
 	if err := timeline.Add(ctx, tx, shop.ID, s.OrderID, "handed_over", "warehouse", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "by": in.By.Person}); err != nil {
 		return s, err
 	}
+	if err := s.tell(ctx, tx, shop, notice.Shipped, left); err != nil {
+		return s, err
+	}
 	return s, order.Follow(ctx, tx, shop.ID, s.OrderID)
 }
 
@@ -249,6 +253,31 @@ func (in News) check() error {
 // troubles are statuses for which a person is needed, with the order's reason.
 var troubles = map[string]string{NotDelivered: "delivery_failed", ReturnedToShop: "returned_to_sender", Missing: "parcel_lost"}
 
+// heardOf are statuses of which the buyer is told. That a parcel is lost is for a
+// person to say.
+var heardOf = map[string]notice.Kind{
+	Delivering: notice.OutForDelivery, Arrived: notice.Delivered, NotDelivered: notice.DeliveryFailed, ReturnedToShop: notice.ReturnedToSender,
+}
+
+// tell queues a notice of the shipment's, once for each kind. units are what is in
+// its parcels, where the buyer is told that too.
+func (s Shipment) tell(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, kind notice.Kind, units []stock.Want) error {
+	data := notice.Data{ShipmentID: s.ID}
+	if s.Carrier != string(Manual) {
+		data.Carrier = Name(s.Carrier).Title()
+	}
+	for _, p := range s.Parcels {
+		// Our own references tell a buyer nothing.
+		if p.Tracking != "" && (p.Tracking != p.Reference || s.Carrier != string(Manual)) {
+			data.Tracking = append(data.Tracking, p.Tracking)
+		}
+	}
+	for _, u := range units {
+		data.Units = append(data.Units, notice.Units{SKU: u.SKU, Quantity: u.Quantity})
+	}
+	return notice.Queue(ctx, tx, shop, s.OrderID, kind, s.ID, data)
+}
+
 // Report moves a shipment of own delivery by a person's word. The same status
 // again changes nothing. A delivery that failed, a parcel that came back or is lost
 // raise the order's attention, and the next good news lowers it.
@@ -288,6 +317,11 @@ func (s Shipment) advance(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, to
 	data["shipment_id"], data["carrier"] = s.ID, s.Carrier
 	if err := timeline.Add(ctx, tx, shop.ID, s.OrderID, s.Status, "shipping", data); err != nil {
 		return s, err
+	}
+	if kind, heard := heardOf[s.Status]; heard {
+		if err := s.tell(ctx, tx, shop, kind, nil); err != nil {
+			return s, err
+		}
 	}
 	if err := s.attend(ctx, tx, shop.ID); err != nil {
 		return s, err

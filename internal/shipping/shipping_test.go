@@ -536,3 +536,23 @@ func TestStatuses_AreThoseOfTheMoves(t *testing.T) {
 	}
 	require.Empty(t, seen)
 }
+
+func TestReport_TellsTheBuyerOfEachStepOnce(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	orderID, shipment := d.labelled(2)
+	d.Exec(t, `UPDATE orders SET email = 'ana@example.cl' WHERE id = $1`, orderID)
+	must(d, shipping.HandOver, shipment, shipping.Handing{By: ana})
+	for _, status := range []string{"in_transit", "out_for_delivery", "delivery_failed", "out_for_delivery", "delivery_failed", "lost", "out_for_delivery", "delivered"} {
+		must(d, shipping.Report, shipment, shipping.News{Status: status, By: ana})
+	}
+	told := func() []string {
+		return shoptest.List[string](t, d.Shop, `SELECT kind FROM notices WHERE subject = $1 AND dedupe = $2 ORDER BY id`, orderID, shipment)
+	}
+	require.Equal(t, []string{"shipped", "out_for_delivery", "delivery_failed", "delivered"}, told())
+	require.JSONEq(t, `{"shipment_id": "`+shipment+`", "units": [{"sku": "MUG", "quantity": 2}]}`, shoptest.Value[string](t, d.Shop, `SELECT data FROM notices WHERE kind = 'shipped'`),
+		"our own delivery has neither a carrier nor numbers that a buyer could use")
+	_, err := try(d, shipping.Report, shipment, shipping.News{Status: "lost", By: ana})
+	require.Error(t, err)
+	require.Len(t, told(), 4, "what did not happen is not told")
+}

@@ -100,12 +100,16 @@ func slipLines(ctx context.Context, tx pgx.Tx, tenantID string, s shipping.Shipm
 const mostShipments = 1000
 
 // Labels are the labels of a shipment as PDF of 100 x 150 mm: those that its carrier
-// gave (stored), laid out by Label10x15; or our own, for a shipment that is carried by
+// gave, laid out by Label10x15; or our own, for a shipment that is carried by
 // hand. 404 for another tenant's shipment; 409 wrong_status without a carrier or after
 // the end, no_label when the carrier must give one and none is stored, printer_label
 // for ZPL and EPL, label_unreadable for what can't be laid out.
-func Labels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string, stored []shipping.Label, language label.Language, now time.Time) ([]byte, error) {
+func Labels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string, language label.Language, now time.Time) ([]byte, error) {
 	s, err := shipping.Get(ctx, tx, tenantID, shipmentID)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := shipping.CarrierLabels(ctx, tx, tenantID, shipmentID)
 	if err != nil {
 		return nil, err
 	}

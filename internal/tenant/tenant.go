@@ -70,6 +70,8 @@ type Settings struct {
 	CarrierCapacity map[string]int `json:"carrier_capacity,omitempty"`
 	// Sender is who sends parcels, as carriers are told.
 	Sender Sender `json:"sender"`
+	// Notices is what buyers are told, how and by whom.
+	Notices Notices `json:"notices"`
 }
 
 // ByHand and Automatic are the two ways of a step.
@@ -177,6 +179,7 @@ func Defaults(id string) Settings {
 		Rates:   Rates{Prefer: "cheapest", DayValue: 500},
 		Packing: Packing{TolerancePercent: 10, BoxGrams: 500}, DeliveryHours: 120, SecondTryHours: 48,
 		Fulfillment: Fulfillment{Labels: ByHand, Handover: Automatic},
+		Notices:     Notices{Language: "es", Channels: []string{"email"}},
 	}
 }
 
@@ -232,7 +235,7 @@ func (s Settings) Validate() error {
 			return fmt.Errorf("allowed_origins: %q is not an https origin", o)
 		}
 	}
-	return nil
+	return s.Notices.validate()
 }
 
 func validScanPolicy(policy []string) error {
