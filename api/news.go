@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -15,6 +16,7 @@ import (
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/problem"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/telemetry"
 	"justlogistics/workflows"
 )
@@ -36,6 +38,9 @@ type received struct {
 
 func (s *Server) takeNotification(c *gin.Context) (reply, error) {
 	tenantID, name := c.Param("tenant"), payment.Name(c.Param("gateway"))
+	if carrier := shipping.Name(name); slices.Contains(shipping.Names(), carrier) {
+		return s.takeCarrierNews(c, tenantID, carrier)
+	}
 	ctx := telemetry.With(c.Request.Context(), telemetry.Tenant(tenantID))
 	gateway, err := s.gateways.Gateway(ctx, tenantID, name)
 	if errors.Is(err, gateways.ErrNotConfigured) || errors.Is(err, postgres.ErrNoTenant) {

@@ -13,6 +13,7 @@ import (
 	"justlogistics/internal/refund"
 	"justlogistics/internal/shipping"
 	"justlogistics/internal/telemetry"
+	"justlogistics/internal/tenant"
 )
 
 var orderStatuses = []string{"paid", "in_fulfillment", "shipped", "delivered", "completed", "cancelled"}
@@ -90,7 +91,11 @@ func (s *Server) cancelOrder(r *request) (reply, error) {
 		return reply{}, err
 	}
 	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-		already, err := shipping.CancelOrder(r.ctx, tx, r.tenant, orderID, in.Reason, r.by().Person)
+		shop, err := tenant.Get(r.ctx, tx, r.tenant)
+		if err != nil {
+			return err
+		}
+		already, err := shipping.CancelOrder(r.ctx, tx, shop, orderID, in.Reason, r.by().Person)
 		if err != nil || already || in.Refund != nil && !*in.Refund {
 			return err
 		}

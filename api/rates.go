@@ -21,7 +21,10 @@ import (
 
 // Carriers finds a tenant's carriers.
 type Carriers interface {
+	Carrier(ctx context.Context, tenant string, name shipping.Name) (shipping.Carrier, error)
 	All(ctx context.Context, tenant string) (map[shipping.Name]shipping.Carrier, error)
+	// VerifyCourier checks the signature of whoever carries for the shop itself.
+	VerifyCourier(ctx context.Context, tenant string, header http.Header, body []byte) error
 }
 
 const (
@@ -213,7 +216,7 @@ func (s *Server) listCarriers(r *request) (reply, error) {
 
 func carrierParam(r *request) (shipping.Name, error) {
 	name := shipping.Name(r.Param("carrier"))
-	if !slices.Contains(carriers.Adapters(), name) {
+	if name != shipping.Manual && !slices.Contains(carriers.Adapters(), name) {
 		return "", problem.Missing("carrier")
 	}
 	return name, nil
@@ -226,7 +229,11 @@ func (s *Server) putCarrier(r *request) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if err := carriers.Check(name, r.body); err != nil {
+	check := func() error { return carriers.Check(name, r.body) }
+	if name == shipping.Manual {
+		check = func() error { return carriers.CheckCourier(r.body) }
+	}
+	if err := check(); err != nil {
 		var f problem.Fields
 		f.Add("(body)", "invalid_credentials", "%v", err)
 		return reply{}, f.Err()

@@ -241,6 +241,8 @@ func (s *Server) routes() {
 	r.POST("/payments/:tenant/:gateway/:payment/return", s.buyerReturn)
 	r.GET("/payments/:tenant/:gateway/:payment/return/wait", s.buyerWait)
 
+	r.GET("/track/:tenant/:key", s.journey)
+
 	r.GET("/healthz", s.healthz)
 	r.GET("/readyz", s.readyz)
 	r.GET("/openapi.json", s.openAPI)

@@ -23,6 +23,7 @@ func (s *Server) shipmentRoutes() {
 	)
 	s.handle(http.MethodGet, "/v1/shipments", s.listShipments, warehouse, support)
 	s.handle(http.MethodGet, "/v1/shipments/:id", s.getShipment, warehouse, support)
+	s.handle(http.MethodGet, "/v1/shipments/:id/tracking", s.getPassages, warehouse, support)
 	s.handle(http.MethodGet, "/v1/shipments/:id/labels.zpl", s.getParcelLabels, warehouse)
 	s.work("pack", http.MethodPost, "/v1/shipments/:id/pack", changeShipment(s, shipping.Pack, func(in *shipping.Packing, by stock.By) { in.By = by }), warehouse)
 	s.work("pack", http.MethodPost, "/v1/shipments/:id/unpack", changeShipment(s, shipping.Unpack, func(in *shipping.Undoing, by stock.By) { in.By = by }), warehouse)

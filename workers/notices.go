@@ -17,7 +17,7 @@ func sendNotices(ctx context.Context, d Deps) {
 	if d.Mail == nil {
 		d.Logger.Warn("no mail is sent: SMTP_URL is not set. Notices by mail are kept as suppressed and can be sent again later")
 	}
-	sender := &notice.Sender{DB: d.DB, Mail: d.Mail, Keys: d.CredentialKeys, Client: httpclient.New(httpclient.Options{Timeout: 20 * time.Second}), Logger: d.Logger}
+	sender := &notice.Sender{DB: d.DB, PublicURL: d.PublicURL, Mail: d.Mail, Keys: d.CredentialKeys, Client: httpclient.New(httpclient.Options{Timeout: 20 * time.Second}), Logger: d.Logger}
 	for ctx.Err() == nil {
 		n, err := sender.Round(ctx)
 		if err != nil && ctx.Err() == nil {

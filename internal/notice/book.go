@@ -52,6 +52,8 @@ type claimed struct {
 	Attempts int
 	Late     bool
 	lease    string
+	// publicURL is the sender's.
+	publicURL string
 }
 
 // claim takes up to n notices whose turn it is, those first that wait longest. A

@@ -106,6 +106,15 @@ func (c claimed) over(ctx context.Context, tx pgx.Tx) (over bool, err error) {
 
 func (c claimed) facts(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) (facts, error) {
 	f := facts{Shop: oneLine(shop.Name), Carrier: oneLine(c.Data.Carrier), Point: oneLine(c.Data.Point), ByTransfer: c.Data.ByTransfer, Unused: c.Data.Unused, Link: webAddress(c.Data.Link)}
+	if f.Link == "" && c.Data.ShipmentID != "" && c.publicURL != "" {
+		var key *string
+		if err := tx.QueryRow(ctx, `SELECT tracking_key::text FROM shipments WHERE tenant = $1 AND id = $2`, c.Tenant, c.Data.ShipmentID).Scan(&key); err != nil {
+			return facts{}, fmt.Errorf("shipment %s: %w", c.Data.ShipmentID, err)
+		}
+		if key != nil {
+			f.Link = c.publicURL + "/track/" + c.Tenant + "/" + *key
+		}
+	}
 	for _, number := range c.Data.Tracking {
 		f.Tracking = append(f.Tracking, oneLine(number))
 	}

@@ -22,6 +22,8 @@ const Batch = 25
 // processes.
 type Sender struct {
 	DB *postgres.DB
+	// PublicURL is where buyers reach us, for the page that tells where a parcel is.
+	PublicURL string
 	// Mail is the mail server; without one, mails are suppressed.
 	Mail *MailServer
 	// Keys open the tenants' credentials for texts.
@@ -94,6 +96,7 @@ func (b *batch) one(ctx context.Context, c claimed) error {
 		if err != nil {
 			return err
 		}
+		c.publicURL = b.PublicURL
 		l, code, err = write(ctx, tx, shop, c)
 		return err
 	})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/notice"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
@@ -29,7 +30,8 @@ const NextWithdraw = "withdraw"
 //
 // 409 with the shipments in the answer: already_shipped for an order of which something
 // has left, or that left at the counter: what is to come back is a return.
-func CancelOrder(ctx context.Context, tx pgx.Tx, tenantID, orderID, reason, by string) (already bool, err error) {
+func CancelOrder(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, orderID, reason, by string) (already bool, err error) {
+	tenantID := shop.ID
 	// The shipments first, as those who hand over lock them: of the two one is told no.
 	rows, err := tx.Query(ctx, `SELECT id, status, handed_over_at IS NOT NULL FROM shipments WHERE tenant = $1 AND order_id = $2 ORDER BY id FOR UPDATE`, tenantID, orderID)
 	if err != nil {
@@ -62,6 +64,9 @@ func CancelOrder(ctx context.Context, tx pgx.Tx, tenantID, orderID, reason, by s
 	b.Queue(`INSERT INTO wakes (tenant, kind, subject) SELECT tenant, 'fulfillment', id FROM shipments WHERE tenant = $1 AND order_id = $2 AND status <> 'cancelled'`, tenantID, orderID)
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return false, fmt.Errorf("cancel order %s: %w", orderID, err)
+	}
+	if err := notice.Queue(ctx, tx, shop, orderID, notice.OrderCancelled, orderID, notice.Data{}); err != nil {
+		return false, err
 	}
 	return false, timeline.Add(ctx, tx, tenantID, orderID, "order_cancelled", "support", map[string]any{"reason": reason, "by": by})
 }

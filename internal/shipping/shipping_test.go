@@ -404,7 +404,7 @@ func TestReport_TroubleAsksForAPersonUntilItIsOver(t *testing.T) {
 	require.Equal(t, []string{"delivery_failed"}, d.attention(orderID))
 	s = must(d, shipping.Report, shipment, shipping.News{Status: "lost", By: ana})
 	require.Nil(t, s.DueAt)
-	require.Equal(t, []string{"delivery_failed", "parcel_lost"}, d.attention(orderID))
+	require.Equal(t, []string{"parcel_lost"}, d.attention(orderID))
 	s = must(d, shipping.Report, shipment, shipping.News{Status: "in_transit", By: ana})
 	require.NotNil(t, s.DueAt, "found: it is due again")
 	require.Nil(t, s.EndedAt)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"justlogistics/internal/lifecycle"
+	"justlogistics/internal/notice"
 	"justlogistics/internal/order"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
@@ -165,6 +166,9 @@ func (f Followed) move(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, state
 		return wrap(err, "run of shipment "+s.ID)
 	case AtPoint:
 		if err := timeline.Add(ctx, tx, f.Tenant, s.OrderID, "ready_for_pickup", "shipping", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "tracking": f.Tracking}); err != nil {
+			return err
+		}
+		if err := s.tell(ctx, tx, shop, notice.ReadyForPickup, nil); err != nil {
 			return err
 		}
 	}

@@ -94,9 +94,11 @@ ALTER TABLE parcels
   ADD COLUMN told_at    timestamptz,
   -- when the carrier is asked again; null: it isn't
   ADD COLUMN track_at   timestamptz,
+  -- somebody unsigned last said that there is news
+  ADD COLUMN hinted_at  timestamptz,
   ADD COLUMN quiet      int NOT NULL DEFAULT 0 CHECK (quiet >= 0);
 CREATE INDEX parcels_track ON parcels (track_at) WHERE track_at IS NOT NULL;
-GRANT UPDATE (state, told_at, track_at, quiet) ON parcels TO jl_app, jl_system;
+GRANT UPDATE (state, told_at, track_at, hinted_at, quiet) ON parcels TO jl_app, jl_system;
 
 CREATE TABLE tracking_events (
   tenant     text NOT NULL,
@@ -161,6 +163,6 @@ DROP TRIGGER wake_new ON shipments;
 DROP TRIGGER wake_changed ON shipments;
 DROP FUNCTION jl.wake_fulfillment();
 DROP TABLE wakes, tracking_events, carrier_days, carrier_labels, bookings;
-ALTER TABLE parcels DROP COLUMN state, DROP COLUMN told_at, DROP COLUMN track_at, DROP COLUMN quiet;
+ALTER TABLE parcels DROP COLUMN state, DROP COLUMN told_at, DROP COLUMN track_at, DROP COLUMN hinted_at, DROP COLUMN quiet;
 ALTER TABLE shipments DROP CONSTRAINT a_label_is_wanted_by_somebody, DROP COLUMN wanted_at, DROP COLUMN wanted_by, DROP COLUMN wanted_carrier, DROP COLUMN wanted_service, DROP COLUMN book_at, DROP COLUMN not_booked, DROP COLUMN settled, DROP COLUMN promised_days, DROP COLUMN tracking_key;
 ALTER TABLE warehouses DROP COLUMN street, DROP COLUMN number;
