@@ -44,6 +44,9 @@ type Config struct {
 	PayloadKeys *secretbox.Keyring
 	// CredentialKeys encrypt the credentials that tenants set.
 	CredentialKeys *secretbox.Keyring
+	// LocalEndpoints lets event endpoints be http and on this machine, where
+	// providers are played.
+	LocalEndpoints bool
 }
 
 // Temporal is what the API needs of Temporal's client.
@@ -222,6 +225,7 @@ func (s *Server) routes() {
 	s.countingRoutes()
 	s.transferRoutes()
 	s.scanRoutes()
+	s.eventRoutes()
 
 	s.handle(http.MethodGet, "/v1/transactions", s.listTransactions, support)
 	s.handle(http.MethodGet, "/v1/reports/sales", s.getSales, support)

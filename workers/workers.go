@@ -24,6 +24,7 @@ import (
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
+	"justlogistics/internal/webhook"
 	"justlogistics/workflows"
 )
 
@@ -33,6 +34,8 @@ type Deps struct {
 	Temporal  client.Client
 	Namespace string
 	Gateways  *gateways.Registry
+	// Webhooks calls the tenants' endpoints; nil leaves that to other workers.
+	Webhooks  *webhook.Sender
 	PublicURL string
 	Logger    *slog.Logger
 	// Queues limits the worker to some task queues; empty means all.
@@ -97,6 +100,10 @@ func Start(ctx context.Context, d Deps) (stop func(), err error) {
 	loops, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { (&inboxLoop{d.DB, d.Temporal, d.Logger}).run(loops) })
+	wg.Go(func() { (&feedLoop{d.DB, d.Logger}).run(loops) })
+	if d.Webhooks != nil {
+		wg.Go(func() { newDeliveryLoop(d.DB, d.Webhooks, d.Logger).run(loops) })
+	}
 	wg.Go(func() { keepSchedule(loops, d) })
 	stopWorkers := stop
 	return func() {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"justlogistics/internal/webhook"
 	"justlogistics/workers"
 )
 
@@ -52,7 +53,7 @@ func (c workerCommand) Run(ctx context.Context) error {
 		defer server.Close()
 	}
 	stop, err := workers.Start(ctx, workers.Deps{DB: p.db, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Gateways: p.gateways,
-		PublicURL: p.cfg.PublicURL, Logger: p.log, Queues: c.Queues, BuildID: p.cfg.WorkerBuildID})
+		Webhooks: webhook.NewSender(p.cfg.CredentialKeys, p.cfg.SandboxURL != ""), PublicURL: p.cfg.PublicURL, Logger: p.log, Queues: c.Queues, BuildID: p.cfg.WorkerBuildID})
 	if err != nil {
 		return err
 	}
