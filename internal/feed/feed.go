@@ -86,8 +86,9 @@ func lock(ctx context.Context, tx pgx.Tx, tenant string) (position int64, free b
 	const take = `SELECT position FROM feeds WHERE tenant = $1 FOR UPDATE SKIP LOCKED`
 	err = tx.QueryRow(ctx, take, tenant).Scan(&position)
 	if errors.Is(err, pgx.ErrNoRows) {
-		// The tenant's first event, or another writer has the row.
-		if _, err := tx.Exec(ctx, `INSERT INTO feeds (tenant) VALUES ($1) ON CONFLICT DO NOTHING`, tenant); err != nil {
+		// The tenant's first event, or another writer has the row, for which an
+		// insert would wait.
+		if _, err := tx.Exec(ctx, `INSERT INTO feeds (tenant) SELECT $1 WHERE NOT EXISTS (SELECT FROM feeds WHERE tenant = $1) ON CONFLICT DO NOTHING`, tenant); err != nil {
 			return 0, false, fmt.Errorf("feed of %s: %w", tenant, err)
 		}
 		err = tx.QueryRow(ctx, take, tenant).Scan(&position)

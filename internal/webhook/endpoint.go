@@ -121,6 +121,25 @@ func Get(ctx context.Context, tx pgx.Tx, tenant, endpointID string) (Endpoint, e
 	return e, nil
 }
 
+// Secret reads the secret that an endpoint has now, for the request that made it
+// and could not tell.
+func Secret(ctx context.Context, tx pgx.Tx, ring *secretbox.Keyring, tenant, endpointID string) (string, error) {
+	var keyID string
+	var box []byte
+	err := tx.QueryRow(ctx, `SELECT key_id, box FROM event_endpoints WHERE tenant = $1 AND id = $2`, tenant, endpointID).Scan(&keyID, &box)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", ErrNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("secret of endpoint %s: %w", endpointID, err)
+	}
+	clear, err := ring.Open(keyID, box, aad(tenant, endpointID))
+	if err != nil {
+		return "", fmt.Errorf("secret of endpoint %s: %w", endpointID, err)
+	}
+	return string(clear), nil
+}
+
 // List reads a tenant's endpoints, newest first; there are at most MaxEndpoints.
 func List(ctx context.Context, tx pgx.Tx, tenant string) ([]Endpoint, error) {
 	rows, err := tx.Query(ctx, `SELECT `+endpointColumns+` FROM event_endpoints WHERE tenant = $1 ORDER BY id DESC`, tenant)
