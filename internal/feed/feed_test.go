@@ -312,10 +312,14 @@ func TestPublish_LeavesWhatAnotherWriterHasInHand(t *testing.T) {
 	t.Parallel()
 	s := shoptest.New(t)
 	subject := checkoutOf(t, s, shoptest.Tenant)
-	s.Do(t, func(tx pgx.Tx) error { return timeline.Add(t.Context(), tx, shoptest.Tenant, subject, "expired", "system", nil) })
+	s.Do(t, func(tx pgx.Tx) error {
+		return timeline.Add(t.Context(), tx, shoptest.Tenant, subject, "expired", "system", nil)
+	})
 	_, err := publish(t.Context(), s, shoptest.Tenant)
 	require.NoError(t, err)
-	s.Do(t, func(tx pgx.Tx) error { return timeline.Add(t.Context(), tx, shoptest.Tenant, subject, "cancelled", "system", nil) })
+	s.Do(t, func(tx pgx.Tx) error {
+		return timeline.Add(t.Context(), tx, shoptest.Tenant, subject, "cancelled", "system", nil)
+	})
 	require.NoError(t, s.DB.AsSystem(t.Context(), func(tx pgx.Tx) error {
 		n, err := feed.Publish(t.Context(), tx, shoptest.Tenant)
 		require.NoError(t, err)
