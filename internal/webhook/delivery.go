@@ -59,22 +59,26 @@ type sealed struct {
 // TestType is the type of a test, which is no event.
 const TestType = "endpoint.test"
 
+const (
+	allowed  = `CASE WHEN e.streak >= $2 THEN 1 ELSE $3 END`
+	underWay = `(SELECT count(*) FROM event_deliveries d WHERE d.tenant = e.tenant AND d.endpoint_id = e.id AND d.status = 'pending' AND d.leased_until > now())`
+)
+
 // Claim takes up to n deliveries that are due, each endpoint in its turn and none
 // more than a few at a time, so that one which hangs holds up only itself. tx is
 // the system's. A claim that is never recorded lapses.
 func Claim(ctx context.Context, tx pgx.Tx, n int) ([]Claimed, error) {
 	rows, err := tx.Query(ctx, `
 	WITH turn AS (
-	  SELECT e.tenant, e.id, e.claimed_at, CASE WHEN e.streak >= $2 THEN 1 ELSE $3 END
-	         - (SELECT count(*) FROM event_deliveries d WHERE d.tenant = e.tenant AND d.endpoint_id = e.id AND d.status = 'pending' AND d.leased_until > now()) AS free
+	  SELECT e.tenant, e.id, e.claimed_at, `+allowed+` - `+underWay+` AS free
 	    FROM event_endpoints e
-	   WHERE e.status <> 'disabled' AND coalesce(e.resting_until, '-infinity') <= now()
+	   WHERE `+underWay+` < `+allowed+` AND e.status <> 'disabled' AND coalesce(e.resting_until, '-infinity') <= now()
 	     AND EXISTS (SELECT FROM event_deliveries d WHERE d.tenant = e.tenant AND d.endpoint_id = e.id AND d.status = 'pending' AND d.next_try_at <= now())
 	   ORDER BY e.claimed_at NULLS FIRST LIMIT $4 FOR UPDATE OF e SKIP LOCKED
 	), due AS (
 	  SELECT t.tenant, t.id, d.event_id FROM turn t, LATERAL (
 	    SELECT d.event_id, d.next_try_at FROM event_deliveries d WHERE d.tenant = t.tenant AND d.endpoint_id = t.id AND d.status = 'pending' AND d.next_try_at <= now()
-	     ORDER BY d.next_try_at, d.event_id LIMIT greatest(t.free, 0)) d
+	     ORDER BY d.next_try_at, d.event_id LIMIT t.free) d
 	   ORDER BY t.claimed_at NULLS FIRST, d.next_try_at LIMIT $1
 	), touched AS (
 	  UPDATE event_endpoints e SET claimed_at = clock_timestamp() FROM (SELECT DISTINCT tenant, id FROM due) t WHERE e.tenant = t.tenant AND e.id = t.id

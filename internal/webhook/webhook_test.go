@@ -459,6 +459,27 @@ func TestClaim_AnEndpointThatFailsGetsOneAtATimeAndHoldsUpNoOther(t *testing.T) 
 	require.Equal(t, map[string]int{dead: 1, well: 4}, of)
 }
 
+func TestClaim_ManyEndpointsThatHangTakeNobodysTurn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Exec(t, `INSERT INTO event_endpoints (tenant, id, url, key_id, box) SELECT 'acme', lpad(i::text, 26, '0'), 'http://127.0.0.1:1/', 'k', '' FROM generate_series(1, 100) i`)
+	for range 3 {
+		b.happened(shoptest.Tenant, b.subject, "expired", "expired")
+	}
+	// All that they may have is under way, and more of theirs is due.
+	held := 0
+	for n := 1; n > 0; held += n {
+		n = len(b.claim(1000))
+	}
+	require.Equal(t, 400, held)
+	well := id.New()
+	b.Exec(t, `INSERT INTO event_endpoints (tenant, id, url, key_id, box, claimed_at) VALUES ('acme', $1, 'http://127.0.0.1:1/well', 'k', '', now())`, well)
+	b.happened(shoptest.Tenant, b.subject, "expired")
+	next := b.claim(1000)
+	require.Len(t, next, 1)
+	require.Equal(t, well, next[0].EndpointID)
+}
+
 func TestRotateSecret_BothSignForADay(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
