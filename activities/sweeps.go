@@ -21,6 +21,7 @@ import (
 	"justlogistics/internal/stock"
 	"justlogistics/internal/warehouse/counting"
 	"justlogistics/internal/warehouse/place"
+	"justlogistics/internal/webhook"
 )
 
 // Sweeps is the safety net: what timers and messages should have done.
@@ -45,7 +46,7 @@ func (a *Sweeps) Sweep(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{"holds", a.holds}, {"lost starts", a.lostStarts}, {"runs past due", a.overdue}, {"runs that ended badly", a.endedBadly}, {"cured", a.cured}, {"old keys", a.oldKeys},
-		{"lots past their day", a.endedLots}, {"counts", a.makeCounts},
+		{"lots past their day", a.endedLots}, {"counts", a.makeCounts}, {"old deliveries", a.oldDeliveries},
 	}
 	var failed []error
 	for _, p := range parts {
@@ -360,6 +361,14 @@ func (a *Sweeps) cured(ctx context.Context) error {
 func (a *Sweeps) oldKeys(ctx context.Context) error {
 	return a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
 		_, err := idempotency.Purge(ctx, tx)
+		return err
+	})
+}
+
+// oldDeliveries forgets what endpoints were told long ago.
+func (a *Sweeps) oldDeliveries(ctx context.Context) error {
+	return a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
+		_, err := webhook.Forget(ctx, tx, 20*sweepBatch)
 		return err
 	})
 }

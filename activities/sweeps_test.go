@@ -426,3 +426,13 @@ func TestSweep_MakesTheDaysCountsOnceAndBeginsTheirRuns(t *testing.T) {
 	require.NoError(t, s.Sweep(t.Context()))
 	require.ElementsMatch(t, want, s.restarted, "a run that Temporal has lost begins anew")
 }
+
+func TestSweep_ForgetsDeliveriesAfterThirtyDays(t *testing.T) {
+	t.Parallel()
+	s := shoptest.New(t)
+	s.Exec(t, `INSERT INTO event_endpoints (tenant, id, url, key_id, box) VALUES ('acme', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'https://shop.example', 'k', '')`)
+	s.Exec(t, `INSERT INTO event_deliveries (tenant, endpoint_id, event_id, status, next_try_at, ended_at) SELECT 'acme', '01ARZ3NDEKTSV4RRFFQ69G5FAV', lpad(d::text, 26, '0'), 'delivered', NULL, now() - make_interval(days => d) FROM generate_series(28, 33) d`)
+	sweeps := &activities.Sweeps{DB: s.DB, Temporal: &engine{}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	require.NoError(t, sweeps.Sweep(t.Context()))
+	require.Equal(t, 2, shoptest.Value[int](t, s, `SELECT count(*) FROM event_deliveries`))
+}

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -49,7 +51,11 @@ func (s *Server) once(r *request, h endpoint) written {
 	case err != nil:
 		return s.problem(r.Context, err)
 	case answered != nil:
-		return written{status: answered.Status, location: answered.Location, body: answered.Body, headers: map[string]string{"Idempotent-Replayed": "true"}}
+		body, err := s.openKept(r, answered.Body)
+		if err != nil {
+			return s.problem(r.Context, err)
+		}
+		return written{status: answered.Status, location: answered.Location, body: body, headers: map[string]string{"Idempotent-Replayed": "true"}}
 	}
 	return s.underClaim(r, h)
 }
@@ -83,13 +89,49 @@ func (s *Server) underClaim(r *request, h endpoint) (out written) {
 		stop()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), 5*time.Second)
 		defer cancel()
-		err := r.claim.Finish(ctx, s.db, idempotency.Answer{Status: out.status, Location: out.location, Body: out.body})
+		body, err := s.kept(r, out)
+		if err == nil {
+			err = r.claim.Finish(ctx, s.db, idempotency.Answer{Status: out.status, Location: out.location, Body: body})
+		}
 		if err != nil {
 			// The lease lapses, and a repetition finds what was begun.
 			s.log.WarnContext(ctx, "an answer was not kept under its idempotency key", slog.Any("error", err))
 		}
 	}()
 	return s.answer(r, h)
+}
+
+// sealedMark begins a kept answer that is encrypted; none begins so by itself.
+const sealedMark = "sealed:"
+
+// kept is what is stored of an answer: all of it, encrypted when it tells a secret.
+func (s *Server) kept(r *request, out written) ([]byte, error) {
+	if !out.secret {
+		return out.body, nil
+	}
+	keyID, box, err := s.cfg.CredentialKeys.Seal(out.body, keptFor(r))
+	if err != nil {
+		return nil, fmt.Errorf("encrypt an answer: %w", err)
+	}
+	return append([]byte(sealedMark+keyID+":"), box...), nil
+}
+
+// openKept is what was answered.
+func (s *Server) openKept(r *request, body []byte) ([]byte, error) {
+	rest, sealed := bytes.CutPrefix(body, []byte(sealedMark))
+	if !sealed {
+		return body, nil
+	}
+	keyID, box, _ := bytes.Cut(rest, []byte(":"))
+	clear, err := s.cfg.CredentialKeys.Open(string(keyID), box, keptFor(r))
+	if err != nil {
+		return nil, fmt.Errorf("open a kept answer: %w", err)
+	}
+	return clear, nil
+}
+
+func keptFor(r *request) []byte {
+	return []byte("answer:" + r.tenant + ":" + r.GetHeader("Idempotency-Key"))
 }
 
 // keepClaim renews the lease until stop is called. When somebody else has taken

@@ -36,6 +36,9 @@ type reply struct {
 	contentType string
 	// filename is what a browser calls the answer when it is kept.
 	filename string
+	// secret says that the body tells a secret: what is kept of it under an
+	// idempotency key is encrypted.
+	secret bool
 }
 
 func ok(body any) reply { return reply{status: http.StatusOK, body: body} }
@@ -53,6 +56,7 @@ type written struct {
 	headers    map[string]string
 	// contentType is JSON's, or a problem's, when empty.
 	contentType string
+	secret      bool
 }
 
 func (w written) send(c *gin.Context) {
@@ -99,7 +103,7 @@ func (s *Server) encode(c *gin.Context, r reply, err error) written {
 	if err != nil {
 		return s.problem(c, err)
 	}
-	return written{status: r.status, location: r.location, body: body, retryAfter: r.retryAfter}
+	return written{status: r.status, location: r.location, body: body, retryAfter: r.retryAfter, secret: r.secret}
 }
 
 // statuses of kinds that are not one of problem's.

@@ -44,6 +44,9 @@ type Config struct {
 	PayloadKeys *secretbox.Keyring
 	// CredentialKeys encrypt the credentials that tenants set.
 	CredentialKeys *secretbox.Keyring
+	// LocalEndpoints lets event endpoints be http and on this machine, where
+	// providers are played.
+	LocalEndpoints bool
 }
 
 // Temporal is what the API needs of Temporal's client.
@@ -225,6 +228,7 @@ func (s *Server) routes() {
 	s.transferRoutes()
 	s.scanRoutes()
 	s.noticeRoutes()
+	s.eventRoutes()
 
 	s.handle(http.MethodGet, "/v1/transactions", s.listTransactions, support)
 	s.handle(http.MethodGet, "/v1/reports/sales", s.getSales, support)

@@ -34,12 +34,15 @@ var (
 	thingsParked      = prometheus.NewDesc("justlogistics_parked", "Steps that wait for a person.", nil, nil)
 	differencesRaised = prometheus.NewDesc("justlogistics_reconciliation_differences", "Differences between providers' books and ours that wait for a person.", nil, nil)
 	runProblems       = prometheus.NewDesc("justlogistics_run_problems", "Runs that are missing, terminated, failed or wedged.", []string{"problem"}, nil)
+	eventsOldest      = prometheus.NewDesc("justlogistics_events_unpublished_oldest_seconds", "Age of the oldest public event that is not published.", nil, nil)
+	deliveriesPending = prometheus.NewDesc("justlogistics_event_deliveries_pending", "Deliveries to tenants' endpoints that wait, by whether they are past due.", []string{"due"}, nil)
+	endpointsByStatus = prometheus.NewDesc("justlogistics_event_endpoints", "Tenants' event endpoints by status.", []string{"status"}, nil)
 	pastDue           = prometheus.NewDesc("justlogistics_past_due", "Rows that should have moved and have not.", []string{"kind"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (m *BusinessMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{holdsOpen, holdsLate, paymentsPending, refundsPending, inboxPending, inboxOldest, thingsParked, differencesRaised, runProblems, pastDue} {
+	for _, d := range []*prometheus.Desc{holdsOpen, holdsLate, paymentsPending, refundsPending, inboxPending, inboxOldest, thingsParked, differencesRaised, runProblems, eventsOldest, deliveriesPending, endpointsByStatus, pastDue} {
 		ch <- d
 	}
 }
@@ -51,6 +54,9 @@ UNION ALL SELECT 'payments', status, count(*) FROM payments WHERE status IN ('pe
 UNION ALL SELECT 'refunds', status, count(*) FROM refunds WHERE status IN ('pending','unknown','needs_attention') GROUP BY status
 UNION ALL SELECT 'inbox', '', count(*) FROM inbox WHERE status = 'pending'
 UNION ALL SELECT 'oldest', '', coalesce(extract(epoch FROM now() - min(received_at)), 0)::float8 FROM inbox WHERE status = 'pending'
+UNION ALL SELECT 'events', '', coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM events WHERE outbound
+UNION ALL SELECT 'deliveries', CASE WHEN next_try_at <= now() THEN 'now' ELSE 'later' END, count(*) FROM event_deliveries WHERE status = 'pending' GROUP BY 2
+UNION ALL SELECT 'endpoints', status, count(*) FROM event_endpoints GROUP BY status
 UNION ALL SELECT 'parked', '', count(*) FROM parked WHERE resolved_at IS NULL
 UNION ALL SELECT 'problems', problem, count(*) FROM run_problems GROUP BY problem
 UNION ALL SELECT 'due', 'checkout', count(*) FROM checkouts WHERE due_at < now()
@@ -75,7 +81,7 @@ func (m *BusinessMetrics) Collect(ch chan<- prometheus.Metric) {
 		var n float64
 		_, err = pgx.ForEachRow(rows, []any{&what, &label, &n}, func() error {
 			desc, labels := map[string]*prometheus.Desc{"holds": holdsOpen, "late": holdsLate, "payments": paymentsPending, "refunds": refundsPending, "inbox": inboxPending,
-				"oldest": inboxOldest, "differences": differencesRaised, "parked": thingsParked, "problems": runProblems, "due": pastDue}[what], []string(nil)
+				"oldest": inboxOldest, "differences": differencesRaised, "parked": thingsParked, "problems": runProblems, "events": eventsOldest, "deliveries": deliveriesPending, "endpoints": endpointsByStatus, "due": pastDue}[what], []string(nil)
 			if label != "" {
 				labels = []string{label}
 			}

@@ -29,6 +29,7 @@ import (
 	"justlogistics/internal/shipping"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
+	"justlogistics/internal/webhook"
 	"justlogistics/workflows"
 )
 
@@ -40,7 +41,9 @@ type Deps struct {
 	Gateways  *gateways.Registry
 	Carriers  *carriers.Registry
 	// Tracking is how often carriers are asked about parcels.
-	Tracking  shipping.Pace
+	Tracking shipping.Pace
+	// Webhooks calls the tenants' endpoints; nil leaves that to other workers.
+	Webhooks  *webhook.Sender
 	PublicURL string
 	Logger    *slog.Logger
 	// Mail takes notices to buyers; without one they are suppressed. CredentialKeys
@@ -114,6 +117,10 @@ func Start(ctx context.Context, d Deps) (stop func(), err error) {
 	wg.Go(func() { (&inboxLoop{d.DB, d.Temporal, d.Logger}).run(loops) })
 	wg.Go(func() { (&wakeLoop{d.DB, d.Temporal, d.Logger}).run(loops) })
 	wg.Go(func() { (&trackingLoop{d.DB, d.Carriers, d.Tracking, d.Logger}).run(loops) })
+	wg.Go(func() { (&feedLoop{d.DB, d.Logger}).run(loops) })
+	if d.Webhooks != nil {
+		wg.Go(func() { newDeliveryLoop(d.DB, d.Webhooks, d.Logger).run(loops) })
+	}
 	wg.Go(func() { keepSchedule(loops, d) })
 	wg.Go(func() { sendNotices(loops, d) })
 	stopWorkers := stop

@@ -33,5 +33,6 @@ func (apiCommand) Run(ctx context.Context) error {
 		CodecOrigin:    p.cfg.CodecOrigin,
 		PayloadKeys:    p.cfg.PayloadKeys,
 		CredentialKeys: p.cfg.CredentialKeys,
+		LocalEndpoints: p.cfg.SandboxURL != "",
 	}, api.Deps{DB: p.db, Temporal: p.temporal, Gateways: p.gateways, Carriers: carriers.New(p.db, p.cfg.CredentialKeys), Metrics: p.metrics, Logger: p.log})
 }

@@ -19,6 +19,7 @@ import (
 	"justlogistics/internal/refund"
 	"justlogistics/internal/secretbox"
 	"justlogistics/internal/tenant"
+	"justlogistics/internal/webhook"
 )
 
 type tenantCommand struct {
@@ -28,7 +29,7 @@ type tenantCommand struct {
 	Credentials struct {
 		Set      tenantCredentialsSetCommand      `cmd:"" help:"Set a provider's credentials, read as JSON from standard input or a file."`
 		Withdraw tenantCredentialsWithdrawCommand `cmd:"" help:"Delete a provider's credentials."`
-		Rotate   tenantCredentialsRotateCommand   `cmd:"" help:"Encrypt all tenants' credentials, and the bank accounts of refunds, anew with the first key of JL_CREDENTIAL_KEYS."`
+		Rotate   tenantCredentialsRotateCommand   `cmd:"" help:"Encrypt all tenants' credentials, the bank accounts of refunds and the secrets of event endpoints, anew with the first key of JL_CREDENTIAL_KEYS."`
 	} `cmd:"" help:"Set, withdraw or re-encrypt providers' credentials."`
 }
 
@@ -286,6 +287,14 @@ func rotate(ctx context.Context, db *postgres.DB, ring *secretbox.Keyring, id st
 			return err
 		}
 	}
-	fmt.Printf("tenant %s: credentials of %d providers and %d bank accounts encrypted anew, %d had key %s already\n", id, credentials.Done, accounts, credentials.Kept, ring.EncryptionKeyID())
+	endpoints := 0
+	err = db.InTenant(ctx, id, func(tx pgx.Tx) (err error) {
+		endpoints, err = webhook.Reseal(ctx, tx, ring, id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("tenant %s: credentials of %d providers, %d bank accounts and secrets of %d event endpoints encrypted anew, %d had key %s already\n", id, credentials.Done, accounts, endpoints, credentials.Kept, ring.EncryptionKeyID())
 	return nil
 }

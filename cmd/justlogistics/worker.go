@@ -11,6 +11,7 @@ import (
 	"justlogistics/internal/carriers"
 	"justlogistics/internal/notice"
 	"justlogistics/internal/shipping"
+	"justlogistics/internal/webhook"
 	"justlogistics/workers"
 )
 
@@ -61,8 +62,8 @@ func (c workerCommand) Run(ctx context.Context) error {
 		}
 	}
 	stop, err := workers.Start(ctx, workers.Deps{DB: p.db, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Gateways: p.gateways, Carriers: carriers.New(p.db, p.cfg.CredentialKeys),
-		Tracking:  shipping.Pace{Least: p.cfg.TrackingLeast, Longest: p.cfg.TrackingLongest},
-		PublicURL: p.cfg.PublicURL, Logger: p.log, Mail: mailServer, CredentialKeys: p.cfg.CredentialKeys, Queues: c.Queues, BuildID: p.cfg.WorkerBuildID})
+		Tracking: shipping.Pace{Least: p.cfg.TrackingLeast, Longest: p.cfg.TrackingLongest},
+		Webhooks: webhook.NewSender(p.cfg.CredentialKeys, p.cfg.SandboxURL != ""), PublicURL: p.cfg.PublicURL, Logger: p.log, Mail: mailServer, CredentialKeys: p.cfg.CredentialKeys, Queues: c.Queues, BuildID: p.cfg.WorkerBuildID})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"justlogistics/internal/catalog"
 	"justlogistics/internal/checkout"
+	"justlogistics/internal/feed"
 	"justlogistics/internal/id"
 	"justlogistics/internal/inbox"
 	"justlogistics/internal/money"
@@ -25,8 +26,10 @@ import (
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/refund"
 	"justlogistics/internal/sandbox"
+	"justlogistics/internal/secretbox"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
+	"justlogistics/internal/webhook"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
@@ -64,7 +67,35 @@ func openShop(t *testing.T) *shop {
 	s.trade()
 	s.receiveGoods()
 	s.shipLamps()
+	s.tell()
 	return s
+}
+
+// tell publishes the day's events and has one endpoint that took some of them.
+func (s *shop) tell() {
+	ctx := s.t.Context()
+	ring, err := secretbox.ParseKeyring("k1:" + secretbox.GenerateKey())
+	require.NoError(s.t, err)
+	s.ids["endpoint"] = id.New()
+	s.in(func(tx pgx.Tx) error {
+		_, _, err := webhook.Create(ctx, tx, ring, shopID, s.ids["endpoint"], "https://shop.example/hooks", nil, "")
+		return err
+	})
+	for n := 1; n > 0; {
+		require.NoError(s.t, s.db.AsSystem(ctx, func(tx pgx.Tx) (err error) {
+			n, err = feed.Publish(ctx, tx, shopID)
+			return err
+		}))
+	}
+	var claimed []webhook.Claimed
+	require.NoError(s.t, s.db.AsSystem(ctx, func(tx pgx.Tx) (err error) {
+		claimed, err = webhook.Claim(ctx, tx, 2)
+		return err
+	}))
+	require.Len(s.t, claimed, 2)
+	for i, c := range claimed {
+		s.in(func(tx pgx.Tx) error { return webhook.Record(ctx, tx, c, webhook.Result{Status: 200 + 300*i}) })
+	}
 }
 
 func (s *shop) in(fn func(tx pgx.Tx) error) {

@@ -14,8 +14,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/netip"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -37,6 +39,10 @@ type Options struct {
 	// MaxConnsPerHost bounds the connections to one host, idle ones included
 	// (default 64). A call beyond them waits, within its deadline.
 	MaxConnsPerHost int
+	// Allow is asked about each address before it is dialled, after names were
+	// resolved; its error ends the dial and is found in that of the call. Nil
+	// allows all.
+	Allow func(netip.AddrPort) error
 	// TLS replaces the default TLS settings (TLS 1.2 or later, the system's
 	// roots).
 	TLS *tls.Config
@@ -56,6 +62,15 @@ func New(o Options) *http.Client {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	dialer := &net.Dialer{Timeout: o.DialTimeout, KeepAlive: 30 * time.Second}
+	if o.Allow != nil {
+		dialer.Control = func(_, address string, _ syscall.RawConn) error {
+			to, err := netip.ParseAddrPort(address)
+			if err != nil {
+				return err
+			}
+			return o.Allow(to)
+		}
+	}
 	transport := &http.Transport{
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        o.TLS,

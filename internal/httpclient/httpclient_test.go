@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -308,4 +310,22 @@ func TestObserve_ShowsTheStatusOfAnAnswerNobodyRead(t *testing.T) {
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusServiceUnavailable, seen.Status)
 	require.Equal(t, "7", seen.Header.Get("Retry-After"))
+}
+
+func TestNew_AsksBeforeItDialsAnAddress(t *testing.T) {
+	t.Parallel()
+	reached := false
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
+	defer server.Close()
+	forbidden := errors.New("not there")
+	var asked []netip.AddrPort
+	client := httpclient.New(httpclient.Options{Allow: func(to netip.AddrPort) error {
+		asked = append(asked, to)
+		return forbidden
+	}})
+	_, err := client.Get(server.URL)
+	require.ErrorIs(t, err, forbidden)
+	require.False(t, httpclient.Reached(err))
+	require.False(t, reached)
+	require.Equal(t, server.Listener.Addr().String(), asked[0].String())
 }

@@ -55,7 +55,7 @@ func Begin(ctx context.Context, tx pgx.Tx, tenant string, shipments []string) er
 	_, err := tx.Exec(ctx, `WITH begun AS (
 	    UPDATE orders SET status = 'in_fulfillment', updated_at = now()
 	     WHERE tenant = $1 AND status = 'paid' AND id IN (SELECT order_id FROM shipments WHERE tenant = $1 AND id = ANY($2)) RETURNING id)
-	  INSERT INTO events (tenant, subject, kind, actor, data) SELECT $1, id, 'order_in_fulfillment', 'shipping', '{}' FROM begun ORDER BY id`, tenant, shipments)
+	  INSERT INTO events (tenant, subject, kind, actor, data, outbound) SELECT $1, id, 'order_in_fulfillment', 'shipping', '{}', true FROM begun ORDER BY id`, tenant, shipments)
 	if err != nil {
 		return fmt.Errorf("orders that are being picked: %w", err)
 	}

@@ -48,6 +48,11 @@ INSERT INTO count_tasks (tenant, count_id, bin, id, warehouse, status, outcome, 
   SELECT tenant, id, 'B' || i, id, 'SCL-1', CASE WHEN i % 50 = 0 THEN 'open' ELSE 'done' END, CASE WHEN i % 50 = 0 THEN '' ELSE 'right' END, CASE WHEN i % 50 <> 0 THEN now() END FROM n;
 INSERT INTO operator_commands (tenant, id, device, seq, kind, person, hash, scanned, scanned_at, outcome, answer) SELECT tenant, id, 'd', i, 'move', 'p', sha256(id::bytea), '{}', now(), 'applied', '{}' FROM n;
 INSERT INTO task_leases (tenant, task, person, until) SELECT tenant, 'pick:' || id, 'p', now() FROM n;
+INSERT INTO public_events (tenant, position, id, seq, type, subject, data, created_at) SELECT tenant, i, id, i, 'order.paid', id, '{}', now() FROM n;
+UPDATE events SET outbound = false WHERE seq % 100 <> 0;
+INSERT INTO event_endpoints (tenant, id, url, key_id, box) SELECT tenant, id, 'https://shop.example', 'k', '' FROM n WHERE i <= 5;
+INSERT INTO event_deliveries (tenant, endpoint_id, event_id, position, status, next_try_at, ended_at)
+  SELECT tenant, lpad((i % 5 + 1)::text, 26, '0'), id, i, CASE WHEN i % 100 = 0 THEN 'pending' ELSE 'delivered' END, CASE WHEN i % 100 = 0 THEN now() END, CASE WHEN i % 100 <> 0 THEN now() END FROM n;
 ANALYZE`
 
 var removed = regexp.MustCompile(`Rows Removed by (?:Filter|Index Recheck): (\d+)`)
@@ -101,6 +106,12 @@ func TestHotQueries_UseAnIndexUnderRowLevelSecurity(t *testing.T) {
 		{name: "pending news", sql: `SELECT tenant, id FROM inbox WHERE status = 'pending' AND next_attempt_at <= now() ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED`, args: []any{10}, system: true},
 		{name: "holds that outlived their time", sql: `SELECT id FROM holds h WHERE h.status IN ('held','short') AND h.confirmed_at IS NULL AND h.held_until < now() - interval '30 seconds' ORDER BY h.held_until LIMIT 1`, system: true},
 		{name: "checkouts past due", sql: `SELECT id FROM checkouts WHERE due_at IS NOT NULL AND due_at < now()`, system: true},
+		{name: "events to publish", sql: `SELECT seq FROM events e WHERE e.tenant = $1 AND e.outbound ORDER BY e.seq LIMIT 200`, args: []any{"acme"}, system: true},
+		{name: "a page of events", sql: `SELECT id FROM public_events WHERE tenant = $1 AND position > $2 AND position <= $3 ORDER BY position LIMIT 50`, args: []any{"acme", 3000, 6000}},
+		{name: "an order's events", sql: `SELECT id FROM public_events WHERE tenant = $1 AND position > $2 AND subject = $3 ORDER BY position LIMIT 50`, args: []any{"acme", 0, someID}},
+		{name: "an event by its public id", sql: `SELECT position FROM public_events WHERE tenant = $1 AND id = $2`, args: []any{"acme", someID}},
+		{name: "deliveries that are due", sql: `SELECT event_id FROM event_deliveries d WHERE d.tenant = $1 AND d.endpoint_id = $2 AND d.status = 'pending' AND d.next_try_at <= now() ORDER BY d.next_try_at LIMIT 4`, args: []any{"acme", "00000000000000000000000001"}, system: true},
+		{name: "old deliveries", sql: `SELECT ctid FROM event_deliveries WHERE ended_at < now() - interval '30 days' LIMIT 100 FOR UPDATE SKIP LOCKED`, system: true},
 		{name: "an API key's hash", sql: `SELECT k.tenant FROM api_keys k WHERE k.hash = $1 AND k.revoked_at IS NULL`, args: []any{[]byte("x")}, system: true},
 	} {
 		explain := func(tx pgx.Tx) error {

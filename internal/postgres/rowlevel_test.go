@@ -83,6 +83,7 @@ func fullShop(t *testing.T) *shoptest.Shop {
 			`INSERT INTO reconciliations (tenant, id, gateway, day, from_at, to_at, status) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'flow', current_date, now(), now() + interval '1 day', 'done')`,
 			`INSERT INTO provider_transactions (tenant, gateway, source, kind, key, amount, currency, outcome, at) VALUES ($1, 'flow', 'api', 'charge', 'k', 1, 'CLP', 'approved', now())`,
 			`INSERT INTO reconciliation_items (tenant, id, reconciliation_id, gateway, day, kind, result, currency) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'flow', current_date, 'charge', 'matched', 'CLP')`,
+			`INSERT INTO event_endpoints (tenant, id, url, key_id, box) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'https://shop.example', 'k', '')`,
 			`INSERT INTO run_problems (tenant, workflow_id, subject, problem) VALUES ($1, 'w', 'x', 'missing')`,
 			`INSERT INTO support_actions (tenant, id, workflow_id, verb, actor, api_key_id, reason, outcome) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'w', 'retry', 'ana', 'k', 'r', 'done')`,
 			`INSERT INTO transfers (tenant, id, from_warehouse, to_warehouse, status, requested_by, due_at) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'SCL-1', 'CCP-1', 'requested', 'ana', now())`,
@@ -118,6 +119,14 @@ func fullShop(t *testing.T) *shoptest.Shop {
 		}
 		return nil
 	})
+	// What the system alone writes.
+	for _, sql := range []string{
+		`INSERT INTO feeds (tenant, position) VALUES ($1, 1)`,
+		`INSERT INTO public_events (tenant, position, id, seq, type, subject, data, created_at) SELECT tenant, 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', seq, 'order.paid', subject, '{}', created_at FROM events WHERE tenant = $1 LIMIT 1`,
+		`INSERT INTO event_deliveries (tenant, endpoint_id, event_id, position) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', '01ARZ3NDEKTSV4RRFFQ69G5FAV', 1)`,
+	} {
+		s.Exec(t, sql, shoptest.Tenant)
+	}
 	return s
 }
 
@@ -263,6 +272,10 @@ func TestAppRole_OwnsNothingAndCanNotStepOverItsLimits(t *testing.T) {
 		`DELETE FROM stock_movements`,
 		`UPDATE events SET kind = 'nothing'`,
 		`DELETE FROM events`,
+		`UPDATE events SET outbound = false`,
+		`UPDATE public_events SET data = '{}'`,
+		`DELETE FROM public_events`,
+		`UPDATE feeds SET position = 0`,
 		`UPDATE captures SET amount = 1`,
 		`DELETE FROM captures`,
 		`DELETE FROM payments`,

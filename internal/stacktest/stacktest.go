@@ -42,6 +42,7 @@ import (
 	"justlogistics/internal/telemetry"
 	"justlogistics/internal/temporalclient"
 	"justlogistics/internal/tenant"
+	"justlogistics/internal/webhook"
 	"justlogistics/workers"
 )
 
@@ -262,7 +263,7 @@ func (s *Stack) startInside(ctx context.Context) error {
 		return r
 	}
 	forAPI, forWorker := registry(), registry()
-	server, err := api.New(api.Config{PublicURL: s.APIURL, TemporalUIURL: "https://temporal.example", Namespace: s.Namespace, PayloadKeys: keys, CredentialKeys: credentialKeys},
+	server, err := api.New(api.Config{PublicURL: s.APIURL, TemporalUIURL: "https://temporal.example", Namespace: s.Namespace, PayloadKeys: keys, CredentialKeys: credentialKeys, LocalEndpoints: true},
 		api.Deps{DB: s.DB, Temporal: temporal, Gateways: forAPI, Carriers: carriers.New(s.DB, credentialKeys), Metrics: telemetry.NewMetrics(), Logger: log})
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -278,7 +279,7 @@ func (s *Stack) startInside(ctx context.Context) error {
 	if os.Getenv(EnvNoSticky) != "" {
 		worker.SetStickyWorkflowCacheSize(0)
 	}
-	stop, err := workers.Start(ctx, workers.Deps{DB: s.DB, Temporal: temporal, Namespace: s.Namespace, Gateways: forWorker, Carriers: carriers.New(s.DB, credentialKeys), Tracking: shipping.Pace{Least: 200 * time.Millisecond, Longest: 2 * time.Second}, PublicURL: s.APIURL, Logger: log})
+	stop, err := workers.Start(ctx, workers.Deps{DB: s.DB, Temporal: temporal, Namespace: s.Namespace, Gateways: forWorker, Carriers: carriers.New(s.DB, credentialKeys), Tracking: shipping.Pace{Least: 200 * time.Millisecond, Longest: 2 * time.Second}, Webhooks: webhook.NewSender(credentialKeys, true), PublicURL: s.APIURL, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/feed"
 )
 
 // Event is one entry. Data holds ids, amounts and codes, no personal data.
@@ -21,7 +23,8 @@ type Event struct {
 }
 
 // Add appends an event in the caller's transaction, so that it stands exactly
-// when what it tells has happened.
+// when what it tells has happened. What the feed tells outside is published
+// afterwards, by others.
 func Add(ctx context.Context, tx pgx.Tx, tenant, subject, kind, actor string, data map[string]any) error {
 	if data == nil {
 		data = map[string]any{}
@@ -30,7 +33,7 @@ func Add(ctx context.Context, tx pgx.Tx, tenant, subject, kind, actor string, da
 	if err != nil {
 		return fmt.Errorf("event %s: %w", kind, err)
 	}
-	if _, err := tx.Exec(ctx, `INSERT INTO events (tenant, subject, kind, actor, data) VALUES ($1,$2,$3,$4,$5)`, tenant, subject, kind, actor, raw); err != nil {
+	if _, err := tx.Exec(ctx, `INSERT INTO events (tenant, subject, kind, actor, data, outbound) VALUES ($1,$2,$3,$4,$5,$6)`, tenant, subject, kind, actor, raw, feed.Public(kind)); err != nil {
 		return fmt.Errorf("event %s of %s: %w", kind, subject, err)
 	}
 	return nil
