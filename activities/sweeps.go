@@ -46,7 +46,7 @@ func (a *Sweeps) Sweep(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{"holds", a.holds}, {"lost starts", a.lostStarts}, {"runs past due", a.overdue}, {"runs that ended badly", a.endedBadly}, {"cured", a.cured}, {"old keys", a.oldKeys},
-		{"lots past their day", a.endedLots}, {"counts", a.makeCounts}, {"old deliveries", a.oldDeliveries},
+		{"lots past their day", a.endedLots}, {"counts", a.makeCounts}, {"old labels", a.oldLabels}, {"old deliveries", a.oldDeliveries},
 	}
 	var failed []error
 	for _, p := range parts {
@@ -58,6 +58,17 @@ func (a *Sweeps) Sweep(ctx context.Context) error {
 		}
 	}
 	return classify(errors.Join(failed...))
+}
+
+// oldLabels forgets carriers' labels, which name buyers, once nobody prints them any more.
+func (a *Sweeps) oldLabels(ctx context.Context) error {
+	return a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `DELETE FROM carrier_labels l USING (
+		    SELECT l.tenant, l.booking_id FROM carrier_labels l JOIN bookings b ON b.tenant = l.tenant AND b.id = l.booking_id JOIN shipments s ON s.tenant = b.tenant AND s.id = b.shipment_id
+		     WHERE s.ended_at < now() - interval '30 days' OR b.status IN ('voided','lapsed') AND b.updated_at < now() - interval '1 day' LIMIT $1) old
+		  WHERE l.tenant = old.tenant AND l.booking_id = old.booking_id`, sweepBatch)
+		return err
+	})
 }
 
 // holds frees units whose time was over 30 s ago, one hold a transaction. A

@@ -169,7 +169,7 @@ func TestCarriers_AreSetUpAndWithdrawnAndTellTheirPoints(t *testing.T) {
 	require.Equal(t, map[string]string{"comuna": "unknown_comuna"}, b.do("GET", "/v1/pickup-points?comuna=X&region=RM", nil).fields())
 
 	require.Equal(t, map[string]string{"(body)": "invalid_credentials"}, b.do("PUT", "/v1/carriers/starken/credentials", map[string]any{"tokn": "x"}).fields())
-	require.Equal(t, 404, b.do("PUT", "/v1/carriers/manual/credentials", map[string]any{}).status)
+	require.Equal(t, 422, b.do("PUT", "/v1/carriers/manual/credentials", map[string]any{}).status)
 	require.Equal(t, 403, b.do("PUT", "/v1/carriers/starken/credentials", map[string]any{}, as(b.keys[tenant.Support])...).status)
 	require.Equal(t, 200, b.do("DELETE", "/v1/carriers/starken/credentials", nil).status)
 	require.Equal(t, 404, b.do("DELETE", "/v1/carriers/starken/credentials", nil).status)

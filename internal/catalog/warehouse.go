@@ -22,6 +22,8 @@ type Warehouse struct {
 	Name      string    `json:"name"`
 	Region    string    `json:"region"`
 	Comuna    string    `json:"comuna"`
+	Street    string    `json:"street"` // where parcels go back to
+	Number    string    `json:"number"`
 	Position  int       `json:"position"`
 	Active    bool      `json:"active"`
 	CreatedAt time.Time `json:"created_at"`
@@ -34,6 +36,8 @@ type WarehouseInput struct {
 	Name     string `json:"name"`
 	Region   string `json:"region"`
 	Comuna   string `json:"comuna"`
+	Street   string `json:"street"`
+	Number   string `json:"number"`
 	Position int    `json:"position"`
 	Active   *bool  `json:"active"`
 }
@@ -49,6 +53,9 @@ func PutWarehouse(ctx context.Context, tx pgx.Tx, tenant, code string, in Wareho
 	if err != nil {
 		f.Add("region", "unknown_region", "not a region of Chile")
 	}
+	if len(in.Street) > 200 || len(in.Number) > 20 {
+		f.Add("street", "too_long", "at most 200 bytes, and 20 of the number")
+	}
 	comuna := in.Comuna
 	if err == nil && comuna != "" {
 		c, err := chile.ValidatePlace(comuna, in.Region)
@@ -61,9 +68,9 @@ func PutWarehouse(ctx context.Context, tx pgx.Tx, tenant, code string, in Wareho
 	if err := f.Err(); err != nil {
 		return false, err
 	}
-	err = tx.QueryRow(ctx, `INSERT INTO warehouses (tenant, code, name, region, comuna, position, active) VALUES ($1,$2,$3,$4,$5,$6,$7)
-	  ON CONFLICT (tenant, code) DO UPDATE SET name = excluded.name, region = excluded.region, comuna = excluded.comuna, position = excluded.position, active = excluded.active, updated_at = now()
-	  RETURNING xmax = 0`, tenant, code, in.Name, region, comuna, in.Position, in.Active == nil || *in.Active).Scan(&created)
+	err = tx.QueryRow(ctx, `INSERT INTO warehouses (tenant, code, name, region, comuna, position, active, street, number) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)
+	  ON CONFLICT (tenant, code) DO UPDATE SET name = excluded.name, region = excluded.region, comuna = excluded.comuna, position = excluded.position, active = excluded.active, street = excluded.street, number = excluded.number, updated_at = now()
+	  RETURNING xmax = 0`, tenant, code, in.Name, region, comuna, in.Position, in.Active == nil || *in.Active, in.Street, in.Number).Scan(&created)
 	if err != nil {
 		return false, fmt.Errorf("warehouse %s: %w", code, err)
 	}
@@ -73,8 +80,8 @@ func PutWarehouse(ctx context.Context, tx pgx.Tx, tenant, code string, in Wareho
 // GetWarehouse reads a warehouse.
 func GetWarehouse(ctx context.Context, tx pgx.Tx, tenant, code string) (Warehouse, error) {
 	w := Warehouse{Code: code}
-	err := tx.QueryRow(ctx, `SELECT name, region, comuna, position, active, created_at, updated_at FROM warehouses WHERE tenant = $1 AND code = $2`, tenant, code).
-		Scan(&w.Name, &w.Region, &w.Comuna, &w.Position, &w.Active, &w.CreatedAt, &w.UpdatedAt)
+	err := tx.QueryRow(ctx, `SELECT name, region, comuna, street, number, position, active, created_at, updated_at FROM warehouses WHERE tenant = $1 AND code = $2`, tenant, code).
+		Scan(&w.Name, &w.Region, &w.Comuna, &w.Street, &w.Number, &w.Position, &w.Active, &w.CreatedAt, &w.UpdatedAt)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return w, problem.Missing("warehouse")
 	}

@@ -93,11 +93,12 @@ func shop(ctx context.Context, tx pgx.Tx) error {
 	}
 	t := tenant.Tenant{ID: Tenant, Name: "Tienda Demo", Settings: tenant.Defaults(Tenant)}
 	t.Settings.AllowedOrigins = []string{"*"}
+	t.Settings.Sender = tenant.Sender{Name: "Tienda Demo", Phone: "+56222345678", Email: "despacho@tienda-demo.example", RUT: "76.192.083-9"}
 	if err := tenant.Put(ctx, tx, t); err != nil {
 		return err
 	}
-	for i, w := range []struct{ code, name, region, comuna string }{{"SCL-1", "Bodega Santiago", "RM", "Quilicura"}, {"CCP-1", "Bodega Concepción", "BI", "Concepción"}} {
-		if _, err := catalog.PutWarehouse(ctx, tx, Tenant, w.code, catalog.WarehouseInput{Name: w.name, Region: w.region, Comuna: w.comuna, Position: i}); err != nil {
+	for i, w := range []struct{ code, name, region, comuna, street, number string }{{"SCL-1", "Bodega Santiago", "RM", "Quilicura", "Las Esteras Norte", "2570"}, {"CCP-1", "Bodega Concepción", "BI", "Concepción", "Camilo Henríquez", "2330"}} {
+		if _, err := catalog.PutWarehouse(ctx, tx, Tenant, w.code, catalog.WarehouseInput{Name: w.name, Region: w.region, Comuna: w.comuna, Street: w.street, Number: w.number, Position: i}); err != nil {
 			return err
 		}
 	}
