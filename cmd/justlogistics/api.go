@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"justlogistics/api"
-	"justlogistics/internal/carriers"
 	"justlogistics/internal/config"
 )
 
@@ -33,5 +32,5 @@ func (apiCommand) Run(ctx context.Context) error {
 		CodecOrigin:    p.cfg.CodecOrigin,
 		PayloadKeys:    p.cfg.PayloadKeys,
 		CredentialKeys: p.cfg.CredentialKeys,
-	}, api.Deps{DB: p.db, Temporal: p.temporal, Gateways: p.gateways, Carriers: carriers.New(p.db, p.cfg.CredentialKeys), Metrics: p.metrics, Logger: p.log})
+	}, api.Deps{DB: p.db, Temporal: p.temporal, Gateways: p.gateways, Carriers: p.carriers, Metrics: p.metrics, Logger: p.log})
 }
