@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/circuit"
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/money"
 	"justlogistics/internal/payment"
@@ -50,9 +51,9 @@ type refundAbility struct {
 }
 
 type circuitResource struct {
-	State gateways.State `json:"state"`
-	Since *time.Time     `json:"since"`
-	// RetryAt, of one that is not closed: from when one payment may try.
+	State circuit.State `json:"state"`
+	Since *time.Time    `json:"since"`
+	// RetryAt, of one that is not closed: from when one call may try.
 	RetryAt *time.Time `json:"retry_at"`
 }
 
@@ -73,7 +74,7 @@ func (s *Server) listGateways(r *request) (reply, error) {
 	}
 	all := []gatewayResource{}
 	for _, name := range payment.Names() {
-		g := gatewayResource{Gateway: name, Title: name.Title(), Currencies: []money.Currency{}, Methods: []string{}, Circuit: circuitOf(circuits[name])}
+		g := gatewayResource{Gateway: name, Title: name.Title(), Currencies: []money.Currency{}, Methods: []string{}, Circuit: circuitOf(circuits[name].Standing)}
 		if i := slices.Index(t.Settings.Gateways, string(name)); i >= 0 {
 			position := i + 1
 			g.Position = &position
@@ -112,8 +113,8 @@ func (g *gatewayResource) able(c payment.Capabilities) {
 	}
 }
 
-func circuitOf(c gateways.Circuit) circuitResource {
-	out := circuitResource{State: cmp.Or(c.State, gateways.Closed)}
+func circuitOf(c circuit.Standing) circuitResource {
+	out := circuitResource{State: cmp.Or(c.State, circuit.Closed)}
 	if !c.Since.IsZero() {
 		out.Since = &c.Since
 	}

@@ -13,6 +13,7 @@ import (
 
 	"justlogistics/internal/carriers"
 	"justlogistics/internal/chile"
+	"justlogistics/internal/circuit"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/shipping"
 	"justlogistics/internal/tenant"
@@ -193,16 +194,26 @@ type carrierResource struct {
 	Title      string            `json:"title"`
 	Configured bool              `json:"configured"`
 	Methods    []shipping.Method `json:"methods"`
+	Circuit    circuitResource   `json:"circuit"`
 }
 
+// listCarriers tells who can carry, and who is left out at the moment.
 func (s *Server) listCarriers(r *request) (reply, error) {
 	all, err := s.carriers.All(r.ctx, r.tenant)
 	if err != nil {
 		return reply{}, err
 	}
+	var circuits map[shipping.Name]circuit.Standing
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		circuits, err = carriers.TenantCircuits(r.ctx, tx, r.tenant)
+		return err
+	})
+	if err != nil {
+		return reply{}, err
+	}
 	out := list[carrierResource]{Data: []carrierResource{}}
 	for _, name := range shipping.Names() {
-		c := carrierResource{Carrier: name, Title: name.Title(), Configured: name == shipping.Manual, Methods: []shipping.Method{shipping.ToDoor}}
+		c := carrierResource{Carrier: name, Title: name.Title(), Configured: name == shipping.Manual, Methods: []shipping.Method{shipping.ToDoor}, Circuit: circuitOf(circuits[name])}
 		if name != shipping.Manual {
 			c.Methods = []shipping.Method{}
 			if adapter := all[name]; adapter != nil {
@@ -242,7 +253,7 @@ func (s *Server) putCarrier(r *request) (reply, error) {
 		if err := tenant.SetCredentials(r.ctx, tx, s.cfg.CredentialKeys, r.tenant, string(name), json.RawMessage(r.body)); err != nil {
 			return err
 		}
-		return timeline.Add(r.ctx, tx, r.tenant, "carrier:"+string(name), "credentials_set", r.actor(), nil)
+		return timeline.Add(r.ctx, tx, r.tenant, carriers.Subject(name), "credentials_set", r.actor(), nil)
 	})
 	return ok(map[string]any{"carrier": name, "configured": true}), err
 }
@@ -256,7 +267,7 @@ func (s *Server) deleteCarrier(r *request) (reply, error) {
 		if err := tenant.WithdrawCredentials(r.ctx, tx, r.tenant, string(name)); err != nil {
 			return err
 		}
-		return timeline.Add(r.ctx, tx, r.tenant, "carrier:"+string(name), "credentials_withdrawn", r.actor(), nil)
+		return timeline.Add(r.ctx, tx, r.tenant, carriers.Subject(name), "credentials_withdrawn", r.actor(), nil)
 	})
 	if errors.Is(err, tenant.ErrNoCredentials) {
 		return reply{}, problem.Missing("carrier with credentials")

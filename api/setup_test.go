@@ -107,8 +107,10 @@ func setup(t *testing.T) *bundle {
 	b.registry = registry
 	b.ring, err = secretbox.ParseKeyring("k1:" + secretbox.GenerateKey())
 	require.NoError(t, err)
+	couriers := carriers.New(db, b.ring)
+	t.Cleanup(couriers.Close)
 	s, err := api.New(api.Config{MetricsHere: true, PublicURL: "https://api.example", TemporalUIURL: "https://temporal.example", Namespace: "default", CredentialKeys: b.ring},
-		api.Deps{DB: db, Temporal: b.temporal, Gateways: registry, Carriers: carriers.New(db, b.ring), Metrics: telemetry.NewMetrics(), Logger: telemetry.Logger(b.logs, "debug")})
+		api.Deps{DB: db, Temporal: b.temporal, Gateways: registry, Carriers: couriers, Metrics: telemetry.NewMetrics(), Logger: telemetry.Logger(b.logs, "debug")})
 	require.NoError(t, err)
 	b.server = httptest.NewServer(s.Handler())
 	t.Cleanup(func() {

@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"justlogistics/internal/carriers"
+	"justlogistics/internal/circuit"
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/postgres"
 )
@@ -95,22 +97,26 @@ func (m *BusinessMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// CircuitMetrics shows the circuit of each gateway and tenant, as all processes
-// share it.
+// CircuitMetrics shows the circuit of each tenant's gateways and carriers, as all
+// processes share it.
 type CircuitMetrics struct {
 	Gateways *gateways.Registry
+	Carriers *carriers.Registry
 	Logger   *slog.Logger
 }
 
 var (
-	circuitState   = prometheus.NewDesc("justlogistics_gateway_circuit", "1 for the state that a gateway's circuit is in.", []string{"tenant", "gateway", "state"}, nil)
-	circuitChanges = prometheus.NewDesc("justlogistics_gateway_circuit_changes_total", "How often a gateway's circuit went into a state.", []string{"tenant", "gateway", "state"}, nil)
+	gatewayCircuit = prometheus.NewDesc("justlogistics_gateway_circuit", "1 for the state that a gateway's circuit is in.", []string{"tenant", "gateway", "state"}, nil)
+	gatewayChanges = prometheus.NewDesc("justlogistics_gateway_circuit_changes_total", "How often a gateway's circuit went into a state.", []string{"tenant", "gateway", "state"}, nil)
+	carrierCircuit = prometheus.NewDesc("justlogistics_carrier_circuit", "1 for the state that a carrier's circuit is in.", []string{"tenant", "carrier", "state"}, nil)
+	carrierChanges = prometheus.NewDesc("justlogistics_carrier_circuit_changes_total", "How often a carrier's circuit went into a state.", []string{"tenant", "carrier", "state"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (m CircuitMetrics) Describe(ch chan<- *prometheus.Desc) {
-	ch <- circuitState
-	ch <- circuitChanges
+	for _, d := range []*prometheus.Desc{gatewayCircuit, gatewayChanges, carrierCircuit, carrierChanges} {
+		ch <- d
+	}
 }
 
 // Collect implements prometheus.Collector. A database that is away leaves the
@@ -118,15 +124,26 @@ func (m CircuitMetrics) Describe(ch chan<- *prometheus.Desc) {
 func (m CircuitMetrics) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	list, err := m.Gateways.Circuits(ctx)
+	ofGateways, err := m.Gateways.Circuits(ctx)
 	if err != nil {
 		m.Logger.Warn("circuit metrics left out", "error", err)
 		return
 	}
-	for _, c := range list {
-		ch <- prometheus.MustNewConstMetric(circuitState, prometheus.GaugeValue, 1, c.Tenant, string(c.Gateway), string(c.State))
-		for state, n := range map[gateways.State]int64{gateways.Open: c.Opened, gateways.HalfOpen: c.HalfOpened, gateways.Closed: c.Closed} {
-			ch <- prometheus.MustNewConstMetric(circuitChanges, prometheus.CounterValue, float64(n), c.Tenant, string(c.Gateway), string(state))
-		}
+	ofCarriers, err := m.Carriers.Circuits(ctx)
+	if err != nil {
+		m.Logger.Warn("circuit metrics of carriers left out", "error", err)
+	}
+	for _, c := range ofGateways {
+		show(ch, gatewayCircuit, gatewayChanges, c.Tenant, string(c.Gateway), c.Standing)
+	}
+	for _, c := range ofCarriers {
+		show(ch, carrierCircuit, carrierChanges, c.Tenant, c.Name, c.Standing)
+	}
+}
+
+func show(ch chan<- prometheus.Metric, state, changes *prometheus.Desc, tenant, name string, c circuit.Standing) {
+	ch <- prometheus.MustNewConstMetric(state, prometheus.GaugeValue, 1, tenant, name, string(c.State))
+	for to, n := range map[circuit.State]int64{circuit.Open: c.Opened, circuit.HalfOpen: c.HalfOpened, circuit.Closed: c.Closed} {
+		ch <- prometheus.MustNewConstMetric(changes, prometheus.CounterValue, float64(n), tenant, name, string(to))
 	}
 }

@@ -9,9 +9,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"justlogistics/internal/carriers"
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/httpclient"
 	"justlogistics/internal/pgserver/pgtest"
+	"justlogistics/internal/secretbox"
 	"justlogistics/internal/shoptest"
 	"justlogistics/workers"
 )
@@ -22,11 +24,16 @@ func TestCircuitMetrics_ShowWhatAllProcessesShare(t *testing.T) {
 	t.Parallel()
 	s := shoptest.New(t)
 	s.Exec(t, `INSERT INTO gateway_circuits (tenant, gateway, state, opened_at, probe_after, times_opened, times_half_opened, times_closed)
-	  VALUES ('acme', 'flow', 'open', now(), now() + interval '1 minute', 3, 2, 1), ('acme', 'khipu', 'closed', NULL, NULL, 0, 0, 0)`)
+	  VALUES ('acme', 'flow', 'open', now(), now() + interval '1 minute', 3, 2, 1), ('acme', 'khipu', 'closed', NULL, NULL, 0, 0, 0),
+	         ('acme', 'starken', 'open', now(), now() + interval '1 minute', 4, 3, 3)`)
 	r := gateways.New(nil, gateways.Options{Client: httpclient.New(httpclient.Options{}), DB: s.DB})
 	t.Cleanup(r.Close)
+	keys, err := secretbox.ParseKeyring("k1:" + secretbox.GenerateKey())
+	require.NoError(t, err)
+	couriers := carriers.New(s.DB, keys)
+	t.Cleanup(couriers.Close)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(workers.CircuitMetrics{Gateways: r, Logger: slog.New(slog.DiscardHandler)})
+	registry.MustRegister(workers.CircuitMetrics{Gateways: r, Carriers: couriers, Logger: slog.New(slog.DiscardHandler)})
 	gathered := func() map[string]float64 {
 		t.Helper()
 		families, err := registry.Gather()
@@ -47,6 +54,8 @@ func TestCircuitMetrics_ShowWhatAllProcessesShare(t *testing.T) {
 		"justlogistics_gateway_circuit flow open acme": 1, "justlogistics_gateway_circuit khipu closed acme": 1,
 		"justlogistics_gateway_circuit_changes_total flow open acme": 3, "justlogistics_gateway_circuit_changes_total flow half_open acme": 2, "justlogistics_gateway_circuit_changes_total flow closed acme": 1,
 		"justlogistics_gateway_circuit_changes_total khipu open acme": 0, "justlogistics_gateway_circuit_changes_total khipu half_open acme": 0, "justlogistics_gateway_circuit_changes_total khipu closed acme": 0,
+		"justlogistics_carrier_circuit starken open acme":               1,
+		"justlogistics_carrier_circuit_changes_total starken open acme": 4, "justlogistics_carrier_circuit_changes_total starken half_open acme": 3, "justlogistics_carrier_circuit_changes_total starken closed acme": 3,
 	}, gathered())
 	s.DB.Close()
 	began := time.Now()

@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"justlogistics/api"
-	"justlogistics/internal/carriers"
 	"justlogistics/internal/config"
 )
 
@@ -34,5 +33,5 @@ func (apiCommand) Run(ctx context.Context) error {
 		PayloadKeys:    p.cfg.PayloadKeys,
 		CredentialKeys: p.cfg.CredentialKeys,
 		LocalEndpoints: p.cfg.SandboxURL != "",
-	}, api.Deps{DB: p.db, Temporal: p.temporal, Gateways: p.gateways, Carriers: carriers.New(p.db, p.cfg.CredentialKeys), Metrics: p.metrics, Logger: p.log})
+	}, api.Deps{DB: p.db, Temporal: p.temporal, Gateways: p.gateways, Carriers: p.carriers, Metrics: p.metrics, Logger: p.log})
 }

@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
 
+	"justlogistics/internal/carriers"
 	"justlogistics/internal/config"
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/httpclient"
@@ -30,6 +31,7 @@ type process struct {
 	db       *postgres.DB
 	temporal client.Client
 	gateways *gateways.Registry
+	carriers *carriers.Registry
 	closers  []func()
 }
 
@@ -80,7 +82,8 @@ func newProcess(ctx context.Context, name string) (_ *process, err error) {
 	}
 	p.closers = append(p.closers, p.temporal.Close)
 	p.gateways = gateways.New(p.credentials, gateways.Options{Client: httpclient.New(httpclient.Options{}), DB: p.db, Logger: p.log})
-	p.closers = append(p.closers, p.gateways.Close)
+	p.carriers = carriers.New(p.db, p.cfg.CredentialKeys)
+	p.closers = append(p.closers, p.gateways.Close, p.carriers.Close)
 	return p, nil
 }
 

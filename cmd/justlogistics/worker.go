@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"justlogistics/internal/carriers"
 	"justlogistics/internal/notice"
 	"justlogistics/internal/shipping"
 	"justlogistics/internal/webhook"
@@ -26,7 +25,7 @@ func (c workerCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer p.close()
-	p.metrics.MustRegister(workers.NewBusinessMetrics(p.db, p.log), workers.CircuitMetrics{Gateways: p.gateways, Logger: p.log})
+	p.metrics.MustRegister(workers.NewBusinessMetrics(p.db, p.log), workers.CircuitMetrics{Gateways: p.gateways, Carriers: p.carriers, Logger: p.log})
 	var ready atomic.Bool
 	if p.cfg.MetricsAddr != "" {
 		listener, err := net.Listen("tcp", p.cfg.MetricsAddr)
@@ -61,7 +60,7 @@ func (c workerCommand) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	stop, err := workers.Start(ctx, workers.Deps{DB: p.db, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Gateways: p.gateways, Carriers: carriers.New(p.db, p.cfg.CredentialKeys),
+	stop, err := workers.Start(ctx, workers.Deps{DB: p.db, Temporal: p.temporal, Namespace: p.cfg.TemporalNamespace, Gateways: p.gateways, Carriers: p.carriers,
 		Tracking: shipping.Pace{Least: p.cfg.TrackingLeast, Longest: p.cfg.TrackingLongest},
 		Webhooks: webhook.NewSender(p.cfg.CredentialKeys, p.cfg.SandboxURL != ""), PublicURL: p.cfg.PublicURL, Logger: p.log, Mail: mailServer, CredentialKeys: p.cfg.CredentialKeys, Queues: c.Queues, BuildID: p.cfg.WorkerBuildID})
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package carriers picks the adapter of a tenant's carrier and builds it from the
-// tenant's credentials. It is the one place that knows which adapters exist.
+// Package carriers picks the adapter of a tenant's carrier, builds it from the
+// tenant's credentials and leaves it out while the carrier is away. It is the one
+// place that knows which adapters exist.
 package carriers
 
 import (
@@ -8,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/circuit"
 	"justlogistics/internal/httpclient"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/secretbox"
@@ -75,11 +78,12 @@ func Check(name shipping.Name, credentials []byte) error {
 const recheck = 3 * time.Second
 
 // Registry holds a carrier's adapter for each tenant, with what it has learned of
-// the carrier (comunas, tokens). It is safe for concurrent use.
+// the carrier (comunas, tokens), and its circuit. It is safe for concurrent use.
 type Registry struct {
-	db     *postgres.DB
-	keys   *secretbox.Keyring
-	client *http.Client
+	db       *postgres.DB
+	keys     *secretbox.Keyring
+	client   *http.Client
+	circuits *circuit.Set
 
 	mu   sync.Mutex
 	kept map[key]*kept
@@ -97,11 +101,21 @@ type kept struct {
 	checked time.Time
 }
 
-// New makes a Registry of the credentials that tenants have stored.
+// New makes a Registry of the credentials that tenants have stored. Changes of
+// circuits go to slog.Default. Close it when nobody calls any more.
 func New(db *postgres.DB, keys *secretbox.Keyring) *Registry {
+	return tuned(db, keys, circuit.Options{})
+}
+
+// tuned is New with other rules for the circuits than the usual ones.
+func tuned(db *postgres.DB, keys *secretbox.Keyring, o circuit.Options) *Registry {
+	o.Kind, o.Lease, o.DB, o.Logger = kind, beginsWithin, db, slog.Default()
+	for _, name := range Adapters() {
+		o.Names = append(o.Names, string(name))
+	}
 	// Carriers are slow, and some answer with a catalogue of the whole country.
 	client := httpclient.New(httpclient.Options{Timeout: 30 * time.Second, MaxAnswer: 16 << 20})
-	return &Registry{db: db, keys: keys, client: client, kept: map[key]*kept{}}
+	return &Registry{db: db, keys: keys, client: client, circuits: circuit.New(o), kept: map[key]*kept{}}
 }
 
 func (r *Registry) credentials(ctx context.Context, of key) (value []byte, version int64, err error) {
@@ -119,7 +133,10 @@ func (r *Registry) credentials(ctx context.Context, of key) (value []byte, versi
 }
 
 // Carrier returns the tenant's adapter, built anew when the credentials have
-// changed since. ErrNotConfigured: there are none, or no adapter.
+// changed since. It counts its calls for the carrier's circuit, and while that is
+// open it refuses Quote, Points and a first Book at once, with a *shipping.Failure
+// of shipping.CodeCircuitOpen that says when to come again. ErrNotConfigured: there
+// are no credentials, or no adapter.
 func (r *Registry) Carrier(ctx context.Context, tenantID string, name shipping.Name) (shipping.Carrier, error) {
 	create, ok := adapters[name]
 	if !ok {
@@ -138,11 +155,12 @@ func (r *Registry) Carrier(ctx context.Context, tenantID string, name shipping.N
 		return nil, err
 	}
 	if k.carrier == nil || version != k.version {
-		if k.carrier, err = create(credentials, false, r.client); err != nil {
+		adapter, err := create(credentials, false, r.client)
+		if err != nil {
 			k.carrier = nil
 			return nil, fmt.Errorf("%w: credentials of %s, version %d: %w", ErrNotConfigured, tenantID, version, err)
 		}
-		k.version = version
+		k.carrier, k.version = &guarded{adapter, r.circuits, circuit.Key{Tenant: tenantID, Name: string(name)}}, version
 	}
 	k.checked = time.Now()
 	return k.carrier, nil
@@ -157,7 +175,8 @@ func (r *Registry) of(of key) *kept {
 	return r.kept[of]
 }
 
-// All returns the adapters of every carrier that the tenant has set up.
+// All returns the adapters of every carrier that the tenant has set up, those whose
+// circuit is open too: they say so when they are asked.
 func (r *Registry) All(ctx context.Context, tenantID string) (map[shipping.Name]shipping.Carrier, error) {
 	out := map[shipping.Name]shipping.Carrier{}
 	for _, name := range Adapters() {

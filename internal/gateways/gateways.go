@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"justlogistics/internal/circuit"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/payment/flow"
 	"justlogistics/internal/payment/khipu"
@@ -103,10 +104,10 @@ type Options struct {
 // Registry holds a gateway and a circuit for each tenant and provider. It is
 // safe for concurrent use.
 type Registry struct {
-	load    Load
-	options Options
-	now     func() time.Time
-	shared  *shared
+	load     Load
+	options  Options
+	now      func() time.Time
+	circuits *circuit.Set
 
 	mu      sync.Mutex
 	entries map[key]*entry
@@ -117,10 +118,11 @@ type key struct {
 	name   payment.Name
 }
 
+func (k key) circuit() circuit.Key { return circuit.Key{Tenant: k.tenant, Name: string(k.name)} }
+
 // entry is one tenant's gateway.
 type entry struct {
 	key
-	circuit *circuit
 
 	mu      sync.Mutex
 	gateway payment.Gateway
@@ -137,29 +139,13 @@ func New(load Load, o Options) *Registry {
 	if o.Recheck == 0 {
 		o.Recheck = 3 * time.Second
 	}
-	if o.FailureRate == 0 {
-		o.FailureRate = 0.5
+	names := make([]string, 0, len(payment.Names()))
+	for _, name := range payment.Names() {
+		names = append(names, string(name))
 	}
-	if o.MinCalls == 0 {
-		o.MinCalls = 10
-	}
-	if o.Window == 0 {
-		o.Window = 30 * time.Second
-	}
-	if o.ReadWithin == 0 {
-		o.ReadWithin = 300 * time.Millisecond
-	}
-	if o.Delay == 0 {
-		o.Delay = 15 * time.Second
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	r := &Registry{load: load, options: o, now: time.Now, entries: map[key]*entry{}}
-	if o.DB != nil {
-		r.shared = newShared(o)
-	}
-	return r
+	return &Registry{load: load, options: o, now: time.Now, entries: map[key]*entry{}, circuits: circuit.New(circuit.Options{
+		Kind: kind, Names: names, Lease: beginsWithin, FailureRate: o.FailureRate, MinCalls: o.MinCalls, Window: o.Window, Delay: o.Delay, ReadWithin: o.ReadWithin, DB: o.DB, Logger: o.Logger,
+	})}
 }
 
 // Gateway returns the tenant's gateway, rebuilt when the credentials have
@@ -184,7 +170,7 @@ func (r *Registry) entry(tenant string, name payment.Name) *entry {
 	defer r.mu.Unlock()
 	e := r.entries[k]
 	if e == nil {
-		e = &entry{key: k, circuit: newCircuit(r.options, k)}
+		e = &entry{key: k}
 		r.entries[k] = e
 	}
 	return e

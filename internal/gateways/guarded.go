@@ -3,11 +3,10 @@ package gateways
 import (
 	"context"
 	"errors"
-	"net/http/httptrace"
 	"net/url"
-	"sync/atomic"
 	"time"
 
+	"justlogistics/internal/circuit"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/telemetry"
 )
@@ -36,10 +35,8 @@ func call[T any](ctx context.Context, g *guarded, outcome func(T) payment.Outcom
 
 // run calls, counts the call for the circuit and tells what it says of the
 // provider.
-func run[T any](ctx context.Context, g *guarded, used payment.Gateway, outcome func(T) payment.Outcome, do func(context.Context, payment.Gateway) (T, error)) (out T, v verdict, err error) {
-	// What an adapter answers by itself says nothing of the provider.
-	var dialled atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(string) { dialled.Store(true) }})
+func run[T any](ctx context.Context, g *guarded, used payment.Gateway, outcome func(T) payment.Outcome, do func(context.Context, payment.Gateway) (T, error)) (out T, v circuit.Verdict, err error) {
+	ctx, dialled := circuit.Watch(ctx)
 	out, err = do(ctx, used)
 	var f *payment.Failure
 	if errors.As(err, &f) && f.Class == payment.ClassCredentials {
@@ -47,10 +44,10 @@ func run[T any](ctx context.Context, g *guarded, used payment.Gateway, outcome f
 			out, err = do(ctx, newer)
 		}
 	}
-	if dialled.Load() {
+	if dialled() {
 		v = judge(ctx, outcome(out), err)
 	}
-	g.registry.count(g.entry, v)
+	g.registry.circuits.Count(g.entry.circuit(), v)
 	return out, v, quiet(err)
 }
 
@@ -135,14 +132,14 @@ func (g *guarded) Begin(ctx context.Context, in payment.Intent, before payment.L
 	if err != nil {
 		return payment.Answer{}, err
 	}
-	leave, refused := g.registry.enter(ctx, g.entry)
-	if refused != nil {
-		return payment.Answer{}, refused
+	leave, wait, ok := g.registry.circuits.Enter(ctx, g.entry.circuit())
+	if !ok {
+		return payment.Answer{}, refusal(g.entry.name, wait)
 	}
 	a, v, err := run(ctx, g, used, ofAnswer, func(ctx context.Context, a payment.Gateway) (payment.Answer, error) {
 		return a.Begin(ctx, in, before)
 	})
-	g.registry.leave(g.entry, leave, v)
+	g.registry.circuits.Leave(g.entry.circuit(), leave, v)
 	return quietAnswer(a), err
 }
 

@@ -332,10 +332,14 @@ const (
 	Credentials Reason = "credentials"
 )
 
+// CodeCircuitOpen is the code of a Failure of ours: the carrier has failed too often
+// of late, and was not called.
+const CodeCircuitOpen = "circuit_open"
+
 // Failure is an error that says why a call had no effect.
 type Failure struct {
 	Reason Reason
-	// Code and Message are the carrier's.
+	// Code and Message are the carrier's, but for CodeCircuitOpen.
 	Code, Message string
 	// RetryAfter is when the carrier wants to be asked again; zero: it doesn't say.
 	RetryAfter time.Duration

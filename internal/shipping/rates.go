@@ -33,7 +33,8 @@ type Rate struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// Silent is a carrier that did not answer, and why in a word.
+// Silent is a carrier that did not answer, and why in a word: that of its failure,
+// too_slow, or circuit_open for one that is left out for a while.
 type Silent struct {
 	Carrier Name   `json:"carrier"`
 	Why     string `json:"why"`
@@ -94,6 +95,8 @@ func why(err error) string {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "too_slow"
+	case errors.As(err, &f) && f.Code == CodeCircuitOpen:
+		return CodeCircuitOpen
 	case errors.As(err, &f):
 		return string(f.Reason)
 	}

@@ -256,15 +256,20 @@ func (s *Stack) startInside(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	// The API's registry and the worker's are apart, as they are in two processes.
+	// The API's registries and the worker's are apart, as they are in two processes.
 	registry := func() *gateways.Registry {
 		r := gateways.New(credentials(s.DB, credentialKeys), gateways.Options{Client: httpclient.New(httpclient.Options{}), DB: s.DB, Logger: log})
 		s.closers = append(s.closers, r.Close)
 		return r
 	}
 	forAPI, forWorker := registry(), registry()
+	couriers := func() *carriers.Registry {
+		r := carriers.New(s.DB, credentialKeys)
+		s.closers = append(s.closers, r.Close)
+		return r
+	}
 	server, err := api.New(api.Config{PublicURL: s.APIURL, TemporalUIURL: "https://temporal.example", Namespace: s.Namespace, PayloadKeys: keys, CredentialKeys: credentialKeys, LocalEndpoints: true},
-		api.Deps{DB: s.DB, Temporal: temporal, Gateways: forAPI, Carriers: carriers.New(s.DB, credentialKeys), Metrics: telemetry.NewMetrics(), Logger: log})
+		api.Deps{DB: s.DB, Temporal: temporal, Gateways: forAPI, Carriers: couriers(), Metrics: telemetry.NewMetrics(), Logger: log})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -279,7 +284,7 @@ func (s *Stack) startInside(ctx context.Context) error {
 	if os.Getenv(EnvNoSticky) != "" {
 		worker.SetStickyWorkflowCacheSize(0)
 	}
-	stop, err := workers.Start(ctx, workers.Deps{DB: s.DB, Temporal: temporal, Namespace: s.Namespace, Gateways: forWorker, Carriers: carriers.New(s.DB, credentialKeys), Tracking: shipping.Pace{Least: 200 * time.Millisecond, Longest: 2 * time.Second}, Webhooks: webhook.NewSender(credentialKeys, true), PublicURL: s.APIURL, Logger: log})
+	stop, err := workers.Start(ctx, workers.Deps{DB: s.DB, Temporal: temporal, Namespace: s.Namespace, Gateways: forWorker, Carriers: couriers(), Tracking: shipping.Pace{Least: 200 * time.Millisecond, Longest: 2 * time.Second}, Webhooks: webhook.NewSender(credentialKeys, true), PublicURL: s.APIURL, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,4 @@
+package carriers
+
+// Tuned is New with circuits that a test need not wait for.
+var Tuned = tuned
