@@ -101,7 +101,7 @@ func (v *visit) body(gateway string) map[string]any {
 		body["shipping"] = map[string]any{"street": "Av. Providencia", "number": "1234", "comuna": "Providencia", "region": "RM", "country": "CL", "rate_id": v.rate}
 	}
 	if v.run.toTheDoor() {
-		body["customer"].(map[string]any)["phone"], body["customer"].(map[string]any)["rut"] = "+56912345678", "11111111-1"
+		body["customer"].(map[string]any)["phone"], body["customer"].(map[string]any)["rut"] = "+56987654321", "11111111-1"
 	}
 	if b.Code {
 		body["discount_code"] = v.run.code()
