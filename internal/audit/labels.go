@@ -129,7 +129,7 @@ func (l look) bookingsAreThere() Check {
 func (l look) parcelsAreWhereCarriersSay() Check {
 	c := Check{Invariant: 5, Name: "ledger.parcels_are_where_carriers_say", Rule: "what the carrier has delivered or brought back is so here, or the carrier is asked again; what it has not, is not"}
 	before, after := l.before.labelsBy(), l.after.labelsBy()
-	ends := map[string]string{"delivered": "delivered", "returned_to_sender": "returned", "lost": "lost"}
+	ends := map[string]string{"delivered": "delivered", "returned_to_sender": "returned_to_sender", "lost": "lost"}
 	for _, b := range l.labels {
 		at := atCarrier{b.Carrier, b.Reference}
 		if !b.counts() || len(before[at]) != 1 || len(after[at]) != 1 {
@@ -141,7 +141,7 @@ func (l look) parcelsAreWhereCarriersSay() Check {
 		switch {
 		case was != "" && was != b.State && !b.Asked:
 			words = fmt.Sprintf("%s says that %s (our reference %s) is %s, here it is %s and nobody asks", b.Carrier, b.Tracking, b.Reference, was, b.State)
-		case (b.State == "delivered" || b.State == "returned") && is != b.State:
+		case (b.State == "delivered" || b.State == "returned_to_sender") && is != b.State:
 			words = fmt.Sprintf("%s (our reference %s) is %s here, %s says that it is %s", b.Tracking, b.Reference, b.State, b.Carrier, after[at][0].Status)
 		}
 		if words != "" {

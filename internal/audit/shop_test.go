@@ -64,6 +64,7 @@ func openShop(t *testing.T) *shop {
 	s.trade()
 	s.receiveGoods()
 	s.shipLamps()
+	s.sendCups()
 	return s
 }
 

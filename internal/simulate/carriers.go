@@ -54,15 +54,15 @@ var kindsOfCarrierTrouble = []string{"carrier_error_500", "carrier_timeout_after
 // weather is how the carriers of a level of faults do: their faults, and what share of
 // parcels finds nobody at home or is lost.
 type weather struct {
-	faults           settings
-	failing, loosing float64
-	longOutage       time.Duration
+	faults          settings
+	failing, losing float64
+	longOutage      time.Duration
 }
 
 var weathers = map[Faults]weather{
-	NoFaults:    {failing: 0.2, loosing: 0.1},
-	LightFaults: {settings{LatencyMS: 40, ErrorRate: 0.03, TimeoutRate: 0.02}, 0.25, 0.1, time.Second},
-	HeavyFaults: {settings{LatencyMS: 150, ErrorRate: 0.1, TimeoutRate: 0.06}, 0.35, 0.15, 15 * time.Second},
+	NoFaults:    {failing: 0.35, losing: 0.12},
+	LightFaults: {settings{LatencyMS: 40, ErrorRate: 0.03, TimeoutRate: 0.02}, 0.35, 0.12, time.Second},
+	HeavyFaults: {settings{LatencyMS: 150, ErrorRate: 0.1, TimeoutRate: 0.06}, 0.45, 0.15, 15 * time.Second},
 }
 
 // depots are the carriers while the run is on: parcels move fast once a van has taken
@@ -95,7 +95,7 @@ func (r *run) openDepots(ctx context.Context) (*depots, error) {
 		}
 		d.before[c] = was
 		moves := map[string]int{"handed_over": 0, "in_transit": 900, "out_for_delivery": 1400, "delivered": 1100, "delivery_failed": 1100, "returned_to_sender": 1500, "lost": 1500}
-		if err := d.put(ctx, "/config/"+c, map[string]any{"moves_ms": moves, "fail_rate": w.failing, "lost_rate": w.loosing, "issue_ms": 1200}); err != nil {
+		if err := d.put(ctx, "/config/"+c, map[string]any{"moves_ms": moves, "fail_rate": w.failing, "lost_rate": w.losing, "issue_ms": 1200}); err != nil {
 			return d, err
 		}
 		if r.Faults != NoFaults {

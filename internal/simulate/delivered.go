@@ -48,8 +48,9 @@ func (e evidence) deliveredRight(say sayFunc) {
 			say("shipment_unknown", "shipment %s was packed and is not among those of its warehouse", id)
 			continue
 		}
+		c.settled = x.Settled != ""
 		if c.byCarrier(x) {
-			c.status, c.settled = x.Status, x.Settled != "" // its carrier tells, see carriersRight
+			c.status = x.Status // its carrier tells, see carriersRight
 		}
 		c.leftOnce(x, say)
 		c.isWhereItWasTold(x, say)
@@ -283,7 +284,7 @@ func (c consignment) reasons(must, may map[string]bool) {
 		before = reasonFor[n.status]
 	}
 	maps.Copy(may, open)
-	if before != "" {
+	if before != "" && !c.settled {
 		must[before] = true
 	}
 }

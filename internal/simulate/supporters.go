@@ -41,6 +41,7 @@ var ourReference = regexp.MustCompile(`our reference ([A-Z0-9]{16})`)
 // over.
 func (o *scanner) cure(ctx context.Context) {
 	tried := map[string]int{} // by run and reason
+	seen := map[string]bool{}
 	for {
 		select {
 		case <-o.shift.closed:
@@ -54,6 +55,11 @@ func (o *scanner) cure(ctx context.Context) {
 			continue
 		}
 		for _, c := range cases {
+			// Drivers look whether the order asks for a person: nobody decides at once.
+			if key := *c.WorkflowID + " " + c.Reason; !seen[key] {
+				seen[key] = true
+				continue
+			}
 			o.cureOne(ctx, c, tried)
 		}
 	}
