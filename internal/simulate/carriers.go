@@ -34,7 +34,7 @@ type wish string
 const (
 	askedOnce      wish = "label_asked_once"
 	askedByKey     wish = "label_asked_twice_with_one_key"
-	askedAgain     wish = "label_asked_twice_with_two_keys"
+	askedAgain     wish = "label_asked_twice_without_a_key"
 	twoAsked       wish = "label_asked_by_two"
 	byFirstScan         = "handed_over_by_the_first_scan"
 	slowerThanScan      = "said_after_the_first_scan"
@@ -273,19 +273,26 @@ func (b *bench) wantLabel(ctx context.Context, x shipment, c consignment) error 
 		_, err := b.twiceByKey(ctx, body)
 		return err
 	case askedAgain:
-		for range 2 {
-			a, err := b.directly(ctx, b.id, "label", body)
-			if err != nil {
-				return err
-			}
-			b.told("label", body, nil, a, time.Now(), true)
-		}
-		return nil
+		return b.twiceWithoutKey(ctx, body)
 	case twoAsked:
 		return b.bothWant(ctx, body)
 	}
 	_, err := b.advance(ctx, x, "label", body)
 	return err
+}
+
+// twiceWithoutKey asks for a label twice, one after the other: the second is another wish.
+func (b *bench) twiceWithoutKey(ctx context.Context, body map[string]any) error {
+	path, shop := shipmentsPath+"/"+b.id+"/label", b.shift.run.shop.as(b.person)
+	for range 2 {
+		a, err := shop.insist(ctx, http.MethodPost, path, "", body)
+		if err != nil {
+			b.shift.trouble("unanswered", "%s: %v", b.person, err)
+			return err
+		}
+		b.told("label", body, nil, b.takenOf("label", path, a), time.Now(), true)
+	}
+	return nil
 }
 
 // twiceByKey asks for a label twice under one key, at once.
