@@ -399,11 +399,11 @@ func (a *Fulfillments) VoidLabel(ctx context.Context, ref FulfillmentRef) error 
 	case shipping.OutcomePending, shipping.OutcomeUnknown:
 		return a.later(ctx, ref, k, looked.Code, looked.Message, min(askAgain(k.Tries), 30*time.Second))
 	}
+	k.Tracking, k.CarrierID = or(looked.Tracking, k.Tracking), or(looked.CarrierID, k.CarrierID)
 	if !can.Void {
 		return a.lapse(ctx, ref, k, orderID)
 	}
 	at := k.Booked()
-	at.Tracking, at.CarrierID = or(looked.Tracking, at.Tracking), or(looked.CarrierID, at.CarrierID)
 	answer, err := c.Void(ctx, at, looked)
 	switch {
 	case err != nil && !errors.As(err, new(*shipping.Failure)):

@@ -51,6 +51,7 @@ type Ledger struct {
 	URL     string `json:"url"`
 	Charges int    `json:"charges"`
 	Refunds int    `json:"refunds"`
+	Labels  int    `json:"labels"`
 }
 
 // Check is one rule and what it found.
@@ -105,7 +106,7 @@ func Run(ctx context.Context, db *postgres.DB, o Options) (Report, error) {
 		return Report{}, err
 	}
 	if look != nil {
-		r.Ledger = &Ledger{URL: o.SandboxURL, Charges: len(look.after.Charges), Refunds: len(look.after.Refunds)}
+		r.Ledger = &Ledger{URL: o.SandboxURL, Charges: len(look.after.Charges), Refunds: len(look.after.Refunds), Labels: len(look.after.Labels)}
 		checks, err := compareUntilCalm(ctx, db, o, *look)
 		if err != nil {
 			return Report{}, err
@@ -174,7 +175,7 @@ type rule struct {
 // rules are all checks of one statement, by invariant.
 func rules() []rule {
 	var all []rule
-	for _, part := range [][]rule{stockRules, transferRules, receiptRules, moneyRules, disputeRules, refundRules, orderRules, holdRules, newsRules, dueRules, comparedRules, binRules, shipmentRules, noticeRules, eventRules} {
+	for _, part := range [][]rule{stockRules, transferRules, receiptRules, moneyRules, disputeRules, refundRules, orderRules, holdRules, newsRules, dueRules, comparedRules, binRules, shipmentRules, fulfillmentRules, noticeRules, eventRules} {
 		all = append(all, part...)
 	}
 	return all

@@ -51,7 +51,8 @@ func keepCommon(checks, later []Check) {
 
 // compare makes the checks that need the providers' side. Their order is fixed.
 func (l look) compare() []Check {
-	return []Check{l.chargesAreKnown(), l.capturesAreCharged(), l.amountsAgree(), l.ourRefundsWentBack(), l.refundsAreKnown()}
+	return []Check{l.chargesAreKnown(), l.capturesAreCharged(), l.amountsAgree(), l.ourRefundsWentBack(), l.refundsAreKnown(),
+		l.labelsAreKnown(), l.bookingsAreThere(), l.parcelsAreWhereCarriersSay()}
 }
 
 // owners finds whose a charge is.

@@ -17,8 +17,9 @@ import (
 // statement is the sandbox's ledger: what the providers believe happened.
 // Amounts are in minor units.
 type statement struct {
-	Charges []entry `json:"charges"`
-	Refunds []entry `json:"refunds"`
+	Charges []entry      `json:"charges"`
+	Refunds []entry      `json:"refunds"`
+	Labels  []labelEntry `json:"labels"`
 }
 
 // entry is money taken or given back.
@@ -78,6 +79,7 @@ type look struct {
 	before, after statement
 	payments      []booked
 	refunds       []bookedRefund
+	labels        []bookedLabel
 }
 
 // booked is a payment of ours.
@@ -169,5 +171,6 @@ func (l *look) readBooks(ctx context.Context, tx pgx.Tx) error {
 	if l.refunds, err = pgx.CollectRows(rows, pgx.RowToStructByPos[bookedRefund]); err != nil {
 		return fmt.Errorf("audit: refunds: %w", err)
 	}
-	return nil
+	l.labels, err = readLabels(ctx, tx)
+	return err
 }

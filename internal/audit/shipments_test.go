@@ -17,58 +17,74 @@ import (
 
 // shipLamps gives two lamps away and lets them leave in one parcel.
 func (s *shop) shipLamps() {
-	s.ids["lamps"] = id.New()
-	by := stock.By{Person: "ana"}
 	s.in(func(tx pgx.Tx) error {
-		ctx := s.t.Context()
-		if _, err := catalog.PutProduct(ctx, tx, shopID, "LAMP", catalog.ProductInput{Name: "Lamp", WeightGrams: 400, Prices: []catalog.Price{{Currency: "CLP", Amount: 990}}}); err != nil {
+		_, err := tx.Exec(s.t.Context(), `INSERT INTO bins (tenant, warehouse, code, kind) VALUES ($1, 'SCL-1', 'L-01', 'pick'), ($1, 'SCL-1', 'L-PACK', 'packing')`, shopID)
+		return err
+	})
+	s.packTwo("lamp", "LAMP")
+	s.inShop(func(tx pgx.Tx, shop tenant.Tenant) error {
+		if _, err := shipping.LabelParcels(s.t.Context(), tx, shop, s.ids["lamp_shipment"], shipping.Labelling{Carrier: shipping.Manual, By: ana}); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `INSERT INTO bins (tenant, warehouse, code, kind) VALUES ($1, 'SCL-1', 'L-01', 'pick'), ($1, 'SCL-1', 'L-PACK', 'packing')`, shopID); err != nil {
-			return err
-		}
-		if _, err := stock.Move(ctx, tx, shopID, stock.BinMovement{SKU: "LAMP", Warehouse: "SCL-1", Quantity: 5, To: stock.In("L-01", stock.Available), Reason: "receipt", By: by}); err != nil {
-			return err
-		}
-		p, err := stock.Place(ctx, tx, shopID, stock.Request{HoldID: s.ids["lamps"], Channel: "counter", Wants: []stock.Want{{SKU: "LAMP", Quantity: 2}}, Seconds: 900, Warehouses: []string{"SCL-1"}})
+		_, err := shipping.HandOver(s.t.Context(), tx, shop, s.ids["lamp_shipment"], shipping.Handing{By: ana})
+		return err
+	})
+}
+
+var ana = stock.By{Person: "ana"}
+
+func (s *shop) inShop(fn func(tx pgx.Tx, shop tenant.Tenant) error) {
+	s.t.Helper()
+	s.in(func(tx pgx.Tx) error {
+		shop, err := tenant.Get(s.t.Context(), tx, shopID)
 		if err != nil {
 			return err
 		}
-		if _, err := stock.Confirm(ctx, tx, shopID, s.ids["lamps"], s.ids["lamps"]); err != nil {
+		return fn(tx, shop)
+	})
+}
+
+// packTwo gives two units of a new SKU away and packs them in one parcel.
+func (s *shop) packTwo(name, sku string) {
+	hold := id.New()
+	s.ids[name+"s"] = hold
+	s.in(func(tx pgx.Tx) error {
+		ctx := s.t.Context()
+		if _, err := catalog.PutProduct(ctx, tx, shopID, sku, catalog.ProductInput{Name: sku, WeightGrams: 400, Prices: []catalog.Price{{Currency: "CLP", Amount: 990}}}); err != nil {
 			return err
 		}
-		n := order.New{ID: s.ids["lamps"], Number: "LAMPS-1", Channel: "counter", Currency: "CLP", HoldID: s.ids["lamps"], DispatchHours: 24, Lines: []order.NewLine{{SKU: "LAMP", Name: "Lamp", Quantity: 2, Tax: "iva"}}}
+		if _, err := stock.Move(ctx, tx, shopID, stock.BinMovement{SKU: sku, Warehouse: "SCL-1", Quantity: 5, To: stock.In("L-01", stock.Available), Reason: "receipt", By: ana}); err != nil {
+			return err
+		}
+		p, err := stock.Place(ctx, tx, shopID, stock.Request{HoldID: hold, Channel: "counter", Wants: []stock.Want{{SKU: sku, Quantity: 2}}, Seconds: 900, Warehouses: []string{"SCL-1"}})
+		if err != nil {
+			return err
+		}
+		if _, err := stock.Confirm(ctx, tx, shopID, hold, hold); err != nil {
+			return err
+		}
+		n := order.New{ID: hold, Number: sku + "-1", Channel: "counter", Currency: "CLP", HoldID: hold, DispatchHours: 24, Lines: []order.NewLine{{SKU: sku, Name: sku, Quantity: 2, Tax: "iva"}}}
 		return order.Create(ctx, tx, shopID, n, []stock.HeldLine{{Line: p.Lines[0]}})
 	})
-	s.in(func(tx pgx.Tx) error {
+	s.inShop(func(tx pgx.Tx, shop tenant.Tenant) error {
 		ctx := s.t.Context()
-		shop, err := tenant.Get(ctx, tx, shopID)
-		if err != nil {
-			return err
-		}
 		var shipment string
-		if err := tx.QueryRow(ctx, `SELECT id FROM shipments WHERE order_id = $1`, s.ids["lamps"]).Scan(&shipment); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT id FROM shipments WHERE order_id = $1`, hold).Scan(&shipment); err != nil {
 			return err
 		}
-		s.ids["lamp_shipment"] = shipment
-		out, err := picking.Release(ctx, tx, shopID, picking.Wave{Warehouse: "SCL-1", By: picking.ByOrder, ShipmentIDs: []string{shipment}, Who: by})
+		s.ids[name+"_shipment"] = shipment
+		out, err := picking.Release(ctx, tx, shopID, picking.Wave{Warehouse: "SCL-1", By: picking.ByOrder, ShipmentIDs: []string{shipment}, Who: ana})
 		if err != nil {
 			return err
 		}
 		list := out.Lists[0].ID
-		if _, err := picking.Pick(ctx, tx, shopID, picking.Picking{ListID: list, Picks: []picking.Scan{{Line: 1, Bin: "L-01", Product: "LAMP", Quantity: 2}}, To: "L-PACK", By: by}); err != nil {
+		if _, err := picking.Pick(ctx, tx, shopID, picking.Picking{ListID: list, Picks: []picking.Scan{{Line: 1, Bin: "L-01", Product: sku, Quantity: 2}}, To: "L-PACK", By: ana}); err != nil {
 			return err
 		}
-		if _, err := picking.Complete(ctx, tx, shopID, list, by, 0); err != nil {
+		if _, err := picking.Complete(ctx, tx, shopID, list, ana, 0); err != nil {
 			return err
 		}
-		if _, err := shipping.Pack(ctx, tx, shop, shipment, shipping.Packing{Parcels: []shipping.ParcelInput{{WeightGrams: 900}}, By: by}); err != nil {
-			return err
-		}
-		if _, err := shipping.LabelParcels(ctx, tx, shop, shipment, shipping.Labelling{Carrier: shipping.Manual, By: by}); err != nil {
-			return err
-		}
-		_, err = shipping.HandOver(ctx, tx, shop, shipment, shipping.Handing{By: by})
+		_, err = shipping.Pack(ctx, tx, shop, shipment, shipping.Packing{Parcels: []shipping.ParcelInput{{WeightGrams: 900}}, By: ana})
 		return err
 	})
 }

@@ -67,6 +67,7 @@ func openShop(t *testing.T) *shop {
 	s.trade()
 	s.receiveGoods()
 	s.shipLamps()
+	s.sendCups()
 	s.tell()
 	return s
 }

@@ -14,7 +14,7 @@ func (r Report) WriteText(w io.Writer) error {
 	out := &sticky{w: w}
 	fmt.Fprintf(out, "Audit of the database as it was at %s.\n", r.At.UTC().Format(time.RFC3339))
 	if r.Ledger != nil {
-		fmt.Fprintf(out, "Compared with the ledger of %s: %d charges, %d refunds.\n", r.Ledger.URL, r.Ledger.Charges, r.Ledger.Refunds)
+		fmt.Fprintf(out, "Compared with the ledger of %s: %d charges, %d refunds, %d labels.\n", r.Ledger.URL, r.Ledger.Charges, r.Ledger.Refunds, r.Ledger.Labels)
 	} else {
 		fmt.Fprintln(out, "Not compared with any provider: there is no sandbox here.")
 	}

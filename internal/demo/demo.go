@@ -93,6 +93,7 @@ func shop(ctx context.Context, tx pgx.Tx) error {
 	}
 	t := tenant.Tenant{ID: Tenant, Name: "Tienda Demo", Settings: tenant.Defaults(Tenant)}
 	t.Settings.AllowedOrigins = []string{"*"}
+	// Carriers want to know whom to call about a parcel.
 	t.Settings.Sender = tenant.Sender{Name: "Tienda Demo", Phone: "+56222345678", Email: "despacho@tienda-demo.example", RUT: "76.192.083-9"}
 	if err := tenant.Put(ctx, tx, t); err != nil {
 		return err

@@ -438,9 +438,10 @@ func (k Kept) Later(ctx context.Context, tx pgx.Tx, tenantID, code, message stri
 	return nil
 }
 
-// Lapse says that a booking is not used and that the carrier cannot cancel it.
+// Lapse says that a booking is not used and that the carrier cannot cancel it. Tracking is
+// the number that the carrier has told since, so that its bill can be read.
 func (k Kept) Lapse(ctx context.Context, tx pgx.Tx, tenantID, orderID string) error {
-	tag, err := tx.Exec(ctx, `UPDATE bookings SET status = 'lapsed', next_at = NULL, updated_at = now() WHERE tenant = $1 AND id = $2 AND void_at IS NOT NULL AND status IN ('unknown','pending','booked')`, tenantID, k.ID)
+	tag, err := tx.Exec(ctx, `UPDATE bookings SET status = 'lapsed', next_at = NULL, updated_at = now(), tracking = CASE WHEN tracking = '' THEN $3 ELSE tracking END WHERE tenant = $1 AND id = $2 AND void_at IS NOT NULL AND status IN ('intended','unknown','pending','booked')`, tenantID, k.ID, k.Tracking)
 	if err != nil || tag.RowsAffected() == 0 {
 		return wrap(err, "booking "+k.ID)
 	}

@@ -115,7 +115,8 @@ func (s Shipment) decideBooking(ctx context.Context, tx pgx.Tx, tenantID string,
 }
 
 func (s Shipment) decideVoid(ctx context.Context, tx pgx.Tx, tenantID string, d Decision) (string, error) {
-	which := ` WHERE tenant = $1 AND shipment_id = $2 AND void_at IS NOT NULL AND status IN ('unknown','pending','booked') AND (next_at IS NULL OR tries >= ` + fmt.Sprint(manyTries) + `)`
+	// The oldest: one case at a time is told.
+	which := ` WHERE tenant = $1 AND id = (SELECT id FROM bookings WHERE tenant = $1 AND shipment_id = $2 AND void_at IS NOT NULL AND status IN ('unknown','pending','booked') AND (next_at IS NULL OR tries >= ` + fmt.Sprint(manyTries) + `) ORDER BY id LIMIT 1)`
 	to, result := `next_at = now(), tries = 1`, "the carrier is asked again"
 	switch d.Verb {
 	case "resolve":
@@ -123,8 +124,24 @@ func (s Shipment) decideVoid(ctx context.Context, tx pgx.Tx, tenantID string, d 
 	case "skip":
 		to, result = `status = 'lapsed', next_at = NULL`, "it lapses unused"
 	}
-	_, err := tx.Exec(ctx, `UPDATE bookings SET updated_at = now(), `+to+which, tenantID, s.ID)
-	return result, wrap(err, "bookings of shipment "+s.ID)
+	rows, err := tx.Query(ctx, `UPDATE bookings SET updated_at = now(), `+to+which+` RETURNING id, status`, tenantID, s.ID)
+	if err != nil {
+		return "", wrap(err, "bookings of shipment "+s.ID)
+	}
+	type changed struct{ ID, Status string }
+	done, err := pgx.CollectRows(rows, pgx.RowToStructByPos[changed])
+	if err != nil {
+		return "", wrap(err, "bookings of shipment "+s.ID)
+	}
+	for _, k := range done {
+		if k.Status != CancelledNow {
+			continue
+		}
+		if err := (Kept{ID: k.ID}).giveBack(ctx, tx, tenantID); err != nil {
+			return "", err
+		}
+	}
+	return result, nil
 }
 
 func (s Shipment) decideParcel(ctx context.Context, tx pgx.Tx, tenantID string, d Decision) (string, error) {

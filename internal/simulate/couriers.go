@@ -51,7 +51,16 @@ func (o *scanner) driveRounds(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case c := <-o.shift.out.rounds:
-			o.bringAway(ctx, c)
+			o.shift.mu.Lock()
+			now := *c
+			o.shift.mu.Unlock()
+			switch {
+			case now.bought == "":
+				o.bringAway(ctx, c)
+			case !now.taken:
+				o.dawdle(ctx, 100*time.Millisecond, time.Second)
+				o.vanTakes(ctx, now)
+			}
 			o.shift.out.driving.Done()
 		}
 	}

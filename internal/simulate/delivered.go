@@ -48,6 +48,10 @@ func (e evidence) deliveredRight(say sayFunc) {
 			say("shipment_unknown", "shipment %s was packed and is not among those of its warehouse", id)
 			continue
 		}
+		c.settled = x.Settled != ""
+		if c.byCarrier(x) {
+			c.status = x.Status // its carrier tells, see carriersRight
+		}
 		c.leftOnce(x, say)
 		c.isWhereItWasTold(x, say)
 		c.liesInItsParcels(x, say)
@@ -60,6 +64,7 @@ func (e evidence) deliveredRight(say sayFunc) {
 			say("left_by_itself", "shipment %s is %s, and nobody handed it over", id, x.Status)
 		}
 	}
+	e.carriersRight(say)
 	f.nothingStaysBehind(say)
 	for _, r := range e.records {
 		if r.order == nil || r.checkout == nil || r.checkout.Status != "paid" {
@@ -68,6 +73,12 @@ func (e evidence) deliveredRight(say sayFunc) {
 		e.leftInTime(r, say)
 		f.orderFollows(r, say)
 	}
+}
+
+// byCarrier: a carrier's label was wanted for it, and neither a person nor a courier tells
+// where it is.
+func (c consignment) byCarrier(x shipment) bool {
+	return c.bought != "" || x.Label != nil && x.Carrier != "manual"
 }
 
 // leftOnce: a hand-over was done once, and what was carried out is what the shipment
@@ -114,7 +125,9 @@ func (c consignment) liesInItsParcels(x shipment, say sayFunc) {
 		p.Reference, p.Tracking = is.Reference, is.Tracking
 		if labelled {
 			p.Tracking = is.Reference
-			if c.tracking != nil {
+			if c.bought != "" && i >= len(c.tracking) {
+				p.Tracking = ""
+			} else if c.tracking != nil {
 				p.Tracking = c.tracking[i]
 			}
 		}
@@ -122,7 +135,7 @@ func (c consignment) liesInItsParcels(x shipment, say sayFunc) {
 			say("parcels_differ", "parcel %d of shipment %s should be %+v, the API says %+v", i+1, c.shipment, p, is)
 		}
 	}
-	if labelled && x.Carrier != "manual" {
+	if labelled && c.bought == "" && x.Carrier != "manual" {
 		say("parcels_differ", "shipment %s was given to manual, the API says %q", c.shipment, x.Carrier)
 	}
 }
@@ -250,6 +263,16 @@ func (f floorEvidence) orderFollows(r *Record, say sayFunc) {
 // reasons adds why an order must ask for a person because of a shipment, and why it
 // may: trouble that was followed by other trouble is for a person to see to.
 func (c consignment) reasons(must, may map[string]bool) {
+	if c.bought != "" {
+		// What it said in between is not known here.
+		for _, reason := range reasonFor {
+			may[reason] = true
+		}
+		if reason := reasonFor[c.status]; reason != "" && !c.settled {
+			must[reason] = true
+		}
+		return
+	}
 	open := map[string]bool{}
 	before := ""
 	for _, n := range c.news {
@@ -261,7 +284,7 @@ func (c consignment) reasons(must, may map[string]bool) {
 		before = reasonFor[n.status]
 	}
 	maps.Copy(may, open)
-	if before != "" {
+	if before != "" && !c.settled {
 		must[before] = true
 	}
 }

@@ -54,7 +54,7 @@ var refusals = map[string][]string{
 	"dispatch":      {"units_promised", "not_on_shelf"},
 	"pack":          {"order_frozen", "order_refunded", "order_cancelled", "weight_differs", "version_changed"},
 	"unpack":        {"version_changed"},
-	"label":         {"order_frozen", "order_refunded", "order_cancelled", "wrong_status", "version_changed"},
+	"label":         {"order_frozen", "order_refunded", "order_cancelled", "wrong_status", "version_changed", "label_under_way"},
 	"handover":      {"order_frozen", "order_refunded", "order_cancelled", "wrong_status", "not_picked", "version_changed"},
 }
 

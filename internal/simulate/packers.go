@@ -25,10 +25,16 @@ type shipment struct {
 		SKU      string `json:"sku"`
 		Quantity int    `json:"quantity"`
 	} `json:"lines"`
-	Frozen   *string    `json:"frozen"`
-	Carrier  string     `json:"carrier"`
+	Frozen  *string `json:"frozen"`
+	Carrier string  `json:"carrier"`
+	// Label is what was asked of carriers, nil when nobody has.
+	Label *struct {
+		Carrier   string `json:"carrier"`
+		NotBooked string `json:"not_booked"`
+	} `json:"label"`
 	Parcels  []parcel   `json:"parcels"`
 	PickedAt *time.Time `json:"picked_at"`
+	Settled  string     `json:"settled"`
 }
 
 type parcel struct {
@@ -61,6 +67,17 @@ type consignment struct {
 	refusals []string
 	stopped  bool // by the last refusal, if nothing came after
 	news     []news
+
+	// route and carrier are how it is to go; bought is the carrier whose labels it had
+	// last, empty for a courier.
+	route           route
+	carrier, bought string
+	asked           time.Time // for a carrier's label, the last time
+	wishes          int       // how often
+	patience        time.Duration
+	unpackedOnce    bool // with a carrier's label
+	taken           bool // the carrier's van has it
+	settled         bool // a person has decided about what is lost or came back
 }
 
 // gone are units that left a packing bin.
@@ -127,11 +144,17 @@ type outbound struct {
 	driving sync.WaitGroup
 	twists  *deck[twist]
 	fates   *deck[fate]
+	routes  *deck[route]
+	named   *deck[string]
+	wishes  *deck[wish]
+	depots  *depots
+	chosen  map[string]string // carriers that buyers have paid for, by order
 	doubts  map[string]*doubt // by order
 }
 
 func newOutbound(seed uint64) *outbound {
-	return &outbound{packs: make(chan string, 10_000), rounds: make(chan *consignment, 10_000), twists: newDeck(seed, 0x7a15, twists), fates: newDeck(seed, 0xfa7e, fates), doubts: map[string]*doubt{}}
+	return &outbound{packs: make(chan string, 10_000), rounds: make(chan *consignment, 10_000), twists: newDeck(seed, 0x7a15, twists), fates: newDeck(seed, 0xfa7e, fates),
+		routes: newDeck(seed, 0x0a7e, routes), named: newDeck(seed, 0x4a3e, carriersPlayed), wishes: newDeck(seed, 0x315e, wishes), chosen: map[string]string{}, doubts: map[string]*doubt{}}
 }
 
 // abandon forgets who waits, in a run that was cut short.
@@ -148,7 +171,7 @@ func (b *outbound) abandon() {
 
 // staff hires packers and drivers; they begin to work with the shift.
 func (s *shift) staff() (begin func(ctx context.Context)) {
-	foreman := s.hire("foreman")
+	foreman, supporter := s.hire("foreman"), s.hire("supporter")
 	var packers, mates, drivers []*scanner
 	for range 4 {
 		packers, mates = append(packers, s.hire("packer")), append(mates, s.hire("packer"))
@@ -158,6 +181,7 @@ func (s *shift) staff() (begin func(ctx context.Context)) {
 	}
 	return func(ctx context.Context) {
 		s.workers.Go(func() { foreman.bringToPackers(ctx) })
+		s.counters.Go(func() { supporter.cure(ctx) })
 		for i, p := range packers {
 			s.counters.Go(func() { p.packShipments(ctx, mates[i]) })
 		}
@@ -177,8 +201,8 @@ func (o *scanner) bringToPackers(ctx context.Context) {
 			return
 		case <-time.After(time.Second + time.Duration(o.rand.IntN(500))*time.Millisecond):
 		}
-		for _, c := range o.shift.waiting(ctx, "picking") {
-			if c.status == "" && !c.stopped {
+		for _, c := range o.shift.waiting(ctx, "picking", "packed", "labelled") {
+			if (c.status == "" || c.waits()) && !c.stopped {
 				o.shift.bring(c.shipment)
 			}
 		}
@@ -240,7 +264,10 @@ func (s *shift) shipments(ctx context.Context, filter string) (all []shipment, o
 func (s *shift) consignment(x shipment) *consignment {
 	c := s.record.consignments[x.ID]
 	if c == nil {
-		c = &consignment{shipment: x.ID, order: x.OrderID, fate: s.out.fates.deal()}
+		c = &consignment{shipment: x.ID, order: x.OrderID, fate: s.out.fates.deal(), route: s.out.routes.deal()}
+		if c.route == byNamed {
+			c.carrier = s.out.named.deal()
+		}
 		s.record.consignments[x.ID] = c
 	}
 	return c
@@ -277,6 +304,8 @@ type bench struct {
 	// mindsAt is the status in which the packer waits for a buyer who has doubts.
 	mindsAt string
 	minded  bool
+	// later: a carrier's label is not there yet, and the packer takes another shipment.
+	later bool
 }
 
 // mostPackSteps bounds what one shipment may ask of a packer.
@@ -304,6 +333,9 @@ func (b *bench) work(ctx context.Context) {
 		case "packed":
 			err = b.label(ctx, x)
 		case "labelled":
+			if x.Carrier != "manual" {
+				b.seen(x)
+			}
 			err = b.takeOut(ctx, x)
 		case "pending", "cancelled":
 			return
@@ -311,7 +343,7 @@ func (b *bench) work(ctx context.Context) {
 			b.toDrivers()
 			return
 		}
-		if err != nil || b.known().stopped {
+		if err != nil || b.later || b.known().stopped {
 			return
 		}
 		b.dawdle(ctx, 20*time.Millisecond, 200*time.Millisecond)
@@ -456,19 +488,44 @@ func (b *bench) label(ctx context.Context, x shipment) error {
 		_, err := b.advance(ctx, x, "unpack", map[string]any{"reason": "a box of another size"})
 		return err
 	}
-	_, err := b.advance(ctx, x, "label", b.labelling(len(x.Parcels)))
+	c := b.known()
+	switch {
+	case x.Label != nil && !c.asked.IsZero():
+		return b.waitForLabel(ctx, x, c)
+	case c.wishes > 0 && !c.asked.IsZero(): // support has taken the wish back
+		b.note(func(c *consignment) { c.route = byManual })
+	case c.route != byManual:
+		return b.wantLabel(ctx, x, c)
+	}
+	a, err := b.advance(ctx, x, "label", b.labelling(len(x.Parcels)))
+	if a.applied() {
+		b.shift.did(string(byManual))
+	}
 	return err
 }
 
 // takeOut reads the labels and hands the parcels over.
 func (b *bench) takeOut(ctx context.Context, x shipment) error {
-	if !b.labelsSeen && b.chance(70) {
+	c := b.known()
+	if c.bought != "" {
+		if b.chance(12) && !c.unpackedOnce {
+			a, err := b.advance(ctx, x, "unpack", map[string]any{"reason": "the box has torn"})
+			if a.applied() {
+				b.shift.did("unpacked_with_a_carriers_label")
+				b.note(func(c *consignment) { c.unpackedOnce = true })
+			}
+			return err
+		}
+		if b.chance(30) && b.nothingStops(ctx, x) {
+			return b.byScan(ctx, x)
+		}
+	} else if !b.labelsSeen && b.chance(70) {
 		b.labelsSeen = true
 		if err := b.readLabels(ctx, x); err != nil {
 			return err
 		}
 	}
-	if b.once(labelledTwice) {
+	if c.bought == "" && b.once(labelledTwice) {
 		_, err := b.advance(ctx, x, "unpack", map[string]any{"reason": "the box has torn"})
 		b.labelsSeen = false
 		return err
@@ -580,14 +637,7 @@ func (o *scanner) directly(ctx context.Context, id, kind string, body map[string
 		return taken{}, err
 	}
 	o.shift.did("asked_directly")
-	a := taken{Status: "applied", Current: first.body}
-	if !first.ok() {
-		a = taken{Status: "conflict", Code: first.problem.Code, Detail: first.problem.Detail}
-		if first.status != http.StatusConflict || !slices.Contains(refusals[kind], a.Code) {
-			o.shift.trouble("unexpected_answer", "POST %s by %s: %s", path, o.person, first)
-		}
-	}
-	o.shift.count(kind, a)
+	a := o.takenOf(kind, path, first)
 	if !first.ok() || !o.chance(30) {
 		return a, nil
 	}
@@ -601,6 +651,26 @@ func (o *scanner) directly(ctx context.Context, id, kind string, body map[string
 		o.shift.trouble("command_not_once", "POST %s with the same key was answered %s, and then %s", path, first, again)
 	}
 	return a, nil
+}
+
+// takenOf reads the answer to a step that was asked for directly.
+func (o *scanner) takenOf(kind, path string, first answer) taken {
+	a := taken{Status: "applied", Current: first.body}
+	if !first.ok() {
+		a = taken{Status: "conflict", Code: first.problem.Code, Detail: first.problem.Detail}
+		if first.status != http.StatusConflict || !slices.Contains(refusals[kind], a.Code) {
+			o.shift.trouble("unexpected_answer", "POST %s by %s: %s", path, o.person, first)
+		}
+	}
+	o.shift.count(kind, a)
+	return a
+}
+
+// nothingStops reports whether the order of a shipment is one that nobody will stop
+// before its parcels are away.
+func (b *bench) nothingStops(ctx context.Context, x shipment) bool {
+	var o order
+	return x.Frozen == nil && b.shift.read(ctx, "/v1/orders/"+x.OrderID, &o) && plain(o.Metadata.Kind) && len(o.Refunds) == 0
 }
 
 // afterStep is where a step leaves a shipment.
@@ -624,12 +694,18 @@ func (b *bench) told(kind string, scanned any, loads []load, a taken, sent time.
 		return
 	}
 	var now shipment
-	if err := json.Unmarshal(a.Current, &now); err != nil || now.ID != b.id || now.Status != afterStep[kind] {
+	body, _ := scanned.(map[string]any)
+	// A carrier's label takes its time, and may be there at once.
+	wanted := kind == "label" && body["carrier"] != "manual"
+	if err := json.Unmarshal(a.Current, &now); err != nil || now.ID != b.id || now.Status != afterStep[kind] && !(wanted && slices.Contains([]string{"packed", "labelled"}, now.Status)) {
 		b.shift.trouble("unexpected_answer", "%s of shipment %s was done, and the answer is %s (%v)", kind, b.id, clip(string(a.Current)), err)
 	}
-	body, _ := scanned.(map[string]any)
 	b.note(func(c *consignment) {
 		c.status, c.stopped = afterStep[kind], false
+		if wanted {
+			c.status = "packed" // until somebody has seen the label
+			return
+		}
 		switch kind {
 		case "pack":
 			c.packed = nil
@@ -637,7 +713,7 @@ func (b *bench) told(kind string, scanned any, loads []load, a taken, sent time.
 				c.packed = append(c.packed, parcel{Position: i + 1, WeightGrams: p["weight_grams"].(int), PackedBy: b.person})
 			}
 		case "unpack":
-			c.packed, c.tracking = nil, nil
+			c.packed, c.tracking, c.bought, c.asked = nil, nil, "", time.Time{}
 		case "label":
 			c.tracking, _ = body["tracking"].([]string)
 		case "handover":
@@ -728,7 +804,7 @@ func (b *bench) bothTakeOut(ctx context.Context, x shipment) error {
 func (s *shift) sendOut(ctx context.Context) error {
 	s.run.say("packing and delivering what was picked")
 	s.awaitDisputes(ctx)
-	for range mostWaves {
+	for {
 		if err := await(ctx, &s.out.packing); err != nil {
 			return err
 		}
@@ -740,12 +816,18 @@ func (s *shift) sendOut(ctx context.Context) error {
 		if err := await(ctx, &s.out.packing); err != nil {
 			return err
 		}
-		if len(list) == 0 || s.leftSoFar() == before {
+		if len(list) == 0 || s.leftSoFar() == before && !slices.ContainsFunc(list, consignment.waits) {
 			break
 		}
 	}
-	return await(ctx, &s.out.driving)
+	if err := await(ctx, &s.out.driving); err != nil {
+		return err
+	}
+	return s.awaitCarriers(ctx)
 }
+
+// waits: a carrier's label is wanted, and nothing keeps the shipment.
+func (c consignment) waits() bool { return !c.stopped && !c.asked.IsZero() }
 
 func (s *shift) leftSoFar() (n int) {
 	s.mu.Lock()

@@ -24,6 +24,11 @@ type floorEvidence struct {
 	// shipments are those of the run's warehouses by id, as the API has them in the
 	// end; nil where nothing was to leave.
 	shipments map[string]shipment
+	// labels are what the carriers have made since the shift began, owners how many
+	// parcels go by a number by the API, and lapsed those that it calls unused. Nil where
+	// no carrier was asked or could not be read.
+	labels         []label
+	owners, lapsed map[numbered]int
 }
 
 // listFound is what the API says of a list.
@@ -54,6 +59,7 @@ func (s *shift) gather(ctx context.Context, e *floorEvidence) {
 	}
 	if s.out != nil {
 		s.findShipments(ctx, e)
+		s.findLabels(ctx, e)
 	}
 	e.sums = s.goods.sums()
 	s.mu.Lock()
@@ -404,7 +410,9 @@ type Work struct {
 	Counts     map[string]int `json:"counts"`
 	// Shipments counts those of the run by status, of a run that goes to the door.
 	Shipments map[string]int `json:"shipments,omitempty"`
-	Goods     []GoodsAccount `json:"goods"`
+	// Labels are what carriers made, by carrier.
+	Labels map[string]Labels `json:"labels,omitempty"`
+	Goods  []GoodsAccount    `json:"goods"`
 }
 
 // GoodsAccount is what became of the units of a SKU: those that were stocked and
@@ -432,7 +440,11 @@ func (s *shift) account(f *floorEvidence) *Work {
 		Lists: map[string]int{}, Deliveries: len(f.record.deliveries), Transfers: map[string]int{}, Counts: map[string]int{}, Goods: []GoodsAccount{}}
 	kinds := kindsOfWork
 	if f.shipments != nil {
-		kinds = slices.Concat(kindsOfWork, kindsOfDelivery)
+		kinds = slices.Concat(kindsOfWork, kindsOfDelivery, kindsByCarrier)
+		if s.run.Faults != NoFaults {
+			kinds = slices.Concat(kinds, kindsOfCarrierTrouble)
+		}
+		w.Labels = f.countLabels(f.record.did)
 		w.Shipments = map[string]int{}
 		for _, x := range f.shipments {
 			w.Shipments[x.Status]++
@@ -477,6 +489,10 @@ func (w *Work) write(b *strings.Builder) {
 	}
 	if len(w.Shipments) > 0 {
 		fmt.Fprintf(b, "Shipments: %s\n", counts(w.Shipments))
+	}
+	for _, carrier := range slices.Sorted(maps.Keys(w.Labels)) {
+		l := w.Labels[carrier]
+		fmt.Fprintf(b, "  %s: %d labels bought, %d voided, %d lapsed; %d parcels delivered, %d returned, %d lost; %d still under way by the API\n", carrier, l.Bought, l.Voided, l.Lapsed, l.Delivered, l.Returned, l.Lost, l.UnderWay)
 	}
 	fmt.Fprintf(b, "Operators' days: %s\n", counts(w.Did))
 	if len(w.Never) > 0 {

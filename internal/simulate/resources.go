@@ -65,7 +65,15 @@ type order struct {
 	ID     string `json:"id"`
 	Status string `json:"status"`
 	Totals totals `json:"totals"`
-	Lines  []struct {
+	// Metadata are the run's own words about the buyer, Timeline what happened.
+	Metadata struct {
+		Kind Kind `json:"kind"`
+	} `json:"metadata"`
+	Timeline []struct {
+		Kind string         `json:"kind"`
+		Data map[string]any `json:"data"`
+	} `json:"timeline"`
+	Lines []struct {
 		LineID   string `json:"line_id"`
 		SKU      string `json:"sku"`
 		Quantity int    `json:"quantity"`

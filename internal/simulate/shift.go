@@ -48,8 +48,9 @@ type shift struct {
 	shelves map[string][]string // by warehouse: bins for goods
 	hired   int
 	people  []string
-	roster  bool     // the tenant says what its operators may do
-	last    *scanner // who looks after what is left when no buyer comes any more
+	roster  bool      // the tenant says what its operators may do
+	last    *scanner  // who looks after what is left when no buyer comes any more
+	since   time.Time // when the shift began, by this machine's clock
 	// out is the way to the buyers; nil where orders are only picked.
 	out *outbound
 
@@ -89,6 +90,9 @@ type shiftRecord struct {
 	waves      int
 	// consignments are the shipments that were seen by packers.
 	consignments map[string]*consignment
+	// skipped are our references of labels that support left to lapse, refunded the
+	// shipments for which it gave money back.
+	skipped, refunded map[string]bool
 }
 
 // pickedUnits is what an applied command picked for an order, or took back.
@@ -101,9 +105,9 @@ type pickedUnits struct {
 
 func newShift(r *run) *shift {
 	north, south := r.warehouse("N"), r.warehouse("S")
-	s := &shift{run: r, goods: newGoods([]string{north, south}), north: north, south: south, shelves: map[string][]string{},
+	s := &shift{run: r, since: time.Now().Add(-time.Second), goods: newGoods([]string{north, south}), north: north, south: south, shelves: map[string][]string{},
 		errands: make(chan errand, 10_000), closing: make(chan struct{}), closed: make(chan struct{}),
-		record:     shiftRecord{commands: map[string]map[string]int{}, did: map[string]int{}, counts: map[string]bool{}, consignments: map[string]*consignment{}},
+		record:     shiftRecord{commands: map[string]map[string]int{}, did: map[string]int{}, counts: map[string]bool{}, consignments: map[string]*consignment{}, skipped: map[string]bool{}, refunded: map[string]bool{}},
 		exceptions: map[string]bool{}, onList: map[onList]int{}, lastCount: map[string]map[spot]int{}, rejected: map[string]bool{}, inHand: map[string]bool{}}
 	if r.To == toDelivered {
 		s.out = newOutbound(r.Seed)
@@ -319,6 +323,11 @@ func (s *shift) begin(ctx context.Context) error {
 	s.last = s.hire("dispatcher")
 	sendOut := func(context.Context) {}
 	if s.out != nil {
+		var err error
+		s.out.depots, err = s.run.openDepots(ctx)
+		if err != nil {
+			return err
+		}
 		sendOut = s.staff()
 	}
 	if err := s.allow(ctx, true); err != nil {
@@ -458,6 +467,7 @@ func (s *shift) abandon() {
 	}
 	if s.out != nil {
 		s.out.abandon()
+		s.out.depots.close()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()

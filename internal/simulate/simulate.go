@@ -202,7 +202,11 @@ func (r *run) trade(ctx context.Context, buyers []Buyer) {
 	for _, b := range buyers {
 		rec := &Record{Buyer: b}
 		r.records = append(r.records, rec)
-		all.Go(func() { scripts[b.Kind](ctx, &visit{run: r, shop: r.shop, out: r.world, rec: rec}) })
+		all.Go(func() {
+			v := &visit{run: r, shop: r.shop, out: r.world, rec: rec}
+			v.choosesARate(ctx)
+			scripts[b.Kind](ctx, v)
+		})
 		select {
 		case <-door.C:
 		case <-ctx.Done():

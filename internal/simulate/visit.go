@@ -68,6 +68,8 @@ type visit struct {
 	keys int
 	// token is a card's, for the first attempt at the gateway that takes it.
 	token string
+	// rate is what the buyer has chosen of the carriers' offers; empty: the shop's own.
+	rate, rateOf string
 }
 
 func (v *visit) buyer() Buyer { return v.rec.Buyer }
@@ -94,6 +96,12 @@ func (v *visit) body(gateway string) map[string]any {
 		"shipping":     map[string]any{"street": "Av. Providencia", "number": "1234", "comuna": "Providencia", "region": "RM", "country": "CL", "service": "standard"},
 		"payment":      payment,
 		"hold_seconds": b.Seconds, "metadata": map[string]any{"simulation": v.run.id, "buyer": b.N, "kind": b.Kind},
+	}
+	if v.rate != "" {
+		body["shipping"] = map[string]any{"street": "Av. Providencia", "number": "1234", "comuna": "Providencia", "region": "RM", "country": "CL", "rate_id": v.rate}
+	}
+	if v.run.toTheDoor() {
+		body["customer"].(map[string]any)["phone"], body["customer"].(map[string]any)["rut"] = "+56987654321", "11111111-1"
 	}
 	if b.Code {
 		body["discount_code"] = v.run.code()
@@ -168,6 +176,11 @@ func (v *visit) began(ctx context.Context, a answer) (*checkout, *problem) {
 func (v *visit) saw(c checkout) {
 	if !slices.Contains(v.rec.CheckoutIDs, c.ID) {
 		v.rec.CheckoutIDs = append(v.rec.CheckoutIDs, c.ID)
+		if v.rateOf != "" {
+			v.run.shift.mu.Lock()
+			v.run.shift.out.chosen[c.ID] = v.rateOf
+			v.run.shift.mu.Unlock()
+		}
 	}
 }
 

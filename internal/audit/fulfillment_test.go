@@ -1,0 +1,135 @@
+package audit
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"justlogistics/internal/httpclient"
+	"justlogistics/internal/shipping"
+	"justlogistics/internal/shipping/correos"
+	"justlogistics/internal/tenant"
+)
+
+// sendCups has a carrier take two cups, by its own label.
+func (s *shop) sendCups() {
+	ctx := s.t.Context()
+	s.packTwo("cup", "CUP")
+	shipment := s.ids["cup_shipment"]
+	carrier, err := correos.New(correos.Config{BaseURL: s.sandbox + "/correos", Token: "sandbox-token-demo", ClientCode: "sap-demo"}, httpclient.New(httpclient.Options{}))
+	require.NoError(s.t, err)
+	s.still("correos")
+	var u shipping.Unbooked
+	var k shipping.Kept
+	s.inShop(func(tx pgx.Tx, shop tenant.Tenant) error {
+		_, err := tx.Exec(ctx, `UPDATE warehouses SET comuna = 'Quilicura', street = 'Las Esteras', number = '100' WHERE code = 'SCL-1'`)
+		require.NoError(s.t, err)
+		_, err = shipping.LabelParcels(ctx, tx, shop, shipment, shipping.Labelling{By: ana})
+		require.NoError(s.t, err)
+		u, err = shipping.ToBook(ctx, tx, shop, shipment)
+		require.NoError(s.t, err)
+		_, intended, err := u.Intend(ctx, tx, shopID, []shipping.Choice{{Carrier: shipping.Correos, Service: "24"}})
+		require.True(s.t, intended)
+		require.NoError(s.t, err)
+		all, err := shipping.Bookings(ctx, tx, shopID, shipment)
+		require.NoError(s.t, err)
+		k = all[0]
+		s.ids["cup_booking"], s.ids["cup_parcel"], s.ids["cup_reference"] = k.ID, k.ParcelID, k.Reference
+		begun, err := k.Begin(ctx, tx, shopID, false)
+		require.True(s.t, begun)
+		return err
+	})
+	booking, ok := u.Booking(k, shipping.PDF)
+	require.True(s.t, ok)
+	booking.To.Street, booking.To.Number, booking.To.Comuna, booking.To.Region = "Av. Providencia", "1234", "Providencia", "RM"
+	booking.Receiver = shipping.Contact{Name: "Ana", Phone: "+56961234567", Email: "ana@example.cl"}
+	answer, err := carrier.Book(ctx, booking, shipping.Untried)
+	require.NoError(s.t, err)
+	require.Equal(s.t, shipping.OutcomeBooked, answer.Outcome, answer.Message)
+	s.ids["cup_tracking"] = answer.Tracking
+	s.inShop(func(tx pgx.Tx, shop tenant.Tenant) error {
+		require.NoError(s.t, k.Save(ctx, tx, shopID, answer, 0))
+		require.NoError(s.t, shipping.Finish(ctx, tx, shop, shipment))
+		_, err := shipping.HandOver(ctx, tx, shop, shipment, shipping.Handing{By: ana})
+		return err
+	})
+	var day string
+	require.NoError(s.t, s.super.QueryRow(ctx, `SELECT carrier || ' ' || day FROM carrier_days`).Scan(&day))
+	s.ids["cup_day"] = day
+}
+
+// still keeps a carrier's parcels where they are until a test moves them.
+func (s *shop) still(carrier string) {
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPut, s.sandbox+"/config/"+carrier, strings.NewReader(`{"moves_ms":{"handed_over":0,"in_transit":0,"out_for_delivery":0,"delivered":0}}`))
+	require.NoError(s.t, err)
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(s.t, err)
+	require.NoError(s.t, res.Body.Close())
+	require.Equal(s.t, http.StatusOK, res.StatusCode)
+}
+
+// there lets something happen to the cups at their carrier.
+func (s *shop) there(status string) {
+	if status == "" {
+		return
+	}
+	res, err := http.Post(s.sandbox+"/carriers/"+s.ids["cup_tracking"]+"/"+status, "application/json", nil)
+	require.NoError(s.t, err)
+	require.NoError(s.t, res.Body.Close())
+	require.Equal(s.t, http.StatusOK, res.StatusCode)
+}
+
+func TestAudit_NamesWhatWasBrokenOfALabel(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ check, subject, breaks, there string }{
+		{"bookings.one_label_per_parcel", "{cup_parcel}", `DROP INDEX bookings_one_at_a_time; INSERT INTO bookings (tenant, id, shipment_id, parcel_id, carrier, service, reference, day) SELECT tenant, '01ARZ3NDEKTSV4RRFFQ69G5FAV', shipment_id, parcel_id, 'starken', service, 'AAAAAAAAAAAAAAAA', day FROM bookings`, ""},
+		{"bookings.labelled_is_booked", "{cup_parcel}", `UPDATE bookings SET tracking = 'X'`, ""},
+		{"bookings.labelled_is_booked", "{cup_parcel}", `UPDATE shipments SET carrier = 'starken' WHERE id = '{cup_shipment}'`, ""},
+		{"bookings.labelled_is_booked", "{cup_parcel}", `UPDATE bookings SET void_at = now()`, ""},
+		{"bookings.doubts_have_their_time", "{cup_booking}", `UPDATE bookings SET status = 'unknown', next_at = NULL, updated_at = now() - interval '2 minutes'`, ""},
+		{"bookings.doubts_have_their_time", "{cup_booking}", `UPDATE bookings SET void_at = now(), next_at = NULL, updated_at = now() - interval '2 minutes'`, ""},
+		{"bookings.fill_their_days", "{cup_day}", `UPDATE carrier_days SET parcels = parcels + 1`, ""},
+		{"bookings.fill_their_days", "{cup_day}", `DELETE FROM carrier_days`, ""},
+		{"wakes.are_told", "fulfillment:{cup_shipment}", `UPDATE wakes SET at = now() - interval '2 minutes'`, ""},
+		{"parcels.are_asked_about", "{cup_parcel}", `UPDATE parcels SET track_at = NULL`, ""},
+		{"parcels.are_asked_about", "{cup_parcel}", `UPDATE parcels SET track_at = now() - interval '6 minutes'`, ""},
+		{"ledger.labels_are_known", "{cup_reference}", `DELETE FROM bookings`, ""},
+		{"ledger.labels_are_known", "{cup_reference}", `UPDATE bookings SET status = 'failed'`, ""},
+		{"ledger.labels_are_known", "{cup_reference}", `UPDATE bookings SET tracking = 'X'`, ""},
+		{"ledger.bookings_are_there", "AAAAAAAAAAAAAAAA", `UPDATE bookings SET reference = 'AAAAAAAAAAAAAAAA'`, ""},
+		{"ledger.parcels_are_where_carriers_say", "{cup_reference}", `UPDATE parcels SET state = 'delivered' WHERE id = '{cup_parcel}'`, "in_transit"},
+		{"ledger.parcels_are_where_carriers_say", "{cup_reference}", `UPDATE parcels SET track_at = NULL`, "delivered"},
+	} {
+		t.Run(tc.check, func(t *testing.T) {
+			t.Parallel()
+			s := openShop(t)
+			s.there(tc.there)
+			whole := s.audit()
+			require.True(t, whole.OK(), "%+v", whole.Checks)
+			s.broken(tc.breaks)
+			requireNamed(t, s.audit(), tc.check, s.put(tc.subject))
+		})
+	}
+}
+
+func TestAudit_DoubtsAboutLabelsThatAPersonWasToldOfAreNone(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.broken(`UPDATE bookings SET void_at = now(), next_at = NULL, updated_at = now() - interval '2 minutes';
+	          UPDATE shipments SET status = 'picking', carrier = '', handed_over_at = NULL WHERE id = '{cup_shipment}';
+	          INSERT INTO parked (tenant, workflow_id, step, subject, reason, message, verbs, due_at) VALUES ('demo', 'fulfillment:demo:{cup_shipment}', 'void', '{cups}', 'label_not_voided', 'x', '{skip}', now())`)
+	for _, c := range s.audit().Checks {
+		if c.Name == "bookings.doubts_have_their_time" || c.Name == "ledger.labels_are_known" {
+			require.Empty(t, c.Violations, c.Name)
+		}
+	}
+	s.broken(`UPDATE bookings SET status = 'lapsed'`)
+	for _, c := range s.audit().Checks {
+		if c.Name == "ledger.labels_are_known" {
+			require.Empty(t, c.Violations)
+		}
+	}
+}

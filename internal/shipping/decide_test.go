@@ -1,0 +1,76 @@
+package shipping_test
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"justlogistics/internal/shipping"
+	"justlogistics/internal/shoptest"
+	"justlogistics/internal/tenant"
+)
+
+// twoUnwanted is a shipment in two parcels that was unpacked after their labels were asked
+// for: nobody knows whether they are cancelled.
+func twoUnwanted(d *dock) (shipment string) {
+	_, of := d.paid(map[string]int{"SCL-1": 2})
+	shipment = of["SCL-1"]
+	d.pick("SCL-1")
+	must(d, shipping.Pack, shipment, packing(350, 350))
+	must(d, shipping.LabelParcels, shipment, shipping.Labelling{By: ana})
+	d.Do(d.t, func(tx pgx.Tx) error {
+		shop, err := tenant.Get(d.t.Context(), tx, acme)
+		require.NoError(d.t, err)
+		u, err := shipping.ToBook(d.t.Context(), tx, shop, shipment)
+		require.NoError(d.t, err)
+		_, intended, err := u.Intend(d.t.Context(), tx, acme, []shipping.Choice{{Carrier: shipping.Starken, Service: "0"}})
+		require.True(d.t, intended)
+		return err
+	})
+	must(d, shipping.Unpack, shipment, shipping.Undoing{By: ana})
+	d.Exec(d.t, `UPDATE bookings SET tried_at = now(), status = 'unknown', next_at = NULL`)
+	return shipment
+}
+
+func (d *dock) decide(shipment string, decision shipping.Decision) {
+	d.t.Helper()
+	d.Do(d.t, func(tx pgx.Tx) error {
+		shop, err := tenant.Get(d.t.Context(), tx, acme)
+		require.NoError(d.t, err)
+		_, err = shipping.Decide(d.t.Context(), tx, shop, shipment, decision)
+		return err
+	})
+}
+
+func TestDecide_ALabelThatIsCalledCancelledGivesItsRoomBack(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	shipment := twoUnwanted(d)
+	statuses := func() []string {
+		return shoptest.List[string](t, d.Shop, `SELECT status FROM bookings ORDER BY id`)
+	}
+	day := func() int { return shoptest.Value[int](t, d.Shop, `SELECT parcels FROM carrier_days`) }
+	require.Equal(t, 2, day())
+	d.decide(shipment, shipping.Decision{Step: shipping.StepVoid, Verb: "resolve", Outcome: "voided", By: "eva"})
+	require.Equal(t, []string{"voided", "unknown"}, statuses(), "one case is about one label")
+	require.Equal(t, 1, day())
+	d.decide(shipment, shipping.Decision{Step: shipping.StepVoid, Verb: "skip", By: "eva"})
+	require.Equal(t, []string{"voided", "lapsed"}, statuses())
+	require.Equal(t, 1, day(), "a label that lapses was given to the carrier")
+}
+
+func TestLapse_OfABookingThatWasTriedAndNeverAnsweredHasAnEnd(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	shipment := twoUnwanted(d)
+	d.Exec(t, `UPDATE bookings SET status = 'intended', next_at = now()`)
+	order := shoptest.Value[string](t, d.Shop, `SELECT order_id FROM shipments`)
+	d.Do(t, func(tx pgx.Tx) error {
+		all, err := shipping.Bookings(t.Context(), tx, acme, shipment)
+		require.NoError(t, err)
+		all[0].Tracking = "91" // told by the carrier since
+		return all[0].Lapse(t.Context(), tx, acme, order)
+	})
+	require.Equal(t, []string{"lapsed 91", "intended "}, shoptest.List[string](t, d.Shop, `SELECT status || ' ' || tracking FROM bookings ORDER BY id`))
+}
