@@ -302,7 +302,9 @@ func (b *bench) rest(ref activities.FulfillmentRef) activities.Standing {
 		went, err := b.next(context.Background(), ref, now)
 		require.NoError(b.t, err)
 		if !went {
-			if now.Next == "" {
+			// What a person is asked may go on by itself, or never.
+			asked := slices.ContainsFunc(now.Troubles, func(t shipping.Trouble) bool { return t.Step != shipping.StepCarrier })
+			if now.Next == "" || asked {
 				return now
 			}
 			b.pass()
@@ -812,7 +814,7 @@ func TestDecideShipment_TheMoneyOfALostParcelIsBookedOnce(t *testing.T) {
 		orderID, ref := b.gone("lost")
 		require.Equal(t, "settled", b.decided(ref, shipping.StepParcel, "resolve", "closed", ""))
 		require.Contains(t, b.decided(ref, shipping.StepParcel, "resolve", "closed", ""), "nothing done")
-		require.Equal(t, 1, b.count(`SELECT count(*) FROM events WHERE order_id = $1 AND kind = 'shipment_settled'`, orderID))
+		require.Equal(t, 1, b.count(`SELECT count(*) FROM events WHERE subject = $1 AND kind = 'shipment_settled'`, orderID))
 		require.Zero(t, b.count(`SELECT count(*) FROM refunds`))
 	})
 }
@@ -861,7 +863,13 @@ func (b *bench) truth(ref activities.FulfillmentRef) {
 func TestFulfillments_WhateverFailsAParcelHasAtMostOneLabel(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
+	// Each draw is some hundred calls: as many as are made in that time.
+	enough, broken := time.Now().Add(15*time.Second), false
 	rapid.Check(t, func(rt *rapid.T) {
+		if !broken && time.Now().After(enough) {
+			return
+		}
+		defer func() { broken = broken || rt.Failed() }()
 		orderID, ref := b.picked(2)
 		require.NotEmpty(rt, orderID)
 		for _, c := range allCarriers {
