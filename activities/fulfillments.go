@@ -387,10 +387,13 @@ func (a *Fulfillments) VoidLabel(ctx context.Context, ref FulfillmentRef) error 
 	}
 	switch looked.Outcome {
 	case shipping.OutcomeVoided, shipping.OutcomeRefused:
+		looked.Outcome = shipping.OutcomeVoided // also where it was booked before
 		return a.save(ctx, ref, c, k, looked.Answer, nil)
 	case shipping.OutcomeNotFound:
 		switch {
-		case can.LookupFinal && time.Since(k.Booked().At) >= can.LookupAfter:
+		case k.Status == shipping.BookedNow && !can.Void:
+			return a.lapse(ctx, ref, k, orderID)
+		case can.LookupFinal && k.Status != shipping.BookedNow && time.Since(k.Booked().At) >= can.LookupAfter:
 			return a.save(ctx, ref, c, k, shipping.Answer{}, &shipping.Failure{Reason: shipping.Unavailable, Code: "not_made", Message: "the carrier does not know of it"})
 		case can.LookupFinal:
 			return a.later(ctx, ref, k, "not_found", "it may still appear", min(can.LookupAfter-time.Since(k.Booked().At)+time.Second, longestWait))
@@ -438,7 +441,7 @@ type FulfillmentDecision struct {
 func (a *Fulfillments) DecideShipment(ctx context.Context, in FulfillmentDecision) (result string, err error) {
 	var able refund.Able
 	var s shipping.Shipment
-	if in.Outcome == shipping.OutcomeOfRefund {
+	if in.Step == shipping.StepParcel && in.Verb == "resolve" && in.Outcome == shipping.OutcomeOfRefund {
 		err := a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) (err error) {
 			s, err = shipping.Get(ctx, tx, in.Tenant, in.ShipmentID)
 			return err

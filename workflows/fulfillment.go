@@ -13,8 +13,13 @@ import (
 
 var fulfillments *activities.Fulfillments
 
-// restUntil bounds how long a run rests when nothing has a time.
-const restUntil = 24 * time.Hour
+const (
+	// restUntil bounds how long a run rests when nothing has a time.
+	restUntil = 24 * time.Hour
+	// behind is how soon a run looks again for what is late by Temporal's clock and not
+	// yet by the database's.
+	behind = 5 * time.Second
+)
 
 // FulfillmentInput starts a Fulfillment; all else is in the shipment's rows.
 type FulfillmentInput struct {
@@ -55,7 +60,8 @@ func Fulfillment(ctx workflow.Context, in FulfillmentInput) error {
 			}
 			continue
 		}
-		if now.Next != "" && !now.NextAt.After(workflow.Now(ctx)) {
+		// What is due is so by the database's clock, as the step will see it.
+		if now.Next != "" && now.NextAt.IsZero() {
 			if err := r.do(ctx, now); err != nil {
 				return err
 			}
@@ -172,6 +178,13 @@ func (r *fulfillmentRun) rest(ctx workflow.Context, now activities.Standing) err
 		if left := at.moment.Sub(workflow.Now(ctx)); left > 0 && left < until {
 			until, why = left, at.why
 		}
+	}
+	if now.Next != "" && !now.NextAt.After(workflow.Now(ctx)) {
+		until, why = time.Second, "tried again at once: "+now.Next
+	}
+	told := slices.ContainsFunc(now.Troubles, func(t shipping.Trouble) bool { return t.Step == shipping.StepLate })
+	if !told && !now.DueAt.IsZero() && !now.DueAt.After(workflow.Now(ctx)) {
+		until, why = min(until, behind), "late by now"
 	}
 	timed, cancel := workflow.WithCancel(ctx)
 	defer cancel()

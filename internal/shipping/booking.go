@@ -288,6 +288,12 @@ func (u Unbooked) Intend(ctx context.Context, tx pgx.Tx, tenantID string, choice
 	if !wanted || len(u.parcelsWithout) == 0 {
 		return nil, true, nil
 	}
+	// Another worker may have been faster since they were read.
+	var booked bool
+	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM bookings WHERE tenant = $1 AND parcel_id = ANY($2) AND `+live+`)`, tenantID, u.parcelsWithout).Scan(&booked)
+	if err != nil || booked {
+		return nil, true, wrap(err, "bookings of shipment "+u.Shipment.ID)
+	}
 	zone, err := time.LoadLocation(u.TimeZone)
 	if err != nil {
 		return nil, false, fmt.Errorf("time zone of %s: %w", tenantID, err)
@@ -395,7 +401,7 @@ func (k Kept) Save(ctx context.Context, tx pgx.Tx, tenantID string, a Answer, ag
 	}
 	over := status == Refused || status == CancelledNow
 	tag, err := tx.Exec(ctx, `UPDATE bookings SET status = $3, tracking = CASE WHEN $4 = '' THEN tracking ELSE $4 END, carrier_id = CASE WHEN $5 = '' THEN carrier_id ELSE $5 END, price = coalesce(nullif($6::bigint, 0), price),
-	    code = $7, message = $8, updated_at = now(), tried_at = coalesce(tried_at, now()), booked_at = CASE WHEN $3 = 'booked' THEN coalesce(booked_at, now()) ELSE booked_at END,
+	    code = $7, message = $8, tries = tries + CASE WHEN $3 IN ('unknown','pending') THEN 1 ELSE 0 END, updated_at = now(), tried_at = coalesce(tried_at, now()), booked_at = CASE WHEN $3 = 'booked' THEN coalesce(booked_at, now()) ELSE booked_at END,
 	    next_at = CASE WHEN $9 THEN NULL ELSE now() + $10::interval END
 	   WHERE tenant = $1 AND id = $2 AND status IN ('intended','unknown','pending','booked') AND NOT (status = 'booked' AND $3 IN ('unknown','pending','refused'))`,
 		tenantID, k.ID, status, a.Tracking, a.CarrierID, a.Price, first(a.Code, 80), first(a.Message, 400), over, again)
@@ -441,7 +447,7 @@ func (k Kept) Later(ctx context.Context, tx pgx.Tx, tenantID, code, message stri
 // Lapse says that a booking is not used and that the carrier cannot cancel it. Tracking is
 // the number that the carrier has told since, so that its bill can be read.
 func (k Kept) Lapse(ctx context.Context, tx pgx.Tx, tenantID, orderID string) error {
-	tag, err := tx.Exec(ctx, `UPDATE bookings SET status = 'lapsed', next_at = NULL, updated_at = now(), tracking = CASE WHEN tracking = '' THEN $3 ELSE tracking END WHERE tenant = $1 AND id = $2 AND void_at IS NOT NULL AND status IN ('intended','unknown','pending','booked')`, tenantID, k.ID, k.Tracking)
+	tag, err := tx.Exec(ctx, `UPDATE bookings SET status = 'lapsed', next_at = NULL, updated_at = now(), tracking = CASE WHEN tracking = '' THEN $3 ELSE tracking END WHERE tenant = $1 AND id = $2 AND void_at IS NOT NULL AND tried_at IS NOT NULL AND status IN ('intended','unknown','pending','booked')`, tenantID, k.ID, k.Tracking)
 	if err != nil || tag.RowsAffected() == 0 {
 		return wrap(err, "booking "+k.ID)
 	}
@@ -477,6 +483,10 @@ func CarrierLabels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) 
 // booking is not wanted any more.
 func Finish(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string) error {
 	t := step{tenant: shop.ID, shipmentID: shipmentID, from: []string{Packed}, to: Labelled, set: `, labelled_at = now(), carrier = $7, not_booked = ''`}
+	// Whoever unpacks or freezes it at the same moment comes before or after.
+	if _, err := tx.Exec(ctx, `SELECT FROM shipments WHERE tenant = $1 AND id = $2 FOR UPDATE`, shop.ID, shipmentID); err != nil {
+		return fmt.Errorf("shipment %s: %w", shipmentID, err)
+	}
 	s, err := t.look(ctx, tx)
 	if refused(err) {
 		return nil

@@ -77,12 +77,8 @@ func CancelOrder(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, orderID, re
 // person; without any the shipment is cancelled. Doing it again changes nothing.
 func WithdrawShipment(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string) error {
 	by := stock.By{Person: "system"}
-	s, cancelled, err := ofCancelled(ctx, tx, shop.ID, shipmentID)
+	s, cancelled, err := lockCancelled(ctx, tx, shop.ID, shipmentID)
 	if err != nil || !cancelled {
-		return err
-	}
-	// Stock before lists and shipments, as everybody who locks them.
-	if err := stock.LockHold(ctx, tx, shop.ID, s.holdID); err != nil {
 		return err
 	}
 	if s.Status == Packed || s.Status == Labelled {
@@ -94,6 +90,24 @@ func WithdrawShipment(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipme
 		return err
 	}
 	return s.endCancelled(ctx, tx, shop.ID)
+}
+
+// lockCancelled is ofCancelled once nobody else is at it: neither another who undoes it,
+// nor a packer.
+func lockCancelled(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) (Shipment, bool, error) {
+	s, cancelled, err := ofCancelled(ctx, tx, tenantID, shipmentID)
+	if err != nil || !cancelled {
+		return s, cancelled, err
+	}
+	// Stock before lists and shipments, as everybody who locks them.
+	if err := stock.LockHold(ctx, tx, tenantID, s.holdID); err != nil {
+		return s, false, err
+	}
+	_, err = tx.Exec(ctx, `SELECT FROM shipments WHERE tenant = $1 AND id = $2 AND status IN ('packed','labelled') FOR UPDATE`, tenantID, shipmentID)
+	if err != nil {
+		return s, false, wrap(err, "shipment "+shipmentID)
+	}
+	return ofCancelled(ctx, tx, tenantID, shipmentID)
 }
 
 func ofCancelled(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) (Shipment, bool, error) {
@@ -137,7 +151,7 @@ func PutBack(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID stri
 		f.Add("to", "required", "name the bin that they lie in now")
 		return Shipment{}, f.Err()
 	}
-	s, cancelled, err := ofCancelled(ctx, tx, shop.ID, shipmentID)
+	s, cancelled, err := lockCancelled(ctx, tx, shop.ID, shipmentID)
 	switch {
 	case err != nil:
 		return s, err

@@ -92,7 +92,18 @@ func (s Shipment) decideBooking(ctx context.Context, tx pgx.Tx, tenantID string,
 		_, err := tx.Exec(ctx, `UPDATE bookings SET next_at = now(), tries = 1, updated_at = now()`+which, tenantID, s.ID)
 		return "the carrier is asked again", wrap(err, "bookings of shipment "+s.ID)
 	case d.Outcome == "booked":
-		_, err := tx.Exec(ctx, `UPDATE bookings SET status = 'booked', tracking = $3, booked_at = coalesce(booked_at, now()), by_hand = true, next_at = NULL, updated_at = now()`+which, tenantID, s.ID, d.Reference)
+		var other bool
+		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM bookings b JOIN (SELECT id, carrier FROM bookings`+which+`) mine ON b.id <> mine.id AND b.carrier = mine.carrier WHERE b.tenant = $1 AND b.tracking = $3)`, tenantID, s.ID, d.Reference).Scan(&other)
+		if err != nil {
+			return "", wrap(err, "number "+d.Reference)
+		}
+		if other {
+			return "nothing done: " + d.Reference + " is the number of another parcel", nil
+		}
+		tag, err := tx.Exec(ctx, `UPDATE bookings SET status = 'booked', tracking = $3, booked_at = coalesce(booked_at, now()), by_hand = true, next_at = NULL, updated_at = now()`+which, tenantID, s.ID, d.Reference)
+		if err == nil && tag.RowsAffected() == 0 {
+			return "nothing done: no label is in doubt any more", nil
+		}
 		return "booked as " + d.Reference + ", with the label from the carrier's panel", wrap(err, "bookings of shipment "+s.ID)
 	}
 	// What was booked without a label is given up, what was not made has no effect.
@@ -153,9 +164,12 @@ func (s Shipment) decideParcel(ctx context.Context, tx pgx.Tx, tenantID string, 
 	if d.Outcome == OutcomeOfRefund {
 		settled, result = "refunded", "the buyer gets the money for these goods"
 	}
-	_, err := tx.Exec(ctx, `UPDATE shipments SET settled = $3, due_at = NULL, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2 AND settled = '' AND status IN ('lost','returned_to_sender')`, tenantID, s.ID, settled)
+	tag, err := tx.Exec(ctx, `UPDATE shipments SET settled = $3, due_at = NULL, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2 AND settled = '' AND status IN ('lost','returned_to_sender')`, tenantID, s.ID, settled)
 	if err != nil {
 		return "", wrap(err, "shipment "+s.ID)
+	}
+	if tag.RowsAffected() == 0 {
+		return "nothing done: it is settled already, or the parcel was found", nil
 	}
 	return result, timeline.Add(ctx, tx, tenantID, s.OrderID, "shipment_settled", "support", map[string]any{"shipment_id": s.ID, "settled": settled, "by": d.By})
 }

@@ -226,7 +226,7 @@ func (s standing) next(out *Standing) {
 		// One that was refused takes its shipment to the next carrier before another
 		// label is bought.
 		out.Next, out.NextAt, out.Carrier = NextChoose, time.Time{}, ""
-		if s.bookAt != nil {
+		if s.bookAt != nil && s.bookAt.After(s.now) {
 			out.NextAt = s.bookAt.UTC()
 		}
 	case !waiting:

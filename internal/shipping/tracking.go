@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -87,6 +88,15 @@ func (f Followed) Heard(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, t Tr
 	if err := tx.QueryRow(ctx, `SELECT status FROM shipments WHERE tenant = $1 AND id = $2 FOR UPDATE`, f.Tenant, f.ShipmentID).Scan(&status); err != nil {
 		return wrap(err, "shipment "+f.ShipmentID)
 	}
+	// Another poll may have told of it since it was taken; of what was unpacked
+	// meanwhile nothing matters any more.
+	err := tx.QueryRow(ctx, `SELECT state, quiet FROM parcels WHERE tenant = $1 AND id = $2 AND unpacked_at IS NULL`, f.Tenant, f.ParcelID).Scan(&f.State, &f.Quiet)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return wrap(err, "parcel "+f.ParcelID)
+	}
 	news, err := f.keep(ctx, tx, t.Events)
 	if err != nil {
 		return err
@@ -112,7 +122,7 @@ func (f Followed) Heard(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, t Tr
 	if state == f.State {
 		return nil
 	}
-	return f.move(ctx, tx, shop, state)
+	return f.move(ctx, tx, shop, state, pace)
 }
 
 // keep writes down what is new, and says whether anything is.
@@ -149,7 +159,7 @@ func (e Event) digest() string {
 }
 
 // move lets the shipment follow its parcels.
-func (f Followed) move(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, state State) error {
+func (f Followed) move(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, state State, pace Pace) error {
 	s, err := Get(ctx, tx, f.Tenant, f.ShipmentID)
 	if err != nil {
 		return err
@@ -185,7 +195,7 @@ func (f Followed) move(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, state
 		return nil
 	}
 	if s.Status == Labelled {
-		if s, err = f.handOver(ctx, tx, shop, s); err != nil || s.Status == Labelled {
+		if s, err = f.handOver(ctx, tx, shop, s, pace); err != nil || s.Status == Labelled {
 			return err
 		}
 	}
@@ -198,7 +208,7 @@ func (f Followed) move(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, state
 
 // handOver believes the carrier that it has the parcels, where the tenant wants that;
 // else, and when the shipment must not leave, a person is told that it is gone.
-func (f Followed) handOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, s Shipment) (Shipment, error) {
+func (f Followed) handOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, s Shipment, pace Pace) (Shipment, error) {
 	if shop.Settings.Fulfillment.Handover == tenant.Automatic {
 		nested, err := tx.Begin(ctx)
 		if err != nil {
@@ -215,8 +225,8 @@ func (f Followed) handOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, s
 			return s, err
 		}
 	}
-	// Asked again it may be handed over by then.
-	if _, err := tx.Exec(ctx, `UPDATE parcels SET state = 'announced' WHERE tenant = $1 AND id = $2`, f.Tenant, f.ParcelID); err != nil {
+	// Asked again it may be handed over by then, also when the carrier's word was its last.
+	if _, err := tx.Exec(ctx, `UPDATE parcels SET state = 'announced', track_at = now() + $3::interval WHERE tenant = $1 AND id = $2`, f.Tenant, f.ParcelID, pace.After(Announced, f.Quiet)); err != nil {
 		return s, wrap(err, "parcel "+f.ParcelID)
 	}
 	return s, order.RaiseAttention(ctx, tx, f.Tenant, s.OrderID, "left_without_handover")

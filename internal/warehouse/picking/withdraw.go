@@ -53,7 +53,8 @@ func Withdraw(ctx context.Context, tx pgx.Tx, tenantID, shipmentID, reason strin
 		b := &pgx.Batch{}
 		b.Queue(`UPDATE allocations SET quantity = 0, state = 'closed', updated_at = now() WHERE tenant = $1 AND list_id = $2 AND line = ANY($3) AND state = 'open'`, tenantID, listID, lines)
 		b.Queue(`UPDATE pick_lines SET cancelled_at = now(), short_reason = $4 WHERE tenant = $1 AND list_id = $2 AND line = ANY($3) AND picked = 0`, tenantID, listID, lines, reason)
-		b.Queue(`UPDATE pick_lines SET quantity = picked + shorted WHERE tenant = $1 AND list_id = $2 AND line = ANY($3) AND picked > 0`, tenantID, listID, lines)
+		// What is left of a line that was begun is nobody's any more, and no short.
+		b.Queue(`UPDATE pick_lines SET shorted = quantity - picked, short_reason = $4 WHERE tenant = $1 AND list_id = $2 AND line = ANY($3) AND picked > 0`, tenantID, listID, lines, reasonLost)
 		if err := tx.SendBatch(ctx, b).Close(); err != nil {
 			return fmt.Errorf("lines of pick list %s: %w", listID, err)
 		}
