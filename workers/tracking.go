@@ -81,7 +81,10 @@ func (l *trackingLoop) round(ctx context.Context) (int, error) {
 	for a, list := range of {
 		c, err := l.carriers.Carrier(ctx, a.tenant, a.carrier)
 		if err != nil {
-			failed = append(failed, l.postpone(ctx, list, err))
+			err = l.postpone(ctx, list, err)
+			mu.Lock() // others are being asked already
+			failed = append(failed, err)
+			mu.Unlock()
 			continue
 		}
 		for chunk := range slices.Chunk(list, max(1, c.Capabilities().TrackAtOnce)) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 
 	"justlogistics/internal/postgres"
@@ -72,7 +73,10 @@ func (l *wakeLoop) round(ctx context.Context) (int, error) {
 		for _, w := range list {
 			if err := l.tell(ctx, w); err != nil {
 				failed = append(failed, err)
-				break // Temporal is away, or slow
+				if away(err) {
+					break
+				}
+				continue // it is this run's trouble: nobody waits for it
 			}
 			done = append(done, w.IDs...)
 		}
@@ -88,6 +92,13 @@ func (l *wakeLoop) round(ctx context.Context) (int, error) {
 		return nil
 	})
 	return told, err
+}
+
+// away reports whether Temporal answers nobody now, or too slowly.
+func away(err error) bool {
+	var unavailable *serviceerror.Unavailable
+	var late *serviceerror.DeadlineExceeded
+	return errors.As(err, &unavailable) || errors.As(err, &late) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 func (l *wakeLoop) tell(ctx context.Context, w wake) error {
