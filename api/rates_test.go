@@ -168,6 +168,11 @@ func TestCarriers_AreSetUpAndWithdrawnAndTellTheirPoints(t *testing.T) {
 	require.Contains(t, a.body, `{"carrier":"chilexpress","why":"unavailable"}`)
 	require.Equal(t, map[string]string{"comuna": "unknown_comuna"}, b.do("GET", "/v1/pickup-points?comuna=X&region=RM", nil).fields())
 
+	require.Contains(t, b.do("GET", "/v1/carriers", nil).body, `"circuit":{"state":"closed","since":null,"retry_at":null}`)
+	b.sql(`INSERT INTO gateway_circuits (tenant, gateway, state, opened_at, probe_after, times_opened) VALUES ($1, 'starken', 'open', now(), now() + interval '1 hour', 1)
+	  ON CONFLICT (tenant, gateway) DO UPDATE SET state = 'open', opened_at = now(), probe_after = excluded.probe_after`, shop)
+	require.Contains(t, b.do("GET", "/v1/carriers", nil).body, `"circuit":{"state":"open","since":"2`)
+
 	require.Equal(t, map[string]string{"(body)": "invalid_credentials"}, b.do("PUT", "/v1/carriers/starken/credentials", map[string]any{"tokn": "x"}).fields())
 	require.Equal(t, 422, b.do("PUT", "/v1/carriers/manual/credentials", map[string]any{}).status)
 	require.Equal(t, 403, b.do("PUT", "/v1/carriers/starken/credentials", map[string]any{}, as(b.keys[tenant.Support])...).status)
