@@ -437,7 +437,7 @@ func (k Kept) SaveFailure(ctx context.Context, tx pgx.Tx, tenantID, code, messag
 // Later postpones what is to be done about a booking; zero leaves it to a person.
 func (k Kept) Later(ctx context.Context, tx pgx.Tx, tenantID, code, message string, again time.Duration) error {
 	_, err := tx.Exec(ctx, `UPDATE bookings SET tries = tries + 1, code = $3, message = $4, updated_at = now(), next_at = CASE WHEN $5::interval = interval '0' THEN NULL ELSE now() + $5::interval END,
-	    status = CASE WHEN status = 'intended' AND tried_at IS NOT NULL THEN 'unknown' ELSE status END WHERE tenant = $1 AND id = $2`, tenantID, k.ID, first(code, 80), first(message, 400), again)
+	    status = CASE WHEN status = 'intended' AND tried_at IS NOT NULL THEN 'unknown' ELSE status END WHERE tenant = $1 AND id = $2 AND status IN ('intended','unknown','pending','booked')`, tenantID, k.ID, first(code, 80), first(message, 400), again)
 	if err != nil {
 		return fmt.Errorf("booking %s: %w", k.ID, err)
 	}
