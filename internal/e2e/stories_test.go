@@ -109,9 +109,9 @@ func TestStories(t *testing.T) {
 }
 
 // TestStories_WithAWorkerThatForgets tells the stories again, in a process of its
-// own, with a worker that replays each run from its beginning at every step.
+// own, with a worker that replays each run from its beginning at every step. It goes
+// alone, before the others: two stacks at once made each other wait for seconds.
 func TestStories_WithAWorkerThatForgets(t *testing.T) {
-	t.Parallel()
 	if os.Getenv(stacktest.EnvNoSticky) != "" {
 		t.Skip("this is that process")
 	}
