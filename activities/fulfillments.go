@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/refund"
 	"justlogistics/internal/shipping"
+	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 )
 
@@ -86,6 +88,14 @@ func (a *Fulfillments) ChooseCarrier(ctx context.Context, ref FulfillmentRef) (o
 	err = a.in(ctx, ref, func(tx pgx.Tx, shop tenant.Tenant) error {
 		u, err := shipping.ToBook(ctx, tx, shop, ref.ShipmentID)
 		if err != nil {
+			return err
+		}
+		if u.Method == shipping.InShop && u.Carrier == "" {
+			// Nobody carries what the buyer fetches.
+			_, err := shipping.LabelParcels(ctx, tx, shop, ref.ShipmentID, shipping.Labelling{Carrier: shipping.Manual, By: stock.By{Person: u.Shipment.Label.WantedBy}})
+			if refusedWith(err) != "" {
+				return nil // changed meanwhile: it is read again
+			}
 			return err
 		}
 		choice, fixed := u.Fixed()
@@ -288,7 +298,7 @@ func (a *Fulfillments) save(ctx context.Context, ref FulfillmentRef, c shipping.
 	}
 	return classify(a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error {
 		if f != nil {
-			return k.SaveFailure(ctx, tx, ref.Tenant, or(f.Code, string(f.Reason)), f.Message)
+			return k.SaveFailure(ctx, tx, ref.Tenant, cmp.Or(f.Code, string(f.Reason)), f.Message)
 		}
 		return k.Save(ctx, tx, ref.Tenant, answer, again)
 	}))
@@ -323,13 +333,6 @@ func form(c shipping.Carrier) shipping.Format {
 		return shipping.PDF
 	}
 	return all[0]
-}
-
-func or(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
 }
 
 // FinishLabels labels the shipment when every parcel has its label.
@@ -402,7 +405,7 @@ func (a *Fulfillments) VoidLabel(ctx context.Context, ref FulfillmentRef) error 
 	case shipping.OutcomePending, shipping.OutcomeUnknown:
 		return a.later(ctx, ref, k, looked.Code, looked.Message, min(askAgain(k.Tries), 30*time.Second))
 	}
-	k.Tracking, k.CarrierID = or(looked.Tracking, k.Tracking), or(looked.CarrierID, k.CarrierID)
+	k.Tracking, k.CarrierID = cmp.Or(looked.Tracking, k.Tracking), cmp.Or(looked.CarrierID, k.CarrierID)
 	if !can.Void {
 		return a.lapse(ctx, ref, k, orderID)
 	}

@@ -949,3 +949,46 @@ func TestFulfillments_WhateverFailsAParcelHasAtMostOneLabel(t *testing.T) {
 		}
 	})
 }
+
+func TestChooseCarrier_InALaterRoundThoseThatFailedAreAskedAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	_, ref := b.packed(1, shipping.Chilexpress)
+	b.fault(shipping.Chilexpress, "create_order", "error_503")
+	require.NoError(t, b.steps.BookParcel(t.Context(), ref))
+	again := func() {
+		t.Helper()
+		chosen, err := b.steps.ChooseCarrier(t.Context(), ref)
+		require.NoError(t, err)
+		require.True(t, chosen.Compare)
+		require.NoError(t, b.steps.CompareCarriers(t.Context(), ref))
+	}
+	again()
+	require.Equal(t, 1, b.count(`SELECT count(*) FROM bookings`), "in this round it has failed")
+	require.Equal(t, "no_carrier", b.stand(ref).Troubles[0].Reason)
+	b.pass()
+	again()
+	require.Equal(t, 2, b.count(`SELECT count(*) FROM bookings`))
+	require.NoError(t, b.steps.BookParcel(t.Context(), ref))
+	require.NoError(t, b.steps.FinishLabels(t.Context(), ref))
+	require.Equal(t, shipping.Labelled, b.stand(ref).Status)
+	require.Empty(t, b.stand(ref).Troubles)
+}
+
+func TestChooseCarrier_WhatTheBuyerFetchesNeedsNone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	_, ref := b.picked(2)
+	_, err := b.Super.Exec(t.Context(), `UPDATE orders SET shipping = shipping || '{"method":"pickup_in_shop"}'`)
+	require.NoError(t, err)
+	require.NoError(t, b.pack(ref, 1))
+	require.NoError(t, b.want(ref, ""))
+	for range 2 {
+		chosen, err := b.steps.ChooseCarrier(t.Context(), ref)
+		require.NoError(t, err)
+		require.False(t, chosen.Compare)
+	}
+	require.Equal(t, shipping.Labelled, b.stand(ref).Status)
+	require.Equal(t, "manual", b.one(`SELECT carrier FROM shipments`))
+	require.Zero(t, b.count(`SELECT count(*) FROM bookings`))
+}

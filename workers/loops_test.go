@@ -178,7 +178,7 @@ func TestTracking_ACarrierThatCannotBeAskedIsLeftAlone(t *testing.T) {
 	require.Equal(t, 1, shoptest.Value[int](t, s, `SELECT count(*)::int FROM parcels`))
 	keys, err := secretbox.ParseKeyring("k1:" + secretbox.GenerateKey())
 	require.NoError(t, err)
-	l := &trackingLoop{db: s.DB, carriers: carriers.New(s.DB, keys), pace: shipping.Pace{Least: time.Minute, Longest: time.Hour}, log: slog.New(slog.DiscardHandler)}
+	l := &trackingLoop{db: s.DB, carriers: carriers.New(s.DB, keys), carrier: shipping.Correos, pace: shipping.Pace{Least: time.Minute, Longest: time.Hour}, log: slog.New(slog.DiscardHandler)}
 	n, err := l.round(t.Context())
 	require.ErrorContains(t, err, "not configured")
 	require.Equal(t, 1, n)

@@ -27,13 +27,15 @@ const (
 	trackingAtOnce = 8
 )
 
-// trackingLoop asks carriers about parcels: many at once, each at its own pace, and no
+// trackingLoop asks one carrier about parcels: many at once, each at its own pace, and no
 // run is told before something has happened that it must act on.
 type trackingLoop struct {
 	db       *postgres.DB
 	carriers *carriers.Registry
-	pace     shipping.Pace
-	log      *slog.Logger
+	// carrier is whom this loop asks: one that hangs holds up no other.
+	carrier shipping.Name
+	pace    shipping.Pace
+	log     *slog.Logger
 }
 
 func (l *trackingLoop) run(ctx context.Context) {
@@ -61,7 +63,7 @@ type account struct {
 func (l *trackingLoop) round(ctx context.Context) (int, error) {
 	var due []shipping.Followed
 	err := l.db.AsSystem(ctx, func(tx pgx.Tx) (err error) {
-		due, err = shipping.ClaimFollowed(ctx, tx, trackingBatch, trackingLease)
+		due, err = shipping.ClaimFollowed(ctx, tx, l.carrier, trackingBatch, trackingLease)
 		return err
 	})
 	if err != nil || len(due) == 0 {

@@ -116,7 +116,9 @@ func Start(ctx context.Context, d Deps) (stop func(), err error) {
 	var wg sync.WaitGroup
 	wg.Go(func() { (&inboxLoop{d.DB, d.Temporal, d.Logger}).run(loops) })
 	wg.Go(func() { (&wakeLoop{d.DB, d.Temporal, d.Logger}).run(loops) })
-	wg.Go(func() { (&trackingLoop{d.DB, d.Carriers, d.Tracking, d.Logger}).run(loops) })
+	for _, c := range carriers.Adapters() {
+		wg.Go(func() { (&trackingLoop{d.DB, d.Carriers, c, d.Tracking, d.Logger}).run(loops) })
+	}
 	wg.Go(func() { (&feedLoop{d.DB, d.Logger}).run(loops) })
 	if d.Webhooks != nil {
 		wg.Go(func() { newDeliveryLoop(d.DB, d.Webhooks, d.Logger).run(loops) })

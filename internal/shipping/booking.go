@@ -1,6 +1,7 @@
 package shipping
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -111,11 +112,11 @@ func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	}
 	u := Unbooked{Shipment: s, TimeZone: shop.Settings.TimeZone, policy: shop.Settings.Rates, capacity: shop.Settings.CarrierCapacity}
 	var customer, address []byte
-	var wantedAt *time.Time
+	var wantedAt, bookAt *time.Time
 	var warehouse string
-	err = tx.QueryRow(ctx, `SELECT o.customer, o.shipping, s.wanted_at, s.wanted_carrier, s.wanted_service, w.name, w.street, w.number, w.comuna, w.region
+	err = tx.QueryRow(ctx, `SELECT o.customer, o.shipping, s.wanted_at, s.book_at, s.wanted_carrier, s.wanted_service, w.name, w.street, w.number, w.comuna, w.region
 	    FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id JOIN warehouses w ON w.tenant = s.tenant AND w.code = s.warehouse
-	   WHERE s.tenant = $1 AND s.id = $2`, shop.ID, s.ID).Scan(&customer, &address, &wantedAt, &u.Carrier, &u.Service, &warehouse, &u.From.Street, &u.From.Number, &u.From.Comuna, &u.From.Region)
+	   WHERE s.tenant = $1 AND s.id = $2`, shop.ID, s.ID).Scan(&customer, &address, &wantedAt, &bookAt, &u.Carrier, &u.Service, &warehouse, &u.From.Street, &u.From.Number, &u.From.Comuna, &u.From.Region)
 	if err != nil {
 		return u, fmt.Errorf("shipment %s: %w", s.ID, err)
 	}
@@ -123,7 +124,7 @@ func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 		return u, err
 	}
 	// A courier who cannot reach the buyer calls the shop.
-	u.Receiver.Phone, u.Receiver.Email = or(u.Receiver.Phone, shop.Settings.Sender.Phone), or(u.Receiver.Email, shop.Settings.Sender.Email)
+	u.Receiver.Phone, u.Receiver.Email = cmp.Or(u.Receiver.Phone, shop.Settings.Sender.Phone), cmp.Or(u.Receiver.Email, shop.Settings.Sender.Email)
 	sender := shop.Settings.Sender
 	u.Sender = Contact{Name: sender.Name, Phone: sender.Phone, Email: sender.Email, RUT: sender.RUT}
 	if u.Sender.Name == "" {
@@ -135,6 +136,10 @@ func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	bookings, err := Bookings(ctx, tx, shop.ID, s.ID)
 	if err != nil {
 		return u, err
+	}
+	// A round in which nobody carried it is over: each may be asked again.
+	if wantedAt != nil && bookAt != nil && bookAt.After(*wantedAt) {
+		wantedAt = bookAt
 	}
 	u.read(bookings, wantedAt)
 	return u, nil
@@ -193,9 +198,9 @@ func (u *Unbooked) goods(ctx context.Context, tx pgx.Tx, tenantID string) error 
 	return nil
 }
 
-// read sorts out which parcels have no booking, and which carriers have said no since
-// the label was wanted.
-func (u *Unbooked) read(bookings []Kept, wantedAt *time.Time) {
+// read sorts out which parcels have no booking, and which carriers have said no in this
+// round.
+func (u *Unbooked) read(bookings []Kept, since *time.Time) {
 	for _, p := range u.Shipment.Parcels {
 		booked := false
 		for _, k := range bookings {
@@ -203,7 +208,7 @@ func (u *Unbooked) read(bookings []Kept, wantedAt *time.Time) {
 			case k.ParcelID != p.ID:
 			case k.Live():
 				booked = true
-			case (k.Status == Refused || k.Status == Failed && k.Code != withdrawn) && wantedAt != nil && !k.CreatedAt.Before(*wantedAt) && !slices.Contains(u.Tried, k.Carrier):
+			case (k.Status == Refused || k.Status == Failed && k.Code != withdrawn) && since != nil && !k.CreatedAt.Before(*since) && !slices.Contains(u.Tried, k.Carrier):
 				u.Tried = append(u.Tried, k.Carrier)
 				u.Refusals = append(u.Refusals, k.refusal())
 			}
@@ -225,6 +230,8 @@ func (k Kept) refusal() string {
 type Choice struct {
 	Carrier Name
 	Service string
+	// Days are working days that it promises; nil where they are not known.
+	Days *int
 }
 
 // Fixed is the choice that needs no quotes: what a person or the buyer has chosen.
@@ -232,11 +239,11 @@ type Choice struct {
 func (u Unbooked) Fixed() (c Choice, ok bool) {
 	switch {
 	case u.Carrier != "" && u.Service != "":
-		return Choice{u.Carrier, u.Service}, true
+		return Choice{Carrier: u.Carrier, Service: u.Service}, true
 	case u.Carrier != "" && u.Carrier != u.Chosen:
 		return Choice{}, false
 	case u.Chosen != "" && u.ChosenService != "" && !slices.Contains(u.Tried, u.Chosen):
-		return Choice{u.Chosen, u.ChosenService}, true
+		return Choice{Carrier: u.Chosen, Service: u.ChosenService}, true
 	}
 	return Choice{}, false
 }
@@ -267,7 +274,7 @@ func (u Unbooked) Prefer(rates []Rate) []Choice {
 		}
 		// A carrier's other services are for those who name them.
 		if !slices.ContainsFunc(out, func(c Choice) bool { return c.Carrier == r.Carrier }) {
-			out = append(out, Choice{r.Carrier, r.Service})
+			out = append(out, Choice{r.Carrier, r.Service, r.Days})
 		}
 	}
 	return out
@@ -317,7 +324,7 @@ func (u Unbooked) Intend(ctx context.Context, tx pgx.Tx, tenantID string, choice
 				return full, false, fmt.Errorf("booking of parcel %s: %w", p.ID, err)
 			}
 		}
-		_, err = tx.Exec(ctx, `UPDATE shipments SET not_booked = '', book_at = NULL, updated_at = now() WHERE tenant = $1 AND id = $2`, tenantID, u.Shipment.ID)
+		_, err = tx.Exec(ctx, `UPDATE shipments SET not_booked = '', promised_days = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenantID, u.Shipment.ID, c.Days)
 		return full, true, err
 	}
 	return full, false, nil

@@ -199,6 +199,9 @@ func HandOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID str
 	if s, err = t.take(ctx, tx, s); err != nil {
 		return s, err
 	}
+	if err := order.LowerAttention(ctx, tx, shop.ID, s.OrderID, leftUntold); err != nil {
+		return s, err
+	}
 	if err := timeline.Add(ctx, tx, shop.ID, s.OrderID, "handed_over", "warehouse", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "by": in.By.Person}); err != nil {
 		return s, err
 	}

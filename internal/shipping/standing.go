@@ -1,6 +1,7 @@
 package shipping
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -132,7 +133,10 @@ func (s standing) stand() Standing {
 func (s standing) waits() string {
 	from := "the parcels of order " + s.Number + " from " + s.Warehouse
 	on := " on " + minute(s.DueAt)
-	if s.withdrawn {
+	switch {
+	case s.withdrawn && len(s.back) == 0:
+		return "The order is cancelled: what was done for it is being undone."
+	case s.withdrawn:
 		return "The order is cancelled. " + units(s.back) + " of it lie in a packing bin of " + s.Warehouse + " and go back into their bins (POST /v1/shipments/" + s.ID + "/put-back)."
 	}
 	switch s.Status {
@@ -258,7 +262,7 @@ func (s standing) doubts(out *Standing) {
 		switch {
 		case k.VoidAt != nil && slices.Contains([]string{InDoubt, IssuedLater, BookedNow}, k.Status):
 			out.Troubles = append(out.Troubles, Trouble{Step: StepVoid, Reason: "label_not_voided", Tried: tried, Verbs: []string{"retry", "resolve", "skip"},
-				Message: "A label of " + k.Carrier.Title() + " (" + what + ", number " + or(k.Tracking, "not known") + ") is not wanted any more, and it is not known whether it is cancelled. Cancel it in the carrier's panel and resolve with outcome `voided`, or skip: it lapses unused."})
+				Message: "A label of " + k.Carrier.Title() + " (" + what + ", number " + cmp.Or(k.Tracking, "not known") + ") is not wanted any more, and it is not known whether it is cancelled. Cancel it in the carrier's panel and resolve with outcome `voided`, or skip: it lapses unused."})
 		case k.Live() && k.Status != BookedNow && k.TriedAt != nil:
 			out.Troubles = append(out.Troubles, Trouble{Step: StepBooking, Reason: "booking_unknown", Tried: tried, Verbs: []string{"retry", "resolve"},
 				Message: k.Carrier.Title() + " has not said whether it took a parcel (" + what + "). Look in its panel: print its label there and resolve with outcome `booked` and its number as reference, or, when it is not there, with `not_made`; then the parcel is booked anew." + said(k)})
@@ -327,11 +331,4 @@ func (s standing) late() Trouble {
 		t.Message += " See what holds it up; `retry` waits another day."
 	}
 	return t
-}
-
-func or(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a
 }

@@ -24,6 +24,10 @@ import (
 // pace; a faster pace of the poller brings it forward.
 const firstLook = 5 * time.Second
 
+// leftUntold is why a person is asked about a parcel that a carrier has and nobody has
+// handed over.
+const leftUntold = "left_without_handover"
+
 // Followed is a parcel of which a carrier should be asked.
 type Followed struct {
 	Tenant, ParcelID, ShipmentID string
@@ -33,14 +37,14 @@ type Followed struct {
 	Quiet                        int
 }
 
-// ClaimFollowed takes up to n parcels that are due to be asked about, for as long as
+// ClaimFollowed takes up to n parcels of a carrier that are due to be asked about, for as long as
 // lease: whoever dies leaves them to others. tx is the system's.
-func ClaimFollowed(ctx context.Context, tx pgx.Tx, n int, lease time.Duration) ([]Followed, error) {
+func ClaimFollowed(ctx context.Context, tx pgx.Tx, carrier Name, n int, lease time.Duration) ([]Followed, error) {
 	rows, err := tx.Query(ctx, `WITH due AS (
-	    SELECT tenant, id FROM parcels WHERE track_at <= now() ORDER BY track_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+	    SELECT p.tenant, p.id FROM parcels p JOIN shipments s ON s.tenant = p.tenant AND s.id = p.shipment_id WHERE p.track_at <= now() AND s.carrier = $3 ORDER BY p.track_at LIMIT $1 FOR UPDATE OF p SKIP LOCKED)
 	  UPDATE parcels p SET track_at = now() + $2::interval FROM due, shipments s
 	   WHERE p.tenant = due.tenant AND p.id = due.id AND s.tenant = p.tenant AND s.id = p.shipment_id
-	   RETURNING p.tenant, p.id, p.shipment_id, s.carrier, p.tracking, p.state, p.quiet`, n, lease)
+	   RETURNING p.tenant, p.id, p.shipment_id, s.carrier, p.tracking, p.state, p.quiet`, n, lease, carrier)
 	if err != nil {
 		return nil, fmt.Errorf("parcels to ask about: %w", err)
 	}
@@ -172,8 +176,7 @@ func (f Followed) move(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, state
 		if err := timeline.Add(ctx, tx, f.Tenant, s.OrderID, "parcel_damaged", "shipping", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "tracking": f.Tracking}); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO wakes (tenant, kind, subject) VALUES ($1, 'fulfillment', $2)`, f.Tenant, s.ID)
-		return wrap(err, "run of shipment "+s.ID)
+		return nil
 	case AtPoint:
 		if err := timeline.Add(ctx, tx, f.Tenant, s.OrderID, "ready_for_pickup", "shipping", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "tracking": f.Tracking}); err != nil {
 			return err
@@ -229,7 +232,7 @@ func (f Followed) handOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, s
 	if _, err := tx.Exec(ctx, `UPDATE parcels SET state = 'announced', track_at = now() + $3::interval WHERE tenant = $1 AND id = $2`, f.Tenant, f.ParcelID, pace.After(Announced, f.Quiet)); err != nil {
 		return s, wrap(err, "parcel "+f.ParcelID)
 	}
-	return s, order.RaiseAttention(ctx, tx, f.Tenant, s.OrderID, "left_without_handover")
+	return s, order.RaiseAttention(ctx, tx, f.Tenant, s.OrderID, leftUntold)
 }
 
 // together is the status of a shipment with parcels in these states: trouble first, else

@@ -90,7 +90,7 @@ func (d *dock) due() (out []shipping.Followed) {
 	d.t.Helper()
 	d.Exec(d.t, `UPDATE parcels SET track_at = now() WHERE track_at IS NOT NULL`)
 	require.NoError(d.t, d.DB.AsSystem(d.t.Context(), func(tx pgx.Tx) (err error) {
-		out, err = shipping.ClaimFollowed(d.t.Context(), tx, 100, time.Minute)
+		out, err = shipping.ClaimFollowed(d.t.Context(), tx, shipping.Chilexpress, 100, time.Minute)
 		return err
 	}))
 	return out
@@ -344,7 +344,7 @@ func TestClaimFollowed_NoTwoTakeTheSame(t *testing.T) {
 		wait.Go(func() {
 			var list []shipping.Followed
 			err := d.DB.AsSystem(context.Background(), func(tx pgx.Tx) (err error) {
-				list, err = shipping.ClaimFollowed(context.Background(), tx, 3, time.Minute)
+				list, err = shipping.ClaimFollowed(context.Background(), tx, shipping.Chilexpress, 3, time.Minute)
 				return err
 			})
 			mu.Lock()
@@ -364,7 +364,7 @@ func TestClaimFollowed_NoTwoTakeTheSame(t *testing.T) {
 	}
 	left := 10 - len(taken)
 	require.NoError(t, d.DB.AsSystem(t.Context(), func(tx pgx.Tx) error {
-		rest, err := shipping.ClaimFollowed(t.Context(), tx, 100, time.Minute)
+		rest, err := shipping.ClaimFollowed(t.Context(), tx, shipping.Chilexpress, 100, time.Minute)
 		require.Len(t, rest, left)
 		return err
 	}))
