@@ -187,7 +187,8 @@ func TestFallback_AutoTakesTheFirstThatWorks(t *testing.T) {
 }
 
 // TestFallback_FourThatHangLeaveTimeForTheFifth: on a quiet machine the answer is
-// 201 within 10 s. What is demanded leaves room for a busy one.
+// 201 within 10 s, on a busy one 202. That the five have the time in any case is
+// tested without a clock, in the package workflows.
 func TestFallback_FourThatHangLeaveTimeForTheFifth(t *testing.T) {
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t, everyGatewayForAuto)
@@ -195,12 +196,9 @@ func TestFallback_FourThatHangLeaveTimeForTheFifth(t *testing.T) {
 	for _, hangs := range providers[:len(providers)-1] {
 		s.Sandbox.Faults(hangs.name, map[string]any{"latency_ms": 20_000})
 	}
-	began := time.Now()
 	a := s.Call(tenant.Storefront, "POST", "/v1/checkouts", stacktest.Basket("auto"))
 	require.Contains(t, []int{201, 202}, a.Status, "%s", a.Body)
-	t.Logf("%d after %s", a.Status, time.Since(began))
 	c := s.AwaitStatus(stacktest.Decode[stacktest.Checkout](t, a).ID, "awaiting_payment")
-	require.Less(t, time.Since(began), 14*time.Second)
 	require.Equal(t, last.name, c.Payment.Gateway)
 }
 

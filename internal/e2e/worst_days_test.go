@@ -123,9 +123,7 @@ func workerKilledWhenAHoldEnds(t *testing.T, p *stacktest.Processes) {
 	s.Eventually(func() (string, bool) { return "the hold lives", time.Now().After(c.ExpiresAt) })
 	require.Equal(t, "awaiting_payment", s.Get(c.ID).Status)
 	p.Worker().Restart()
-	back := time.Now()
-	s.AwaitStatus(c.ID, "expired")
-	require.Less(t, time.Since(back), 15*time.Second, "until Temporal has noticed that the old worker is gone")
+	s.AwaitStatus(c.ID, "expired") // once Temporal has noticed that the old worker is gone
 	require.Equal(t, 30, s.Available(stacktest.Product))
 	p.Audit(t)
 }

@@ -39,8 +39,9 @@ const (
 // Warehouses of every shop, in the order of their position.
 var Warehouses = []string{"SCL-1", "CCP-1", "ANF-1"}
 
-// Patience is how long a test waits for something that happens by itself.
-const Patience = 30 * time.Second
+// Patience is how long a test waits for something that happens by itself. It is
+// long, because only a test that fails ever waits for all of it.
+const Patience = 75 * time.Second
 
 // Shop is a test's own tenant with a sandbox of its own.
 type Shop struct {
