@@ -123,7 +123,9 @@ func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	if err := u.people(customer, address); err != nil {
 		return u, err
 	}
-	// A courier who cannot reach the buyer calls the shop.
+	// A storefront need not name its buyer, and carriers refuse a parcel to nobody: it goes
+	// to the order. A courier who cannot reach the buyer calls the shop.
+	u.Receiver.Name = cmp.Or(strings.TrimSpace(u.Receiver.Name), "Pedido "+s.Number)
 	u.Receiver.Phone, u.Receiver.Email = cmp.Or(u.Receiver.Phone, shop.Settings.Sender.Phone), cmp.Or(u.Receiver.Email, shop.Settings.Sender.Email)
 	sender := shop.Settings.Sender
 	u.Sender = Contact{Name: sender.Name, Phone: sender.Phone, Email: sender.Email, RUT: sender.RUT}

@@ -60,6 +60,27 @@ func TestDecide_ALabelThatIsCalledCancelledGivesItsRoomBack(t *testing.T) {
 	require.Equal(t, 1, day(), "a label that lapses was given to the carrier")
 }
 
+func TestToBook_AddressesAParcelOfANamelessBuyerToTheOrder(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	shipment := twoUnwanted(d)
+	to := func() (out shipping.Contact) {
+		d.Do(d.t, func(tx pgx.Tx) error {
+			shop, err := tenant.Get(d.t.Context(), tx, acme)
+			require.NoError(d.t, err)
+			shop.Settings.Sender = tenant.Sender{Name: "Tienda", Phone: "+56221234567", Email: "despacho@example.cl"}
+			u, err := shipping.ToBook(d.t.Context(), tx, shop, shipment)
+			out = u.Receiver
+			return err
+		})
+		return out
+	}
+	d.Exec(t, `UPDATE orders SET customer = '{"email":"x@example.cl"}'`)
+	require.Equal(t, shipping.Contact{Name: "Pedido " + shoptest.Value[string](t, d.Shop, `SELECT number FROM orders`), Phone: "+56221234567", Email: "x@example.cl"}, to())
+	d.Exec(t, `UPDATE orders SET customer = '{"email":"x@example.cl","name":"Rosa Soto","phone":"+56911111111"}'`)
+	require.Equal(t, shipping.Contact{Name: "Rosa Soto", Phone: "+56911111111", Email: "x@example.cl"}, to())
+}
+
 func TestLapse_OfABookingThatWasTriedAndNeverAnsweredHasAnEnd(t *testing.T) {
 	t.Parallel()
 	d := newDock(t)
