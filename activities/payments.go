@@ -108,9 +108,10 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 	if p.Status != payment.StatusPending {
 		return out, classify(fmt.Errorf("%w: %s", payment.ErrGivenUp, p.ID))
 	}
+	// Nothing begins after the hold's end: a worker was away, or earlier tries took long.
+	late := &payment.Failure{Gateway: p.Gateway, Class: payment.ClassUnavailable, Code: "hold_ended", Message: "the hold ended before the payment could begin"}
 	if p.BeginTriedAt == nil && !intent.Deadline.After(out.AskedAt) {
-		// A worker that was away too long: nothing begins after the hold's end.
-		return out, classify(&payment.Failure{Gateway: p.Gateway, Class: payment.ClassUnavailable, Code: "hold_ended", Message: "the hold ended before the payment could begin"})
+		return out, classify(late)
 	}
 	g, err := a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
 	if err != nil {
@@ -133,7 +134,9 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 	}
 	answer, found := before.Answer()
 	if found = found && p.ByToken && answer.Code != payment.CodeNoSuchAttempt; !found {
-		answer, err = g.Begin(ctx, intent, before)
+		if err = late; intent.Deadline.After(time.Now()) {
+			answer, err = g.Begin(ctx, intent, before)
+		}
 	}
 	if err != nil {
 		if p.ByToken { // certainly nothing has happened: the token was not used
@@ -152,6 +155,9 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 			if err := a.tokenUnused(ctx, in); err != nil {
 				return out, classify(err)
 			}
+		}
+		if !intent.Deadline.After(time.Now()) { // it was asked for what was over on its way
+			return out, classify(late)
 		}
 		return out, temporal.NewNonRetryableApplicationError("the gateway refused the attempt: "+answer.Code, TypeInvalid, nil)
 	}

@@ -543,3 +543,27 @@ func TestBeginPayment_AfterTheHoldsEndCallsNobody(t *testing.T) {
 	require.Nil(t, b.payment(t).BegunAt)
 	require.Empty(t, b.g.calls, "the gateway never heard of it")
 }
+
+func TestBeginPayment_AfterTheHoldsEndIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.g.after = func() (payment.Outcome, error) { return payment.OutcomeUnknown, nil }
+	require.Equal(t, activities.TypeUnknown, activities.ErrorType(b.tryBegin(t.Context())))
+	b.Exec(t, `UPDATE holds SET expires_at = now() - interval '1 second'`)
+	require.Equal(t, activities.TypeUnavailable, activities.ErrorType(b.tryBegin(t.Context())))
+	require.Equal(t, 1, b.g.of(b.ref.PaymentID).begun)
+}
+
+// TestBeginPayment_RefusedBecauseTheHoldEndedOnTheWay: gateways refuse a link that has
+// ended already. The buyer did nothing wrong.
+func TestBeginPayment_RefusedBecauseTheHoldEndedOnTheWay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Exec(t, `UPDATE holds SET expires_at = now() + interval '2 seconds'`)
+	b.g.after = func() (payment.Outcome, error) {
+		b.Exec(t, `SELECT pg_sleep(greatest(0, extract(epoch FROM expires_at - now()))) FROM holds`)
+		return payment.OutcomeDeclined, nil
+	}
+	require.Equal(t, activities.TypeUnavailable, activities.ErrorType(b.tryBegin(t.Context())))
+	require.Nil(t, b.payment(t).BegunAt)
+}
