@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,6 +19,8 @@ import (
 const (
 	wakesIdle  = 150 * time.Millisecond
 	wakesBatch = 100
+	// wakesAtOnce is how many runs are told at the same time.
+	wakesAtOnce = 8
 	// wakesWithin bounds a batch, whose rows are locked meanwhile.
 	wakesWithin = 10 * time.Second
 )
@@ -68,18 +71,7 @@ func (l *wakeLoop) round(ctx context.Context) (int, error) {
 		if err != nil {
 			return fmt.Errorf("runs that are to be told: %w", err)
 		}
-		var done []int64
-		var failed []error
-		for _, w := range list {
-			if err := l.tell(ctx, w); err != nil {
-				failed = append(failed, err)
-				if away(err) {
-					break
-				}
-				continue // it is this run's trouble: nobody waits for it
-			}
-			done = append(done, w.IDs...)
-		}
+		done, failed := l.tellAll(ctx, list)
 		if len(done) > 0 {
 			if _, err := tx.Exec(context.WithoutCancel(ctx), `DELETE FROM wakes WHERE id = ANY($1)`, done); err != nil {
 				return fmt.Errorf("runs that were told: %w", err)
@@ -92,6 +84,37 @@ func (l *wakeLoop) round(ctx context.Context) (int, error) {
 		return nil
 	})
 	return told, err
+}
+
+// tellAll tells several runs at once, since each answer is waited for, and returns which
+// words were told. What fails is that run's trouble: nobody else waits for it, unless
+// Temporal is away.
+func (l *wakeLoop) tellAll(ctx context.Context, list []wake) (done []int64, failed []error) {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	gone, places := false, make(chan struct{}, wakesAtOnce)
+	for _, w := range list {
+		places <- struct{}{}
+		mu.Lock()
+		stop := gone
+		mu.Unlock()
+		if stop {
+			break
+		}
+		all.Go(func() {
+			defer func() { <-places }()
+			err := l.tell(ctx, w)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				done = append(done, w.IDs...)
+				return
+			}
+			failed, gone = append(failed, err), gone || away(err)
+		})
+	}
+	all.Wait()
+	return done, failed
 }
 
 // away reports whether Temporal answers nobody now, or too slowly.
