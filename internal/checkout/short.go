@@ -15,6 +15,7 @@ import (
 	"justlogistics/internal/money"
 	"justlogistics/internal/notice"
 	"justlogistics/internal/order"
+	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/refund"
@@ -156,7 +157,7 @@ func MendShort(ctx context.Context, db *postgres.DB, ref ShortRef, able refund.A
 			v = s.over("the missing units were found")
 			v.Result = "found"
 			if s.until != nil {
-				err = shipping.PutOff(ctx, tx, ref.Tenant, ref.OrderID, s.now.Add(time.Duration(s.shop.Settings.DispatchHours)*time.Hour))
+				err = shipping.SetDue(ctx, tx, ref.Tenant, ref.OrderID, s.now.Add(time.Duration(s.shop.Settings.DispatchHours)*time.Hour))
 			}
 			return err
 		}
@@ -314,7 +315,7 @@ func (s short) backOrder(ctx context.Context, tx pgx.Tx, by string) (ShortView, 
 	if err := s.look(ctx, tx); err != nil {
 		return ShortView{}, err
 	}
-	if err := shipping.PutOff(ctx, tx, s.Tenant, s.OrderID, until.Add(time.Duration(s.shop.Settings.DispatchHours)*time.Hour)); err != nil {
+	if err := shipping.SetDue(ctx, tx, s.Tenant, s.OrderID, until.Add(time.Duration(s.shop.Settings.DispatchHours)*time.Hour)); err != nil {
 		return ShortView{}, err
 	}
 	if err := order.LowerAttention(ctx, tx, s.Tenant, s.OrderID, leftShort); err != nil {
@@ -443,3 +444,6 @@ func (s short) payBack(ctx context.Context, tx pgx.Tx, ask refund.Request, owed 
 	}
 	return v, timeline.Add(ctx, tx, s.Tenant, s.OrderID, "units_taken_off", by, data)
 }
+
+// NoneAble is for steps by which no money goes back.
+func NoneAble(payment.Name) (payment.Capabilities, bool) { return payment.Capabilities{}, false }

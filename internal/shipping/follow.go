@@ -88,10 +88,10 @@ func (s Shipment) followHold(ctx context.Context, tx pgx.Tx, shop tenant.Tenant)
 	return nil
 }
 
-// PutOff moves the time of an order's shipments that have not left to at least until: what
-// waits for stock is not late.
-func PutOff(ctx context.Context, tx pgx.Tx, tenantID, orderID string, until time.Time) error {
-	_, err := tx.Exec(ctx, `UPDATE shipments SET due_at = greatest(due_at, $3), updated_at = now() WHERE tenant = $1 AND order_id = $2 AND status = ANY($4) AND due_at IS NOT NULL`, tenantID, orderID, until, inWarehouse)
+// SetDue says when an order's shipments that have not left are late: what waits for stock
+// is not, before its time.
+func SetDue(ctx context.Context, tx pgx.Tx, tenantID, orderID string, due time.Time) error {
+	_, err := tx.Exec(ctx, `UPDATE shipments SET due_at = $3, updated_at = now() WHERE tenant = $1 AND order_id = $2 AND status = ANY($4) AND due_at IS NOT NULL`, tenantID, orderID, due, inWarehouse)
 	return wrap(err, "shipments of order "+orderID)
 }
 
