@@ -30,7 +30,7 @@ func Shortage(ctx workflow.Context, in ShortageInput) error {
 			return err
 		}
 	}
-	r := &shortageRun{desk: d, in: in, ref: activities.ShortRef{Tenant: in.Tenant, OrderID: in.OrderID, HoldID: in.HoldID}}
+	r := &shortageRun{desk: d, in: in, changed: workflow.GetSignalChannel(ctx, SignalChanged), ref: activities.ShortRef{Tenant: in.Tenant, OrderID: in.OrderID, HoldID: in.HoldID}}
 	if !shortageHasRules(ctx) {
 		return r.asking(ctx)
 	}
@@ -53,6 +53,8 @@ type shortageRun struct {
 	desk *desk
 	in   ShortageInput
 	ref  activities.ShortRef
+	// changed says that stock has come in.
+	changed workflow.ReceiveChannel
 }
 
 // mend looks after the order by the tenant's rule until nothing is missing any more, or
@@ -62,6 +64,7 @@ func (r *shortageRun) mend(ctx workflow.Context) error {
 		r.desk.resume(shortCase(told.Message), told.Message)
 	}
 	for {
+		r.seen()
 		now, err := certain[activities.ShortView](ctx, r.desk, "mend", "look for the missing units, else by the rule", shortages.MendShort, r.ref)
 		if err != nil {
 			return err
@@ -76,9 +79,15 @@ func (r *shortageRun) mend(ctx workflow.Context) error {
 		if over, err = r.decide(ctx); err != nil || over {
 			return err
 		}
-		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && len(r.desk.decided) == 0 && workflow.AllHandlersFinished(ctx) {
+		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && len(r.desk.decided) == 0 && r.changed.Len() == 0 && workflow.AllHandlersFinished(ctx) {
 			return r.goOnAnew(ctx)
 		}
+	}
+}
+
+// seen takes the word of stock that is about to be looked at.
+func (r *shortageRun) seen() {
+	for r.changed.ReceiveAsync(nil) {
 	}
 }
 
@@ -109,8 +118,8 @@ func shortCase(asks string) Case {
 	return Case{Step: stepShortage, Reason: "short_stock", Verbs: []string{VerbRetry, VerbResolve, VerbSkip}, Message: asks, Tried: "all bins and warehouses, again every " + shortageRetry.String()}
 }
 
-// rest waits until other shelves are looked at again, the order has waited for long
-// enough, or a person has decided.
+// rest waits until stock has come in, other shelves are looked at again, the order has
+// waited for long enough, or a person has decided.
 func (r *shortageRun) rest(ctx workflow.Context, until time.Time) error {
 	wait, why := shortageRetry, "look for units again"
 	if left := until.Sub(workflow.Now(ctx)); !until.IsZero() && left < wait {
@@ -120,7 +129,7 @@ func (r *shortageRun) rest(ctx workflow.Context, until time.Time) error {
 	timed, cancel := workflow.WithCancel(ctx)
 	defer cancel()
 	timer := workflow.NewTimerWithOptions(timed, wait, workflow.TimerOptions{Summary: why})
-	return workflow.Await(ctx, func() bool { return timer.IsReady() || len(r.desk.decided) > 0 })
+	return workflow.Await(ctx, func() bool { return timer.IsReady() || r.changed.Len() > 0 || len(r.desk.decided) > 0 })
 }
 
 // decide carries out what a person has decided, if anything. Retry looks again, which
@@ -184,6 +193,7 @@ func (r *shortageRun) goOnAnew(ctx workflow.Context) error {
 func (r *shortageRun) asking(ctx workflow.Context) error {
 	d := r.desk
 	for {
+		r.seen()
 		whole, err := certain[bool](ctx, d, "cure", "hold elsewhere what the shelf did not have", checkouts.CureShort, r.in.Tenant, r.in.HoldID)
 		if err != nil {
 			return err
