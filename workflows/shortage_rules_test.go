@@ -32,7 +32,6 @@ type shortDesk struct {
 	ends    []string
 	states  []string
 	results []string
-	details []string
 }
 
 func newShortDesk(t *testing.T, old bool) *shortDesk {

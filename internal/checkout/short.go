@@ -142,15 +142,16 @@ const shortSlack = time.Hour
 // that it is for, so it can neither be forgotten nor be made twice.
 func MendShort(ctx context.Context, db *postgres.DB, ref ShortRef, able refund.Able) (v ShortView, err error) {
 	err = db.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error {
-		s, found, err := loadShort(ctx, tx, ref)
+		s, missing, err := loadShort(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
 		v = s.over("nothing is missing")
-		if s.status != "short" || s.cancelled {
+		if !missing || s.cancelled {
 			return nil
 		}
-		if found, err = cure(ctx, tx, s.shop, ref.HoldID); err != nil {
+		found, err := cure(ctx, tx, s.shop, ref.HoldID)
+		if err != nil {
 			return err
 		}
 		if found {
@@ -162,7 +163,7 @@ func MendShort(ctx context.Context, db *postgres.DB, ref ShortRef, able refund.A
 			return err
 		}
 		// Stock, or another who decides, may have been quicker than the read above.
-		if s, found, err = loadShort(ctx, tx, ref); err != nil || !found {
+		if s, missing, err = loadShort(ctx, tx, ref); err != nil || !missing {
 			return err
 		}
 		v, err = s.byRule(ctx, tx, able)
@@ -181,11 +182,11 @@ func DecideShort(ctx context.Context, db *postgres.DB, ref ShortRef, outcome str
 		if err := stock.LockHold(ctx, tx, ref.Tenant, ref.HoldID); err != nil {
 			return err
 		}
-		s, found, err := loadShort(ctx, tx, ref)
+		s, missing, err := loadShort(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
-		if !found || s.cancelled {
+		if !missing || s.cancelled {
 			v = s.over("nothing is missing")
 			v.Result = "nothing done: nothing is missing any more"
 			return nil
@@ -222,8 +223,8 @@ type short struct {
 	lost      []stock.Want
 }
 
-// loadShort reads an order and its hold; found reports that units are missing.
-func loadShort(ctx context.Context, tx pgx.Tx, ref ShortRef) (s short, found bool, err error) {
+// loadShort reads an order and its hold; missing reports that units are.
+func loadShort(ctx context.Context, tx pgx.Tx, ref ShortRef) (s short, missing bool, err error) {
 	s.ShortRef = ref
 	if s.shop, err = tenant.Get(ctx, tx, ref.Tenant); err != nil {
 		return s, false, err
