@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -153,7 +154,7 @@ func (r *shortageRun) state(ctx workflow.Context, dec *decision) (over bool, err
 	if ruledOutcome(dec) {
 		outcome = dec.Outcome
 	}
-	now, err := certain[activities.ShortView](ctx, r.desk, "decide", dec.Verb+" "+outcome, shortages.DecideShort, r.ref, outcome)
+	now, err := certain[activities.ShortView](ctx, r.desk, "decide", "missing units: "+strings.TrimSpace(dec.Verb+" "+outcome), shortages.DecideShort, r.ref, outcome)
 	if err != nil {
 		return false, err
 	}

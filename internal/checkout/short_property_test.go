@@ -1,6 +1,7 @@
 package checkout_test
 
 import (
+	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -18,6 +19,14 @@ import (
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 )
+
+func init() {
+	// Each step is several transactions on a real database.
+	if f := flag.Lookup("rapid.checks"); f != nil {
+		f.DefValue = "12"
+		_ = f.Value.Set(f.DefValue)
+	}
+}
 
 // Whatever is lost, found and given back by people before and between, units that leave
 // were paid for, units that do not were given back, and with the last unit everything went
