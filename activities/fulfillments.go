@@ -505,7 +505,7 @@ func refundShipment(ctx context.Context, tx pgx.Tx, tenantID string, s shipping.
 
 // linesOf are a shipment's units by the order's lines.
 func linesOf(ctx context.Context, tx pgx.Tx, tenantID string, s shipping.Shipment) ([]refund.LineAsked, error) {
-	rows, err := tx.Query(ctx, `SELECT sku, line_id, quantity FROM order_lines WHERE tenant = $1 AND order_id = $2 ORDER BY position`, tenantID, s.OrderID)
+	rows, err := tx.Query(ctx, `SELECT sku, line_id, quantity - not_shipped FROM order_lines WHERE tenant = $1 AND order_id = $2 ORDER BY position`, tenantID, s.OrderID)
 	if err != nil {
 		return nil, fmt.Errorf("lines of order %s: %w", s.OrderID, err)
 	}

@@ -125,8 +125,11 @@ func away(err error) bool {
 }
 
 func (l *wakeLoop) tell(ctx context.Context, w wake) error {
-	if w.Kind == workflows.KindFulfillment {
+	switch w.Kind {
+	case workflows.KindFulfillment:
 		return workflows.Wake(ctx, l.temporal, w.Tenant, w.Subject)
+	case workflows.KindShortage:
+		return workflows.WakeShortage(ctx, l.temporal, w.Tenant, w.Subject)
 	}
 	return workflows.Restart(ctx, l.temporal, w.Kind, w.Tenant, w.Subject, false)
 }

@@ -189,10 +189,9 @@ func newWorker(d Deps, queue string) worker.Worker {
 		w.RegisterActivity(&activities.Watches{DB: d.DB})
 		w.RegisterActivity(&activities.Counts{DB: d.DB})
 		w.RegisterActivity(sweeps(d))
+		w.RegisterActivity(&activities.Shortages{DB: d.DB, Able: able(d)})
 	}
-	w.RegisterActivity(&activities.Fulfillments{DB: d.DB, Carriers: d.Carriers, Able: func(ctx context.Context, tenantID, orderID string) (refund.Able, error) {
-		return gateways.Refundable(ctx, d.DB, d.Gateways, tenantID, orderID)
-	}})
+	w.RegisterActivity(&activities.Fulfillments{DB: d.DB, Carriers: d.Carriers, Able: able(d)})
 	if isCarriers(queue) {
 		return w
 	}
@@ -200,6 +199,13 @@ func newWorker(d Deps, queue string) worker.Worker {
 	w.RegisterActivity(&activities.Captures{DB: d.DB, Gateways: d.Gateways})
 	w.RegisterActivity(&activities.Payments{DB: d.DB, Gateways: d.Gateways, PublicURL: d.PublicURL})
 	return w
+}
+
+// able tells what the gateways of an order's payments can give back.
+func able(d Deps) func(ctx context.Context, tenantID, orderID string) (refund.Able, error) {
+	return func(ctx context.Context, tenantID, orderID string) (refund.Able, error) {
+		return gateways.Refundable(ctx, d.DB, d.Gateways, tenantID, orderID)
+	}
 }
 
 // isCarriers: only a carrier's calls come from the queue.

@@ -230,6 +230,8 @@ type ShortageInput struct {
 	Tenant  string `json:"tenant"`
 	OrderID string `json:"order_id"`
 	HoldID  string `json:"hold_id"`
+	// Told is the case that an earlier history of this run has on the desk.
+	Told []ToldCase `json:"told,omitempty"`
 }
 
 // SupportRequest is a verb for a parked step. Step may be empty when one step
@@ -239,7 +241,8 @@ type SupportRequest struct {
 	Step     string `json:"step,omitempty"`
 	Verb     string `json:"verb"`
 	// Outcome is what `resolve` states: approved or declined of a payment,
-	// accept or refund of a mismatch, succeeded or failed of a refund.
+	// accept or refund of a mismatch, succeeded or failed of a refund, refund or
+	// back_order of units that are missing.
 	Outcome string `json:"outcome,omitempty"`
 	// Reference is the provider's, or the bank transfer's, that proves it.
 	Reference string `json:"reference,omitempty"`

@@ -37,7 +37,7 @@ func (s *simulation) register(env *testsuite.TestWorkflowEnvironment) {
 func (s *simulation) activities() map[string]any {
 	return map[string]any{
 		"HoldStock": s.start, "NextGateway": s.next, "AddAttempt": s.try, "ReadCheckout": s.load, "GiveUp": s.giveUp, "Grace": s.grace, "EndUnpaid": s.endUnpaid, "EndRun": s.settled,
-		"RecordAnswer": s.record, "HoldAgain": s.holdAgain, "LetGo": s.letGo, "NotCommitted": s.notCommitted, "RefundStray": s.refundStray, "CureShort": s.cureShort, "HoldOf": s.holdOf, "Shorted": s.shorted,
+		"RecordAnswer": s.record, "HoldAgain": s.holdAgain, "LetGo": s.letGo, "NotCommitted": s.notCommitted, "RefundStray": s.refundStray, "CureShort": s.cureShort, "MendShort": s.mendShort, "DecideShort": s.decideShort, "HoldOf": s.holdOf, "Shorted": s.shorted,
 		"BeginPayment": s.begin, "NotBegun": s.notBegun, "SettleReturn": s.settle, "AskGateway": s.lookup, "CloseAttempt": s.close,
 		"LoadRefund": s.loadRefund, "RefundPayment": s.refund, "LookupRefund": s.lookupRefund, "PutRefund": s.putRefund, "RemakeRefund": s.remakeRefund, "SettleRefund": s.settleRefund, "VoidPayment": s.voidPayment,
 		"Reserve": s.reserve, "LoadReservation": s.loadReservation, "EndReservation": s.endReservation, "ExtendReservation": s.extendReservation, "ConfirmReservation": s.confirmReservation,
@@ -208,6 +208,14 @@ func (s *simulation) cureShort(ctx context.Context, _, holdID string) (bool, err
 	return call(ctx, s, "CureShort", func() (bool, error) {
 		return s.db.hold(holdID).status != "short" || s.db.cure(holdID), nil
 	})
+}
+
+func (s *simulation) mendShort(ctx context.Context, ref activities.ShortRef) (activities.ShortView, error) {
+	return call(ctx, s, "MendShort", func() (activities.ShortView, error) { return s.db.mendShort(ref.HoldID), nil })
+}
+
+func (s *simulation) decideShort(ctx context.Context, ref activities.ShortRef, outcome string) (activities.ShortView, error) {
+	return call(ctx, s, "DecideShort", func() (activities.ShortView, error) { return s.db.decideShort(ref.HoldID, outcome), nil })
 }
 
 func (s *simulation) holdOf(ctx context.Context, _, orderID string) (string, error) {

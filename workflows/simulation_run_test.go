@@ -103,7 +103,7 @@ func simulate(plan schedule, options ...func(*simulation)) *simulation {
 	s.env.SetTestTimeout(3 * time.Minute)
 	s.env.SetDetachedChildWait(false)
 	now := func() time.Time { return s.env.Now().Add(plan.Skew) }
-	s.db = &database{shelves: &shelves{now: now, levels: map[shelf]*level{}, broken: s.broken}, requests: map[string]*confirmRequest{}, revives: map[string]string{}, disputes: map[string][]*payment.Dispute{}, elsewhere: map[string]bool{}, changed: map[string]int{}, withdrawn: map[string]bool{}, due: map[string]time.Time{}, decided: map[string]bool{}, route: []payment.Name{payment.Transbank, payment.Stripe}}
+	s.db = &database{shelves: &shelves{now: now, levels: map[shelf]*level{}, broken: s.broken, backOrders: plan.BackOrders}, requests: map[string]*confirmRequest{}, revives: map[string]string{}, disputes: map[string][]*payment.Dispute{}, elsewhere: map[string]bool{}, changed: map[string]int{}, withdrawn: map[string]bool{}, due: map[string]time.Time{}, decided: map[string]bool{}, route: []payment.Name{payment.Transbank, payment.Stripe}}
 	s.db.level(sku, "SCL-1").onHand, s.db.level(sku, "CCP-1").onHand = plan.SCL, plan.CCP
 	s.db.checkout = &checkoutRow{ID: checkoutID, wants: []stock.Want{{SKU: sku, Quantity: plan.Units}}, seconds: plan.Hold,
 		View: checkout.View{Status: checkout.Reserving, Number: "DEMO-000001", Channel: "web", Currency: "CLP", Total: total, Requested: plan.Gateway}}

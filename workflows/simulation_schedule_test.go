@@ -36,6 +36,9 @@ type schedule struct {
 	Lossy bool
 	// Ruling is how the person at the support desk rules: odd says no.
 	Ruling int
+	// BackOrders is how long the tenant has short orders wait for stock; 0 asks a
+	// person at once.
+	BackOrders time.Duration
 }
 
 // step is something that somebody does: at a time after the start, or in the
@@ -143,7 +146,7 @@ type outage struct {
 	At, For time.Duration
 }
 
-var databaseCalls = []string{"HoldStock", "NextGateway", "AddAttempt", "ReadCheckout", "GiveUp", "Grace", "EndUnpaid", "EndRun", "RecordAnswer", "HoldAgain", "LetGo", "NotCommitted", "RefundStray", "CureShort", "Shorted", "NotBegun",
+var databaseCalls = []string{"HoldStock", "NextGateway", "AddAttempt", "ReadCheckout", "GiveUp", "Grace", "EndUnpaid", "EndRun", "RecordAnswer", "HoldAgain", "LetGo", "NotCommitted", "RefundStray", "CureShort", "MendShort", "DecideShort", "Shorted", "NotBegun",
 	"LoadRefund", "PutRefund", "RemakeRefund", "SettleRefund", "LoadCapture", "WithdrawCapture", "PutCaptureOff", "ParkStep", "UnparkStep", "Reserve", "LoadReservation", "EndReservation", "ExtendReservation", "ConfirmReservation"}
 
 var gatewayCalls = []string{"BeginPayment", "SettleReturn", "AskGateway", "CloseAttempt", "RefundPayment", "VoidPayment", "CapturePayment", "VoidAuthorization"}
@@ -168,6 +171,7 @@ func schedules() *rapid.Generator[schedule] {
 		}
 		s.Lossy = rapid.IntRange(0, 2).Draw(t, "lossy") == 2
 		s.Ruling = rapid.IntRange(0, 1).Draw(t, "ruling")
+		s.BackOrders = time.Duration(rapid.SampledFrom([]int{0, 0, 1, 6}).Draw(t, "back orders")) * time.Hour
 		acts := append(append([]act{}, buyersActs...), othersActs...)
 		if s.Defers = rapid.IntRange(0, 4).Draw(t, "defers") == 4; s.Defers {
 			acts = append(acts, authorizationActs...)
@@ -458,8 +462,8 @@ func outages(hold int) *rapid.Generator[outage] {
 // String is the schedule as Go.
 func (s schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "schedule{Gateway: %q, Token: %q, TokenTardy: %t, Defers: %t, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Untraced: %t, Lossy: %t, Ruling: %d",
-		s.Gateway, s.Token, s.TokenTardy, s.Defers, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Untraced, s.Lossy, s.Ruling)
+	fmt.Fprintf(&b, "schedule{Gateway: %q, Token: %q, TokenTardy: %t, Defers: %t, Units: %d, SCL: %d, CCP: %d, Hold: %d, Skew: %d, Reservation: %d, RefundTakes: %d, RefundRefused: %t, Untraced: %t, Lossy: %t, Ruling: %d, BackOrders: %d",
+		s.Gateway, s.Token, s.TokenTardy, s.Defers, s.Units, s.SCL, s.CCP, s.Hold, s.Skew, s.Reservation, s.RefundTakes, s.RefundRefused, s.Untraced, s.Lossy, s.Ruling, s.BackOrders)
 	b.WriteString(asGo(s.Steps, s.Faults, s.Outages))
 	b.WriteString("}")
 	return b.String()

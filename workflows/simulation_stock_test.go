@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"justlogistics/activities"
+	"justlogistics/internal/checkout"
 	"justlogistics/internal/lifecycle"
 	"justlogistics/internal/stock"
 )
@@ -16,6 +18,8 @@ type shelves struct {
 	now    func() time.Time
 	levels map[shelf]*level
 	holds  []*hold // in the order they were placed
+	// backOrders is how long paid orders wait for stock; zero asks at once.
+	backOrders time.Duration
 	// broken takes what must never be; a simulation collects it.
 	broken func(format string, args ...any)
 }
@@ -30,7 +34,9 @@ type hold struct {
 	startedAt               time.Time
 	expiresAt, heldUntil    time.Time
 	confirmed               bool
-	lines                   []stock.HeldLine
+	// shortUntil is until when it waits for what it has lost.
+	shortUntil time.Time
+	lines      []stock.HeldLine
 }
 
 var warehouses = []string{"SCL-1", "CCP-1"}
@@ -249,6 +255,45 @@ func (s *shelves) cure(id string) bool {
 	s.set(h, to)
 	s.check()
 	return true
+}
+
+// mendShort is checkout.MendShort of a shop that back-orders for backOrders, or of one
+// that asks when that is zero.
+func (s *shelves) mendShort(id string) activities.ShortView {
+	h := s.hold(id)
+	switch {
+	case h.status != "short" || s.cure(id):
+		return activities.ShortView{Over: true, WaitsFor: "whole"}
+	case h.shortUntil.IsZero() && s.backOrders > 0:
+		h.shortUntil = s.now().Add(s.backOrders)
+		fallthrough
+	case h.shortUntil.After(s.now()):
+		return activities.ShortView{WaitsFor: "Back-ordered", Until: h.shortUntil}
+	}
+	return activities.ShortView{WaitsFor: "short", Asks: "units are missing"}
+}
+
+// decideShort is checkout.DecideShort without money: what is given up is taken off the
+// hold.
+func (s *shelves) decideShort(id, outcome string) activities.ShortView {
+	h := s.hold(id)
+	switch {
+	case h.status != "short":
+		return activities.ShortView{Over: true, WaitsFor: "whole", Result: "nothing done"}
+	case outcome == checkout.ShortRefund:
+		for i := range h.lines {
+			h.lines[i].Quantity -= h.lines[i].Shorted
+			h.lines[i].Shorted = 0
+		}
+		s.set(h, "confirmed")
+		s.check()
+		return activities.ShortView{Over: true, WaitsFor: "taken off", Result: "taken off"}
+	case outcome == checkout.ShortBackOrder:
+		h.shortUntil = s.now().Add(10 * 24 * time.Hour)
+		return activities.ShortView{WaitsFor: "Back-ordered", Until: h.shortUntil, Result: "back-ordered"}
+	}
+	h.shortUntil = time.Time{}
+	return activities.ShortView{WaitsFor: "settled"}
 }
 
 // check compares the counters with the promises after every change.

@@ -76,6 +76,18 @@ func Wake(ctx context.Context, c client.Client, tenant, shipmentID string) error
 	return nil
 }
 
+// WakeShortage tells the run of a paid order with missing units that stock has come in,
+// and begins the run if there is none.
+func WakeShortage(ctx context.Context, c client.Client, tenant, orderID string) error {
+	opts := StartOptions(KindShortage, tenant, orderID)
+	opts.StaticSummary = "units missing for a paid order"
+	opts.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	if _, err := c.SignalWithStartWorkflow(ctx, opts.ID, SignalChanged, nil, opts, ShortageName, ShortageInput{Tenant: tenant, OrderID: orderID}); err != nil {
+		return fmt.Errorf("wake %s: %w", opts.ID, err)
+	}
+	return nil
+}
+
 // StartLatePayment begins, or finds, the run that looks after a payment of a
 // checkout whose own run has ended.
 func StartLatePayment(ctx context.Context, c client.Client, in CheckoutInput) error {

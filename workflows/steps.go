@@ -20,6 +20,7 @@ var (
 	supports     *activities.Support
 	sweeps       *activities.Sweeps
 	captures     *activities.Captures
+	shortages    *activities.Shortages
 )
 
 // databaseStep is for short, idempotent transactions: run by the worker that

@@ -48,6 +48,7 @@ func TestAudit_NamesWhatWasBroken(t *testing.T) {
 		{"stock.reserved_is_its_holds", "POL", `DELETE FROM hold_lines WHERE hold_id = '{open_hold}'`},
 		{"stock.one_live_hold_per_checkout", "{open}", `DROP INDEX holds_one_live_per_checkout; UPDATE holds SET checkout_id = '{open}' WHERE id = '{reservation}'`},
 		{"stock.orders_have_their_units", "{paid}", `UPDATE hold_lines SET quantity = quantity - 1 WHERE hold_id = '{paid_hold}' AND sku = 'POL' AND warehouse = 'CCP-1'`},
+		{"stock.orders_have_their_units", "{paid}", `UPDATE order_lines SET not_shipped = 1 WHERE order_id = '{paid}' AND sku = 'TAZA'`},
 		{"stock.shortfalls_are_named", "{short_hold}", `UPDATE holds SET status = 'held' WHERE id = '{short_hold}'`},
 		{"stock.shortfalls_are_named", "{paid_hold}", `UPDATE hold_lines SET shorted = 1 WHERE hold_id = '{paid_hold}' AND sku = 'TAZA'; UPDATE holds SET status = 'short', due_at = now() - interval '1 minute' WHERE id = '{paid_hold}'`},
 

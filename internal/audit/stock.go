@@ -47,10 +47,10 @@ var stockRules = []rule{
 	},
 	{
 		invariant: 1, name: "stock.orders_have_their_units",
-		says: "behind every order stands a hold of just the units that were sold, lost ones named among them",
+		says: "behind every order stands a hold of just the units that were sold, lost ones named among them, but for those that were taken off and paid back",
 		rows: `SELECT count(*) FROM order_lines l JOIN orders o ON o.tenant = l.tenant AND o.id = l.order_id WHERE o.status <> 'cancelled'`,
 		find: `WITH sold AS (
-		    SELECT l.tenant, l.order_id, o.hold_id, l.sku, sum(l.quantity) AS units
+		    SELECT l.tenant, l.order_id, o.hold_id, l.sku, sum(l.quantity - l.not_shipped) AS units
 		      FROM order_lines l JOIN orders o ON o.tenant = l.tenant AND o.id = l.order_id WHERE o.status <> 'cancelled' GROUP BY 1, 2, 3, 4
 		  ), kept AS (
 		    SELECT hl.tenant, hl.hold_id, hl.sku, sum(hl.quantity) AS units

@@ -4,8 +4,10 @@ package id
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +22,20 @@ import (
 // A retry gets another id, so a step that may run twice must be given its id
 // from outside, and workflow code must not call New at all.
 func New() string { return next.make(time.Now()) }
+
+// For returns the ULID of what happened once at a moment: the same moment and the
+// same names give the same id, so that a step that runs again finds what it has made.
+// It is as easy to guess as its names are.
+func For(at time.Time, names ...string) string {
+	var u ulid.ULID
+	// SetTime fails only past the year 10889.
+	if err := u.SetTime(ulid.Timestamp(at)); err != nil {
+		panic(err)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(names, "\x00")))
+	copy(u[6:], sum[:])
+	return u.String()
+}
 
 // Valid reports whether s is a ULID in the one form New produces. Lower case
 // and the look-alike letters I, L, O and U are refused, so that equal ids are

@@ -97,3 +97,17 @@ func BenchmarkNew(b *testing.B) {
 		id.New()
 	}
 }
+
+func TestFor_IsTheSameForTheSameAndValid(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+	one := id.For(at, "a", "b")
+	require.True(t, id.Valid(one), one)
+	require.Equal(t, one, id.For(at.In(time.Local), "a", "b"))
+	for _, other := range []string{id.For(at, "ab"), id.For(at, "b", "a"), id.For(at, "a", "b", ""), id.For(at.Add(time.Millisecond), "a", "b")} {
+		require.NotEqual(t, one, other)
+	}
+	carried, err := id.Time(one)
+	require.NoError(t, err)
+	require.Equal(t, at, carried)
+}

@@ -68,6 +68,8 @@ type Line struct {
 	Discount  int64  `json:"discount"`
 	Total     int64  `json:"total"`
 	Tax       int64  `json:"tax"`
+	// NotShipped are units that were nowhere and do not leave.
+	NotShipped int `json:"not_shipped"`
 }
 
 // Payment is an attempt at paying the order, whatever became of it.
@@ -197,7 +199,7 @@ func Read(ctx context.Context, tx pgx.Tx, tenant, orderID string) (Resource, err
 	b.Queue(`SELECT `+summaryColumns+`, o.shipping, o.hold_id, o.metadata FROM orders o WHERE o.tenant = $1 AND o.id = $2`, tenant, orderID).QueryRow(func(row pgx.Row) error {
 		return row.Scan(append(r.fields(), &r.Shipping, &r.ReservationID, &r.Metadata)...)
 	})
-	b.Queue(`SELECT line_id, sku, name, quantity, unit_price, discount, total, tax FROM order_lines WHERE tenant = $1 AND order_id = $2 ORDER BY position`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
+	b.Queue(`SELECT line_id, sku, name, quantity, unit_price, discount, total, tax, not_shipped FROM order_lines WHERE tenant = $1 AND order_id = $2 ORDER BY position`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
 		r.Lines, err = pgx.AppendRows(r.Lines, rows, pgx.RowToStructByPos[Line])
 		return err
 	})

@@ -78,6 +78,7 @@ func TestHotQueries_UseAnIndexUnderRowLevelSecurity(t *testing.T) {
 		{name: "the lock under a hold", sql: `SELECT FROM stock_levels l WHERE l.tenant = $1 AND (l.sku, l.warehouse) IN (SELECT sku, warehouse FROM hold_lines WHERE tenant = $1 AND hold_id = $2) ORDER BY l.sku, l.warehouse FOR UPDATE`, args: []any{"acme", someID}},
 		{name: "a hold", sql: `SELECT status FROM holds WHERE tenant = $1 AND id = $2`, args: []any{"acme", someID}},
 		{name: "holds on a shelf", sql: `SELECT hl.quantity FROM hold_lines hl JOIN holds h ON h.tenant = hl.tenant AND h.id = hl.hold_id WHERE hl.tenant = $1 AND hl.sku = $2 AND hl.warehouse = $3`, args: []any{"acme", "S77", "SCL-1"}},
+		{name: "orders that wait for a SKU", sql: `SELECT DISTINCT h.order_id FROM hold_lines l JOIN holds h ON h.tenant = l.tenant AND h.id = l.hold_id WHERE l.tenant = $1 AND l.sku = $2 AND l.shorted > 0 AND h.status = 'short' AND h.confirmed_at IS NOT NULL AND h.order_id IS NOT NULL AND NOT h.short_asked`, args: []any{"acme", "S77"}},
 		{name: "payments of a checkout", sql: `SELECT id FROM payments WHERE tenant = $1 AND checkout_id = $2 ORDER BY attempt`, args: []any{"acme", someID}},
 		{name: "a payment by its reference", sql: `SELECT id FROM payments WHERE tenant = $1 AND gateway = $2 AND (reference = $3 OR capture_ref = $3) LIMIT 1`, args: []any{"acme", "stripe", "ref77"}},
 		{name: "refunds of a payment", sql: `SELECT id FROM refunds WHERE tenant = $1 AND payment_id = $2`, args: []any{"acme", someID}},

@@ -201,7 +201,11 @@ func (s Shipment) stopped(ctx context.Context, tx pgx.Tx, tenantID string) error
 	case refunded:
 		return s.conflict("order_refunded", "The order's money goes back, or did.")
 	}
-	return nil
+	until, err := s.backOrdered(ctx, tx, tenantID)
+	if err == nil && !until.IsZero() {
+		return s.conflict("order_back_ordered", "Units of this order are missing: it waits for them and leaves as a whole.").With("until", until)
+	}
+	return err
 }
 
 // step is one change of a shipment's status by a person.

@@ -75,6 +75,8 @@ type standing struct {
 	// can be undone.
 	withdrawn, more bool
 	back            []stock.Want
+	// backOrdered is until when the order waits for units that are missing.
+	backOrdered time.Time
 }
 
 // Stand reads how a shipment stands.
@@ -109,6 +111,9 @@ func Stand(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string
 			return Standing{}, err
 		}
 	}
+	if at.backOrdered, err = s.backOrdered(ctx, tx, shop.ID); err != nil {
+		return Standing{}, err
+	}
 	return at.stand(), nil
 }
 
@@ -138,6 +143,9 @@ func (s standing) waits() string {
 		return "The order is cancelled: what was done for it is being undone."
 	case s.withdrawn:
 		return "The order is cancelled. " + units(s.back) + " of it lie in a packing bin of " + s.Warehouse + " and go back into their bins (POST /v1/shipments/" + s.ID + "/put-back)."
+	}
+	if !s.backOrdered.IsZero() && (s.Status == Pending || s.Status == Picking) {
+		return "Back-ordered: units of order " + s.Number + " are missing, and it is not packed before they are there. It waits for them until " + minute(&s.backOrdered) + "."
 	}
 	switch s.Status {
 	case Pending:

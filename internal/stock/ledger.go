@@ -225,7 +225,8 @@ func shorten(ctx context.Context, tx pgx.Tx, tenant, sku, warehouse string, miss
 	rows, err := tx.Query(ctx, losers+`, line AS (
 	  UPDATE hold_lines hl SET shorted = shorted + cut.units FROM cut WHERE hl.tenant = $1 AND hl.hold_id = cut.id AND hl.sku = $2 AND hl.warehouse = $3
 	), hold AS (
-	  UPDATE holds h SET status = 'short', updated_at = now(), due_at = coalesce(due_at, now() + interval '15 minutes') FROM cut WHERE h.tenant = $1 AND h.id = cut.id
+	  UPDATE holds h SET status = 'short', updated_at = now(), due_at = coalesce(due_at, now() + interval '15 minutes'),
+	         short_until = CASE status WHEN 'short' THEN short_until END, short_asked = status = 'short' AND short_asked FROM cut WHERE h.tenant = $1 AND h.id = cut.id
 	  RETURNING h.id, coalesce(h.checkout_id, '') AS checkout_id, coalesce(h.order_id, '') AS order_id
 	), level AS (
 	  UPDATE stock_levels SET reserved = reserved - (SELECT sum(units) FROM cut)::int, updated_at = now() WHERE tenant = $1 AND sku = $2 AND warehouse = $3

@@ -80,6 +80,16 @@ const (
 	Automatic = "automatic"
 )
 
+// What becomes of a paid order of which units are nowhere to be found.
+const (
+	// AskWhenShort asks a person.
+	AskWhenShort = "ask"
+	// BackOrder has the order wait for stock, and asks a person when that takes too long.
+	BackOrder = "back_order"
+	// RefundShort takes the missing units off the order and gives their money back.
+	RefundShort = "refund"
+)
+
 // Fulfillment is how a shop works: each step is by_hand or automatic.
 type Fulfillment struct {
 	// Labels are bought when a shipment is packed (automatic), or when somebody asks
@@ -87,6 +97,12 @@ type Fulfillment struct {
 	Labels string `json:"labels"`
 	// Handover is when somebody says so, or with the carrier's first scan (automatic).
 	Handover string `json:"handover"`
+	// Short is the rule for paid orders with fewer units than were sold, once no other
+	// bin and no other warehouse has them: ask, back_order or refund.
+	Short string `json:"short"`
+	// BackOrderDays is how long such an order may wait for stock before a person is
+	// asked.
+	BackOrderDays int `json:"back_order_days"`
 }
 
 // Sender is who sends parcels. An empty name is the tenant's.
@@ -178,7 +194,7 @@ func Defaults(id string) Settings {
 		DispatchHours: 72, TransferGraceHours: 24, Receiving: Receiving{OverPercent: 5, LateHours: 24, CloseHours: 12}, TimeZone: "America/Santiago", ScanPolicy: []string{"bin", "product", "lot"},
 		Rates:   Rates{Prefer: "cheapest", DayValue: 500},
 		Packing: Packing{TolerancePercent: 10, BoxGrams: 500}, DeliveryHours: 120, SecondTryHours: 48,
-		Fulfillment: Fulfillment{Labels: ByHand, Handover: Automatic},
+		Fulfillment: Fulfillment{Labels: ByHand, Handover: Automatic, Short: AskWhenShort, BackOrderDays: 10},
 		Notices:     Notices{Language: "es", Channels: []string{"email"}},
 	}
 }
@@ -208,6 +224,10 @@ func (s Settings) Validate() error {
 		return errors.New("delivery_hours and second_try_hours: at least 1")
 	case !way(s.Fulfillment.Labels) || !way(s.Fulfillment.Handover):
 		return errors.New("fulfillment: labels and handover are by_hand or automatic")
+	case !slices.Contains([]string{AskWhenShort, BackOrder, RefundShort}, s.Fulfillment.Short):
+		return fmt.Errorf("fulfillment.short: ask, back_order or refund, not %q", s.Fulfillment.Short)
+	case s.Fulfillment.BackOrderDays < 1 || s.Fulfillment.BackOrderDays > 365:
+		return errors.New("fulfillment.back_order_days: 1 to 365")
 	case s.Receiving.LateHours < 0 || s.Receiving.CloseHours < 1:
 		return errors.New("receiving: late_hours not negative, close_hours at least 1")
 	}

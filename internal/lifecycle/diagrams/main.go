@@ -21,7 +21,7 @@ var about = map[lifecycle.Machine]string{
 		"News that does not lead forward changes nothing and stays in the timeline.",
 	lifecycle.Order:       "Begins when the money is there. A counter sale whose units leave at once begins as `completed`.",
 	lifecycle.Refund:      "One machine per refund. `succeeded` can still become `failed` (a card network says so days later): the amount then counts as not given back.",
-	lifecycle.Reservation: "A hold, of a checkout or of its own. `short` has lost units to a count and keeps the rest.",
+	lifecycle.Reservation: "A hold, of a checkout or of its own. `short` has lost units to a count and keeps the rest. A paid order's is `confirmed` again when they were found, or were taken off and paid back; with nothing left it is `released` and the order cancelled.",
 }
 
 func main() {
