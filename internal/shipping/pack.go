@@ -199,5 +199,8 @@ func Unpack(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 			return s, err
 		}
 	}
+	if err := s.reckon(ctx, tx, shop); err != nil {
+		return s, err
+	}
 	return s, timeline.Add(ctx, tx, shop.ID, s.OrderID, "unpacked", "warehouse", map[string]any{"shipment_id": s.ID, "by": in.By.Person, "reason": in.Reason})
 }

@@ -63,6 +63,9 @@ type Settings struct {
 	// asked, and SecondTryHours after a delivery that failed.
 	DeliveryHours  int `json:"delivery_hours"`
 	SecondTryHours int `json:"second_try_hours"`
+	// PromiseMarginHours before the last moment at which a shipment can still be with its
+	// buyer as promised a person is asked.
+	PromiseMarginHours int `json:"promise_margin_hours"`
 	// Fulfillment says which steps of a shipment happen by themselves.
 	Fulfillment Fulfillment `json:"fulfillment"`
 	// CarrierCapacity is how many parcels a carrier takes on a day, by its name; one
@@ -177,7 +180,7 @@ func Defaults(id string) Settings {
 		},
 		DispatchHours: 72, TransferGraceHours: 24, Receiving: Receiving{OverPercent: 5, LateHours: 24, CloseHours: 12}, TimeZone: "America/Santiago", ScanPolicy: []string{"bin", "product", "lot"},
 		Rates:   Rates{Prefer: "cheapest", DayValue: 500},
-		Packing: Packing{TolerancePercent: 10, BoxGrams: 500}, DeliveryHours: 120, SecondTryHours: 48,
+		Packing: Packing{TolerancePercent: 10, BoxGrams: 500}, DeliveryHours: 120, SecondTryHours: 48, PromiseMarginHours: 8,
 		Fulfillment: Fulfillment{Labels: ByHand, Handover: Automatic},
 		Notices:     Notices{Language: "es", Channels: []string{"email"}},
 	}
@@ -206,6 +209,8 @@ func (s Settings) Validate() error {
 		return errors.New("rates: prefer is cheapest, fastest or best, day_value not negative")
 	case s.DeliveryHours < 1 || s.SecondTryHours < 1:
 		return errors.New("delivery_hours and second_try_hours: at least 1")
+	case s.PromiseMarginHours < 0 || s.PromiseMarginHours > 24*7:
+		return errors.New("promise_margin_hours: 0 to 168")
 	case !way(s.Fulfillment.Labels) || !way(s.Fulfillment.Handover):
 		return errors.New("fulfillment: labels and handover are by_hand or automatic")
 	case s.Receiving.LateHours < 0 || s.Receiving.CloseHours < 1:
@@ -250,6 +255,11 @@ func validScanPolicy(policy []string) error {
 		return errors.New("scan_policy: the product must be scanned")
 	}
 	return nil
+}
+
+// PromiseMargin is PromiseMarginHours as a duration.
+func (s Settings) PromiseMargin() time.Duration {
+	return time.Duration(s.PromiseMarginHours) * time.Hour
 }
 
 // ReturnURLAllowed reports whether buyers may be sent to u after paying.
