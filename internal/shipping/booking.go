@@ -489,10 +489,10 @@ func (k Kept) KeepLabel(ctx context.Context, tx pgx.Tx, tenantID string, l Label
 }
 
 // CarrierLabels are the labels that a shipment's carrier has made, in the order of its
-// parcels.
-func CarrierLabels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) ([]Label, error) {
+// parcels: of all of them, or of the one at a position; zero is all.
+func CarrierLabels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string, position int) ([]Label, error) {
 	rows, err := tx.Query(ctx, `SELECT l.format, l.data FROM carrier_labels l JOIN bookings b ON b.tenant = l.tenant AND b.id = l.booking_id JOIN parcels p ON p.tenant = b.tenant AND p.id = b.parcel_id
-	  WHERE l.tenant = $1 AND b.shipment_id = $2 AND b.status = 'booked' AND b.void_at IS NULL AND p.unpacked_at IS NULL ORDER BY p.position`, tenantID, shipmentID)
+	  WHERE l.tenant = $1 AND b.shipment_id = $2 AND b.status = 'booked' AND b.void_at IS NULL AND p.unpacked_at IS NULL AND ($3 = 0 OR p.position = $3) ORDER BY p.position`, tenantID, shipmentID, position)
 	if err != nil {
 		return nil, fmt.Errorf("labels of shipment %s: %w", shipmentID, err)
 	}

@@ -32,8 +32,10 @@ type ParcelInput struct {
 	Dimensions  Dimensions `json:"dimensions_mm"`
 }
 
+// MostParcels is how many a shipment has at most.
+const MostParcels = 50
+
 const (
-	mostParcels = 50
 	// mostGrams and mostMM are more than any carrier here takes.
 	mostGrams = 1_000_000
 	mostMM    = 10_000
@@ -41,8 +43,8 @@ const (
 
 func (in Packing) check() error {
 	var f problem.Fields
-	if len(in.Parcels) == 0 || len(in.Parcels) > mostParcels {
-		f.Add("parcels", "out_of_range", "1 to %d", mostParcels)
+	if len(in.Parcels) == 0 || len(in.Parcels) > MostParcels {
+		f.Add("parcels", "out_of_range", "1 to %d", MostParcels)
 	}
 	for i, p := range in.Parcels {
 		at := fmt.Sprintf("parcels[%d].", i)
