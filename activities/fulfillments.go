@@ -340,6 +340,13 @@ func (a *Fulfillments) FinishLabels(ctx context.Context, ref FulfillmentRef) err
 	return classify(a.in(ctx, ref, func(tx pgx.Tx, shop tenant.Tenant) error { return shipping.Finish(ctx, tx, shop, ref.ShipmentID) }))
 }
 
+// TellDelayed tells the buyer, once, that a shipment is not there as was promised.
+func (a *Fulfillments) TellDelayed(ctx context.Context, ref FulfillmentRef) error {
+	return classify(a.in(ctx, ref, func(tx pgx.Tx, shop tenant.Tenant) error {
+		return shipping.TellDelayed(ctx, tx, shop, ref.ShipmentID)
+	}))
+}
+
 // WithdrawShipment undoes what was done for a shipment whose order is cancelled.
 func (a *Fulfillments) WithdrawShipment(ctx context.Context, ref FulfillmentRef) error {
 	return classify(a.in(ctx, ref, func(tx pgx.Tx, shop tenant.Tenant) error {

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,6 +23,7 @@ const typePDF = "application/pdf"
 func (s *Server) documentRoutes() {
 	s.handle(http.MethodGet, "/v1/shipments/:id/packing-slip.pdf", s.getPackingSlip, tenant.Warehouse)
 	s.handle(http.MethodGet, "/v1/shipments/:id/labels.pdf", s.getLabelsPDF, tenant.Warehouse)
+	s.handle(http.MethodGet, "/v1/shipments/:id/labels.raw", s.getLabelsRaw, tenant.Warehouse)
 	s.handle(http.MethodGet, "/v1/manifests", s.getManifest, tenant.Warehouse)
 	s.handle(http.MethodGet, "/v1/manifests.pdf", s.getManifestPDF, tenant.Warehouse)
 }
@@ -36,6 +38,34 @@ func (s *Server) getLabelsPDF(r *request) (reply, error) {
 	return s.shipmentPaper(r, "labels-", func(tx pgx.Tx, shipmentID string, language label.Language) ([]byte, error) {
 		return shippingdoc.Labels(r.ctx, tx, r.tenant, shipmentID, language, time.Now())
 	})
+}
+
+// rawTypes are what printers' tools and browsers call the formats of carriers' labels.
+// ZPL and EPL have no registered name.
+var rawTypes = map[shipping.Format]string{shipping.PDF: typePDF, shipping.ZPL: "application/zpl", shipping.EPL: "application/epl", shipping.JPEG: "image/jpeg", shipping.PNG: "image/png"}
+
+// getLabelsRaw gives a carrier's labels as they came, to be sent to a printer.
+func (s *Server) getLabelsRaw(r *request) (reply, error) {
+	shipmentID, err := idParam(r, "id", "shipment")
+	if err != nil {
+		return reply{}, err
+	}
+	var f problem.Fields
+	position := 0
+	if v := r.Query("parcel"); v != "" {
+		if position, err = strconv.Atoi(v); err != nil || position < 1 || position > shipping.MostParcels {
+			f.Add("parcel", "out_of_range", "its position in the shipment: 1 to %d", shipping.MostParcels)
+		}
+	}
+	if err := f.Err(); err != nil {
+		return reply{}, err
+	}
+	var out shipping.Label
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		out, err = shippingdoc.RawLabels(r.ctx, tx, r.tenant, shipmentID, position)
+		return err
+	})
+	return reply{status: http.StatusOK, text: out.Data, contentType: rawTypes[out.Format], filename: "labels-" + shipmentID + "." + string(out.Format)}, err
 }
 
 // shipmentPaper answers with a paper of the shipment of the address, called by its id.

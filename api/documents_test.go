@@ -92,3 +92,45 @@ func TestDocuments_RefuseWhatIsWrong(t *testing.T) {
 	b.sql(`UPDATE shipments SET carrier = 'starken' WHERE id = $1`, strings.TrimPrefix(path, "/v1/shipments/"))
 	require.Equal(t, "no_label", b.do("GET", path+"/labels.pdf", nil, b.ana()...).code())
 }
+
+// labelled makes a picked shipment Starken's, whose label is as it is here.
+func (b *bundle) labelled(path string, format, data string) {
+	b.t.Helper()
+	shipmentID := strings.TrimPrefix(path, "/v1/shipments/")
+	b.sql(`UPDATE shipments SET carrier = 'starken' WHERE id = $1`, shipmentID)
+	b.sql(`INSERT INTO bookings (tenant, id, shipment_id, parcel_id, carrier, service, reference, day, status, tracking, tried_at, booked_at)
+	  SELECT tenant, '01ARZ3NDEKTSV4RRFFQ69G5FAV', shipment_id, id, 'starken', '0', reference, now(), 'booked', tracking, now(), now() FROM parcels WHERE shipment_id = $1`, shipmentID)
+	b.sql(`INSERT INTO carrier_labels (tenant, booking_id, format, data) SELECT tenant, id, $1, $2::bytea FROM bookings`, format, []byte(data))
+}
+
+func TestDocuments_APrintersLabelIsGivenAsItCame(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	_, path := b.picked()
+	require.Equal(t, 200, b.do("POST", path+"/pack", parcel, b.ana()...).status)
+	require.Equal(t, "wrong_status", b.do("GET", path+"/labels.raw", nil, b.ana()...).code())
+	require.Equal(t, 200, b.do("POST", path+"/label", bodyOf["label"], b.ana()...).status)
+	require.Equal(t, "no_label", b.do("GET", path+"/labels.raw", nil, b.ana()...).code())
+	b.labelled(path, "zpl", "^XA^CI28^FD\xc3\x91u\xc3\xb1oa^XZ")
+	require.Equal(t, "printer_label", b.do("GET", path+"/labels.pdf", nil, b.ana()...).code())
+	for _, query := range []string{"", "?parcel=1"} {
+		a := b.do("GET", path+"/labels.raw"+query, nil, b.ana()...)
+		require.Equal(t, 200, a.status, a.body)
+		require.Equal(t, "^XA^CI28^FD\xc3\x91u\xc3\xb1oa^XZ", a.body)
+		require.Equal(t, "application/zpl", a.header.Get("Content-Type"))
+		require.Equal(t, "no-store", a.header.Get("Cache-Control"))
+		require.Regexp(t, `^inline; filename=labels-[A-Z0-9]+\.zpl$`, a.header.Get("Content-Disposition"))
+	}
+	for _, wrong := range []string{"0", "-1", "51", "one", "9999999999999"} {
+		require.Equal(t, map[string]string{"parcel": "out_of_range"}, b.do("GET", path+"/labels.raw?parcel="+wrong, nil, b.ana()...).fields(), wrong)
+	}
+	require.Equal(t, "no_label", b.do("GET", path+"/labels.raw?parcel=2", nil, b.ana()...).code())
+	for format, contentType := range map[string]string{"epl": "application/epl", "pdf": "application/pdf", "png": "image/png", "jpeg": "image/jpeg"} {
+		b.sql(`UPDATE carrier_labels SET format = $1`, format)
+		require.Equal(t, contentType, b.do("GET", path+"/labels.raw", nil, b.ana()...).header.Get("Content-Type"))
+	}
+	require.Equal(t, 404, b.do("GET", path+"/labels.raw", nil, as(b.otherKey)...).status)
+	for _, scope := range []tenant.Scope{tenant.Support, tenant.Storefront} {
+		require.Equal(t, 403, b.do("GET", path+"/labels.raw", nil, as(b.keys[scope])...).status, "an address is for those who ship")
+	}
+}

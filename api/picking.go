@@ -19,12 +19,9 @@ import (
 	"justlogistics/internal/warehouse/picking"
 )
 
-// How long a wave may look for a better batching: usually, and at most. Its stock
-// is locked meanwhile.
-const (
-	usualBudget = 500 * time.Millisecond
-	mostBudget  = 5 * time.Second
-)
+// mostBudget is how long a wave may look for a better batching at most. Its stock is
+// locked meanwhile.
+const mostBudget = 5 * time.Second
 
 // pickingRoutes are waves and pick lists.
 func (s *Server) pickingRoutes() {
@@ -77,7 +74,7 @@ func (s *Server) createWave(r *request) (reply, error) {
 	if err := decode(r.body, &in); err != nil {
 		return reply{}, err
 	}
-	wave := picking.Wave{Warehouse: in.Warehouse, ShipmentIDs: in.ShipmentIDs, By: in.By, Lot: in.Lot, Rounds: in.Rounds, Budget: usualBudget, Who: r.by(),
+	wave := picking.Wave{Warehouse: in.Warehouse, ShipmentIDs: in.ShipmentIDs, By: in.By, Lot: in.Lot, Rounds: in.Rounds, Budget: picking.UsualBudget, Who: r.by(),
 		Trolley: batch.Load{Orders: in.Trolley.Orders, Units: in.Trolley.Units, WeightGrams: in.Trolley.WeightGrams, VolumeMM3: in.Trolley.VolumeMM3}}
 	var f problem.Fields
 	checkOperator(r, &f)

@@ -119,6 +119,7 @@ func Start(ctx context.Context, d Deps) (stop func(), err error) {
 	for _, c := range carriers.Adapters() {
 		wg.Go(func() { (&trackingLoop{d.DB, d.Carriers, c, d.Tracking, d.Logger}).run(loops) })
 	}
+	wg.Go(func() { (&waveLoop{d.DB, d.Logger}).run(loops) })
 	wg.Go(func() { (&feedLoop{d.DB, d.Logger}).run(loops) })
 	if d.Webhooks != nil {
 		wg.Go(func() { newDeliveryLoop(d.DB, d.Webhooks, d.Logger).run(loops) })

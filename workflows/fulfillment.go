@@ -82,7 +82,7 @@ type fulfillmentRun struct {
 }
 
 // fulfillmentSteps are those at which a shipment can wait for a person.
-var fulfillmentSteps = []string{shipping.StepCarrier, shipping.StepBooking, shipping.StepVoid, shipping.StepParcel, shipping.StepLate}
+var fulfillmentSteps = []string{shipping.StepCarrier, shipping.StepBooking, shipping.StepVoid, shipping.StepParcel, shipping.StepLate, shipping.StepPromise}
 
 // show tells people what the shipment waits for, and asks them what it cannot decide.
 func (r *fulfillmentRun) show(ctx workflow.Context, now activities.Standing) error {
@@ -139,6 +139,9 @@ func (r *fulfillmentRun) do(ctx workflow.Context, now activities.Standing) error
 	case shipping.NextFinish:
 		_, err := certain[any](ctx, r.desk, "finish", "labelled", fulfillments.FinishLabels, r.ref)
 		return err
+	case shipping.NextTell:
+		_, err := certain[any](ctx, r.desk, "tell", "the promise is broken: tell the buyer", fulfillments.TellDelayed, r.ref)
+		return err
 	}
 	return nil
 }
@@ -174,7 +177,7 @@ func (r *fulfillmentRun) rest(ctx workflow.Context, now activities.Standing) err
 	for _, at := range []struct {
 		moment time.Time
 		why    string
-	}{{now.DueAt, "late from then on"}, {now.NextAt, "tried again: " + now.Next}} {
+	}{{now.DueAt, "late from then on"}, {now.NextAt, "tried again: " + now.Next}, {now.WakeAt, "the promise to the buyer"}} {
 		if left := at.moment.Sub(workflow.Now(ctx)); left > 0 && left < until {
 			until, why = left, at.why
 		}
@@ -185,6 +188,11 @@ func (r *fulfillmentRun) rest(ctx workflow.Context, now activities.Standing) err
 	told := slices.ContainsFunc(now.Troubles, func(t shipping.Trouble) bool { return t.Step == shipping.StepLate })
 	if !told && !now.DueAt.IsZero() && !now.DueAt.After(workflow.Now(ctx)) {
 		until, why = min(until, behind), "late by now"
+	}
+	// What a row says is to come is so by the database's clock; histories of before have
+	// no such moment.
+	if !now.WakeAt.IsZero() && !now.WakeAt.After(workflow.Now(ctx)) {
+		until, why = min(until, behind), "the promise to the buyer, by now"
 	}
 	timed, cancel := workflow.WithCancel(ctx)
 	defer cancel()

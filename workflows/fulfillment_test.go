@@ -56,7 +56,7 @@ func newBox(t *testing.T, row activities.Standing) *box {
 		"ChooseCarrier": func(context.Context, activities.FulfillmentRef) (activities.ChosenCarrier, error) {
 			return activities.ChosenCarrier{Compare: true}, b.does("choose")
 		},
-		"CompareCarriers": step("compare"), "BookParcel": step("book"), "VoidLabel": step("void"), "FinishLabels": step("finish"), "WithdrawShipment": step("withdraw"),
+		"CompareCarriers": step("compare"), "BookParcel": step("book"), "VoidLabel": step("void"), "FinishLabels": step("finish"), "WithdrawShipment": step("withdraw"), "TellDelayed": step("tell"),
 	} {
 		b.env.RegisterActivityWithOptions(fn, activity.RegisterOptions{Name: name})
 	}
@@ -218,6 +218,57 @@ func TestFulfillment_AClockThatIsBehindOursMakesNothingLateByADay(t *testing.T) 
 	b.at(4*time.Hour, true, b.arrives)
 	b.run(t)
 	require.Less(t, len(b.read), 20)
+}
+
+// promiseAt asks about a promise to the buyer.
+func promiseAt(reason string) shipping.Trouble {
+	return shipping.Trouble{Step: shipping.StepPromise, Reason: reason, Message: reason, Tried: "waited", Verbs: []string{"resolve", "skip"}}
+}
+
+func TestFulfillment_APromiseHasOneTimerAPersonIsAskedAndTheBuyerIsTold(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, activities.Standing{Status: shipping.Pending, DueAt: dawn.Add(90 * time.Hour), WakeAt: dawn.Add(20 * time.Hour)})
+	b.at(20*time.Hour-time.Second, false, func() {
+		b.row.WakeAt, b.row.Troubles = dawn.Add(23*time.Hour), []shipping.Trouble{promiseAt("promise_at_risk")}
+	})
+	b.at(21*time.Hour, false, func() { require.Equal(t, []string{"resolve", "skip"}, b.parked[shipping.StepPromise].Verbs) })
+	b.at(23*time.Hour-time.Second, false, func() {
+		b.row.WakeAt, b.row.Next, b.row.Troubles = time.Time{}, shipping.NextTell, []shipping.Trouble{promiseAt("promise_broken")}
+	})
+	b.on["tell"] = func() error { b.row.Next = ""; return nil }
+	b.at(40*time.Hour, true, b.arrives)
+	b.run(t)
+	require.Equal(t, []time.Duration{0, 20 * time.Hour, 23 * time.Hour, 23 * time.Hour, 40 * time.Hour}, b.read, "nothing is polled")
+	require.Equal(t, []string{"tell 23h0m0s"}, b.did)
+	require.Equal(t, []string{"promise_at_risk: promise_at_risk", "promise_broken: promise_broken"}, b.asked)
+	require.Equal(t, []string{shipping.StepPromise}, b.ends)
+}
+
+func TestFulfillment_APromiseByAClockThatIsBehindOursIsLookedAtSoon(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, activities.Standing{Status: shipping.OnTheWay, DueAt: dawn.Add(90 * time.Hour), WakeAt: dawn.Add(2 * time.Hour)})
+	b.at(2*time.Hour+12*time.Second, false, func() { b.row.WakeAt, b.row.Next = time.Time{}, shipping.NextTell })
+	b.on["tell"] = func() error { b.row.Next = ""; return nil }
+	b.at(4*time.Hour, true, b.arrives)
+	b.run(t)
+	require.Equal(t, []string{"tell 2h0m15s"}, b.did)
+	require.Less(t, len(b.read), 9)
+}
+
+func TestFulfillment_APromiseThatIsKnownOrKeptLeavesTheList(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, activities.Standing{Status: shipping.Pending, Troubles: []shipping.Trouble{promiseAt("promise_at_risk")}})
+	b.on["decide"] = func() error { b.row.Troubles = nil; return nil }
+	b.verb(time.Hour, shipping.StepPromise, "retry", "")
+	b.verb(2*time.Hour, "", "skip", "")
+	b.at(3*time.Hour, true, func() { b.row.Troubles = []shipping.Trouble{promiseAt("promise_broken")} })
+	b.at(4*time.Hour, true, func() { b.row.Troubles, b.row.Status = nil, shipping.OnTheWay })
+	b.at(5*time.Hour, true, b.arrives)
+	b.run(t)
+	require.Len(t, b.took, 1)
+	require.Equal(t, shipping.StepPromise, b.took[0].Step)
+	require.Contains(t, b.answer[0], "does not apply here")
+	require.Equal(t, []string{shipping.StepPromise, shipping.StepPromise}, b.ends)
 }
 
 func TestFulfillment_ADecisionInTheMiddleOfARestIsCarriedOut(t *testing.T) {

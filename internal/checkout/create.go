@@ -77,6 +77,8 @@ type Address struct {
 	Carrier       string `json:"carrier,omitempty"`
 	Method        string `json:"method,omitempty"`
 	PickupPointID string `json:"pickup_point_id,omitempty"`
+	// PromisedDays are the rate's working days until the buyer has it, 0 where it says none.
+	PromisedDays int `json:"promised_days,omitempty"`
 }
 
 // PaymentChoice is how the buyer wants to pay.
@@ -157,7 +159,7 @@ func Create(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, 
 	switch {
 	case address == nil || currency == "" || len(f) > 0:
 	case address.RateID != "":
-		if freight, err = byRate(ctx, tx, t.ID, &f, address, lines.grams, currency); err != nil {
+		if freight, err = byRate(ctx, tx, t, &f, address, lines.grams, currency); err != nil {
 			return Created{}, err
 		}
 	default:
@@ -202,8 +204,8 @@ func Create(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID string, 
 
 // byRate prices the way by the rate that the buyer has chosen, which must be for that
 // comuna and carry that weight, and writes into the address what it says.
-func byRate(ctx context.Context, tx pgx.Tx, tenantID string, f *problem.Fields, a *Address, grams int, currency money.Currency) (int64, error) {
-	rate, err := shipping.RateFor(ctx, tx, tenantID, a.RateID)
+func byRate(ctx context.Context, tx pgx.Tx, t tenant.Tenant, f *problem.Fields, a *Address, grams int, currency money.Currency) (int64, error) {
+	rate, err := shipping.RateFor(ctx, tx, t.ID, a.RateID)
 	if refused, missing := problem.As(err); missing {
 		f.Add("shipping.rate_id", refused.Code, "%s", refused.Detail)
 		return 0, nil
@@ -220,6 +222,9 @@ func byRate(ctx context.Context, tx pgx.Tx, tenantID string, f *problem.Fields, 
 		f.Add("shipping.rate_id", "rate_mismatch", "this rate is for %d g, and the basket weighs %d g", rate.WeightGrams, grams)
 	}
 	a.Service, a.Carrier, a.Method, a.PickupPointID = rate.Service, string(rate.Carrier), string(rate.Method), rate.To.PointID
+	if days := rate.WorkingDays(t.Settings.TimeZone); days != nil {
+		a.PromisedDays = *days
+	}
 	return rate.Price, nil
 }
 
@@ -380,6 +385,9 @@ func checkAddress(f *problem.Fields, a *Address) *Address {
 		if value != "" {
 			f.Add("shipping."+name, "comes_with_rate", "who carries and how is said by a rate: name its rate_id")
 		}
+	}
+	if out.PromisedDays != 0 {
+		f.Add("shipping.promised_days", "comes_with_rate", "how long it takes is said by a rate: name its rate_id")
 	}
 	if out.RateID != "" && !id.Valid(out.RateID) {
 		f.Add("shipping.rate_id", "unknown_rate", "there is no such rate: ask for rates again")

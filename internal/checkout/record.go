@@ -2,6 +2,7 @@ package checkout
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"justlogistics/internal/order"
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/timeline"
@@ -355,8 +357,12 @@ func makeOrder(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID strin
 			return err
 		}
 	}
+	promised, risk, err := promise(t, r.ShippingTo)
+	if err != nil {
+		return err
+	}
 	err = order.Create(ctx, tx, t.ID, order.New{ID: checkoutID, Number: r.Number, Channel: r.Channel, Currency: r.Currency, Email: r.Email, Customer: r.Customer, Shipping: r.ShippingTo,
-		Metadata: r.Metadata, HoldID: r.HoldID, Lines: lines, Discount: r.Discount, ShippingTotal: r.Shipping, Tax: r.Tax, DispatchHours: t.Settings.DispatchHours}, h.Lines)
+		Metadata: r.Metadata, HoldID: r.HoldID, Lines: lines, Discount: r.Discount, ShippingTotal: r.Shipping, Tax: r.Tax, DispatchHours: t.Settings.DispatchHours, PromisedAt: promised, RiskAt: risk}, h.Lines)
 	if err != nil {
 		return err
 	}
@@ -388,6 +394,18 @@ func makeOrder(ctx context.Context, tx pgx.Tx, t tenant.Tenant, checkoutID strin
 		return err
 	}
 	return timeline.Add(ctx, tx, t.ID, checkoutID, "order_paid", "system", map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "amount": p.Amount, "number": r.Number})
+}
+
+// promise is when the buyer was told to have it, by the rate of the checkout's address,
+// counted from now: it is paid.
+func promise(t tenant.Tenant, address []byte) (promised, risk *time.Time, err error) {
+	var a Address
+	if len(address) > 0 {
+		if err := json.Unmarshal(address, &a); err != nil {
+			return nil, nil, fmt.Errorf("address: %w", err)
+		}
+	}
+	return shipping.AtOrder(t.Settings, time.Now(), a.PromisedDays)
 }
 
 // settleInbox marks the stored news that this answer settles.

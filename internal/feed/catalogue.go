@@ -43,6 +43,7 @@ var catalogue = map[string]public{
 	"handed_over":        {"shipment.handed_over", ofOrder, []string{"shipment_id", "carrier"}},
 	"in_transit":         {"shipment.in_transit", ofOrder, []string{"shipment_id", "carrier"}},
 	"out_for_delivery":   {"shipment.out_for_delivery", ofOrder, []string{"shipment_id", "carrier"}},
+	"delayed":            {"shipment.delayed", ofOrder, []string{"shipment_id", "carrier", "promised_at"}},
 	"delivered":          {"shipment.delivered", ofOrder, []string{"shipment_id", "carrier"}},
 	"delivery_failed":    {"shipment.delivery_failed", ofOrder, []string{"shipment_id", "carrier"}},
 	"returned_to_sender": {"shipment.returned_to_sender", ofOrder, []string{"shipment_id", "carrier"}},

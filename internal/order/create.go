@@ -36,6 +36,9 @@ type New struct {
 	Completed bool
 	// DispatchHours until a shipment that nobody has picked is late.
 	DispatchHours int
+	// PromisedAt is until when the buyer was told to have it, and RiskAt from when that
+	// may not hold; nil where nobody has told them.
+	PromisedAt, RiskAt *time.Time
 }
 
 // NewLine is a priced line.
@@ -83,8 +86,8 @@ func Create(ctx context.Context, tx pgx.Tx, tenant string, n New, held []stock.H
 			if err != nil {
 				return err
 			}
-			b.Queue(`INSERT INTO shipments (tenant, id, order_id, warehouse, status, lines, due_at) VALUES ($1,$2,$3,$4,'pending',$5, now() + make_interval(hours => $6))`,
-				tenant, id.New(), n.ID, s.warehouse, lines, n.DispatchHours)
+			b.Queue(`INSERT INTO shipments (tenant, id, order_id, warehouse, status, lines, due_at, promised_at, risk_at) VALUES ($1,$2,$3,$4,'pending',$5, now() + make_interval(hours => $6), $7, $8)`,
+				tenant, id.New(), n.ID, s.warehouse, lines, n.DispatchHours, n.PromisedAt, n.RiskAt)
 		}
 	}
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
@@ -141,7 +144,8 @@ func Thaw(ctx context.Context, tx pgx.Tx, tenant, orderID, reason string) error 
 }
 
 // Resplit replaces the shipments that nobody has begun after the hold behind
-// an order has changed warehouse. Parcels of a frozen order are frozen too.
+// an order has changed warehouse. Parcels of a frozen order are frozen too, and the
+// promise to the buyer stays.
 func Resplit(ctx context.Context, tx pgx.Tx, tenant, orderID string, held []stock.HeldLine, due time.Time) error {
 	parts := split(held)
 	keep := make([]string, 0, len(parts))
@@ -151,8 +155,8 @@ func Resplit(ctx context.Context, tx pgx.Tx, tenant, orderID string, held []stoc
 			return err
 		}
 		keep = append(keep, s.warehouse)
-		_, err = tx.Exec(ctx, `INSERT INTO shipments (tenant, id, order_id, warehouse, status, lines, due_at, frozen_reason)
-		  VALUES ($1,$2,$3,$4,'pending',$5,$6, (SELECT min(frozen_reason) FROM shipments WHERE tenant = $1 AND order_id = $3))
+		_, err = tx.Exec(ctx, `INSERT INTO shipments (tenant, id, order_id, warehouse, status, lines, due_at, frozen_reason, promised_at, risk_at)
+		  SELECT $1,$2,$3,$4,'pending',$5::jsonb,$6::timestamptz, min(frozen_reason), min(promised_at), min(risk_at) FROM shipments WHERE tenant = $1 AND order_id = $3
 		  ON CONFLICT (tenant, order_id, warehouse) DO UPDATE SET lines = excluded.lines, status = 'pending', due_at = coalesce(shipments.due_at, excluded.due_at), updated_at = now()
 		    WHERE shipments.status IN ('pending','cancelled')`, tenant, id.New(), orderID, s.warehouse, lines, due)
 		if err != nil {

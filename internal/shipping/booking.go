@@ -99,8 +99,8 @@ type Unbooked struct {
 	Tried                         []Name
 	Refusals                      []string // of those tried, in their own words
 	TimeZone                      string
-	policy                        tenant.Rates
-	capacity                      map[string]int
+	shop                          tenant.Tenant
+	chosenDays                    *int // of the rate that the buyer has paid for
 	parcelsWithout, parcelsToVoid []string
 }
 
@@ -110,7 +110,7 @@ func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	if err != nil {
 		return Unbooked{}, err
 	}
-	u := Unbooked{Shipment: s, TimeZone: shop.Settings.TimeZone, policy: shop.Settings.Rates, capacity: shop.Settings.CarrierCapacity}
+	u := Unbooked{Shipment: s, TimeZone: shop.Settings.TimeZone, shop: shop}
 	var customer, address []byte
 	var wantedAt, bookAt *time.Time
 	var warehouse string
@@ -165,6 +165,7 @@ func (u *Unbooked) people(customer, address []byte) error {
 		Carrier Name   `json:"carrier"`
 		Method  Method `json:"method"`
 		Point   string `json:"pickup_point_id"`
+		Days    *int   `json:"promised_days"`
 	}
 	if err := json.Unmarshal(customer, &c); err != nil {
 		return fmt.Errorf("customer of order %s: %w", u.Shipment.OrderID, err)
@@ -181,7 +182,7 @@ func (u *Unbooked) people(customer, address []byte) error {
 		u.Method = InShop
 	}
 	if a.Carrier != "" && a.Carrier != Manual {
-		u.Chosen, u.ChosenService = a.Carrier, a.Service
+		u.Chosen, u.ChosenService, u.chosenDays = a.Carrier, a.Service, a.Days
 	}
 	return nil
 }
@@ -245,7 +246,7 @@ func (u Unbooked) Fixed() (c Choice, ok bool) {
 	case u.Carrier != "" && u.Carrier != u.Chosen:
 		return Choice{}, false
 	case u.Chosen != "" && u.ChosenService != "" && !slices.Contains(u.Tried, u.Chosen):
-		return Choice{Carrier: u.Chosen, Service: u.ChosenService}, true
+		return Choice{Carrier: u.Chosen, Service: u.ChosenService, Days: u.chosenDays}, true
 	}
 	return Choice{}, false
 }
@@ -268,7 +269,7 @@ func (u Unbooked) Quote() QuoteRequest {
 // Prefer puts offers into the order of the tenant's policy, without the carriers that
 // were tried and those that must not be used. A point belongs to one carrier.
 func (u Unbooked) Prefer(rates []Rate) []Choice {
-	Sort(rates, u.policy.Prefer, u.policy.DayValue)
+	Sort(rates, u.shop.Settings.Rates.Prefer, u.shop.Settings.Rates.DayValue)
 	var out []Choice
 	for _, r := range rates {
 		if (u.Carrier != "" && r.Carrier != u.Carrier) || u.Method == ToPoint && r.Carrier != u.Chosen || slices.Contains(u.Tried, r.Carrier) {
@@ -276,7 +277,7 @@ func (u Unbooked) Prefer(rates []Rate) []Choice {
 		}
 		// A carrier's other services are for those who name them.
 		if !slices.ContainsFunc(out, func(c Choice) bool { return c.Carrier == r.Carrier }) {
-			out = append(out, Choice{r.Carrier, r.Service, r.Days})
+			out = append(out, Choice{r.Carrier, r.Service, r.WorkingDays(u.TimeZone)})
 		}
 	}
 	return out
@@ -309,7 +310,7 @@ func (u Unbooked) Intend(ctx context.Context, tx pgx.Tx, tenantID string, choice
 	}
 	today := time.Now().In(zone).Format(time.DateOnly)
 	for _, c := range choices {
-		room, err := takeRoom(ctx, tx, tenantID, c.Carrier, today, len(u.Shipment.Parcels), u.capacity[string(c.Carrier)])
+		room, err := takeRoom(ctx, tx, tenantID, c.Carrier, today, len(u.Shipment.Parcels), u.shop.Settings.CarrierCapacity[string(c.Carrier)])
 		if err != nil {
 			return full, false, err
 		}
@@ -326,10 +327,24 @@ func (u Unbooked) Intend(ctx context.Context, tx pgx.Tx, tenantID string, choice
 				return full, false, fmt.Errorf("booking of parcel %s: %w", p.ID, err)
 			}
 		}
-		_, err = tx.Exec(ctx, `UPDATE shipments SET not_booked = '', promised_days = $3, updated_at = now() WHERE tenant = $1 AND id = $2`, tenantID, u.Shipment.ID, c.Days)
-		return full, true, err
+		return full, true, u.promise(ctx, tx, c.Days, zone)
 	}
 	return full, false, nil
+}
+
+// promise writes down how long the carrier takes. Where no rate has told the buyer a day
+// the promise is the carrier's, after the time that the shop gives itself.
+func (u Unbooked) promise(ctx context.Context, tx pgx.Tx, days *int, zone *time.Location) error {
+	s := u.Shipment
+	if s.PromisedAt == nil && days != nil {
+		at := PromisedAt(s.CreatedAt.Add(time.Duration(u.shop.Settings.DispatchHours)*time.Hour), *days, zone)
+		s.PromisedAt = &at
+	}
+	_, err := tx.Exec(ctx, `UPDATE shipments SET not_booked = '', promised_days = $3, promised_at = coalesce(promised_at, $4), updated_at = now() WHERE tenant = $1 AND id = $2`, u.shop.ID, s.ID, days, s.PromisedAt)
+	if err != nil {
+		return fmt.Errorf("days of shipment %s: %w", s.ID, err)
+	}
+	return s.reckon(ctx, tx, u.shop)
 }
 
 // withdraw takes back what another carrier has of a shipment whose other parcels it
@@ -476,10 +491,10 @@ func (k Kept) KeepLabel(ctx context.Context, tx pgx.Tx, tenantID string, l Label
 }
 
 // CarrierLabels are the labels that a shipment's carrier has made, in the order of its
-// parcels.
-func CarrierLabels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) ([]Label, error) {
+// parcels: of all of them, or of the one at a position; zero is all.
+func CarrierLabels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string, position int) ([]Label, error) {
 	rows, err := tx.Query(ctx, `SELECT l.format, l.data FROM carrier_labels l JOIN bookings b ON b.tenant = l.tenant AND b.id = l.booking_id JOIN parcels p ON p.tenant = b.tenant AND p.id = b.parcel_id
-	  WHERE l.tenant = $1 AND b.shipment_id = $2 AND b.status = 'booked' AND b.void_at IS NULL AND p.unpacked_at IS NULL ORDER BY p.position`, tenantID, shipmentID)
+	  WHERE l.tenant = $1 AND b.shipment_id = $2 AND b.status = 'booked' AND b.void_at IS NULL AND p.unpacked_at IS NULL AND ($3 = 0 OR p.position = $3) ORDER BY p.position`, tenantID, shipmentID, position)
 	if err != nil {
 		return nil, fmt.Errorf("labels of shipment %s: %w", shipmentID, err)
 	}

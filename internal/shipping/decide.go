@@ -29,7 +29,7 @@ const (
 
 // outcomes are what `resolve` may state at a step.
 var outcomes = map[string][]string{
-	StepBooking: {"booked", OutcomeOfNotMade}, StepVoid: {"voided"}, StepParcel: {OutcomeOfRefund, OutcomeOfClosed}, StepLate: {"delivered", "returned", "lost"},
+	StepBooking: {"booked", OutcomeOfNotMade}, StepVoid: {"voided"}, StepParcel: {OutcomeOfRefund, OutcomeOfClosed}, StepLate: {"delivered", "returned", "lost"}, StepPromise: {OutcomeAgreed},
 }
 
 // CheckDecision says what is wrong with a decision by itself.
@@ -42,6 +42,8 @@ func CheckDecision(d Decision) error {
 		f.Add("outcome", "invalid", "one of %v", allowed)
 	case d.Outcome == "booked" && !printable(d.Reference, 40):
 		f.Add("reference", "required", "the carrier's number of the parcel: 1 to 40 visible characters")
+	case d.Outcome == OutcomeAgreed:
+		checkAgreed(&f, d.Reference)
 	}
 	return f.Err()
 }
@@ -68,6 +70,8 @@ func Decide(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 		return s.decideParcel(ctx, tx, shop.ID, d)
 	case StepLate:
 		return s.decideLate(ctx, tx, shop, d)
+	case StepPromise:
+		return s.decidePromise(ctx, tx, shop, d)
 	}
 	return "", fmt.Errorf("shipment %s does not wait at step %q", shipmentID, d.Step)
 }

@@ -199,6 +199,9 @@ func HandOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID str
 	if s, err = t.take(ctx, tx, s); err != nil {
 		return s, err
 	}
+	if err := s.reckon(ctx, tx, shop); err != nil {
+		return s, err
+	}
 	if err := order.LowerAttention(ctx, tx, shop.ID, s.OrderID, leftUntold); err != nil {
 		return s, err
 	}
@@ -266,7 +269,7 @@ var heardOf = map[string]notice.Kind{
 // its parcels, where the buyer is told that too.
 func (s Shipment) tell(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, kind notice.Kind, units []stock.Want) error {
 	data := notice.Data{ShipmentID: s.ID}
-	if s.Carrier != string(Manual) {
+	if s.Carrier != string(Manual) && s.Carrier != "" {
 		data.Carrier = Name(s.Carrier).Title()
 	}
 	for _, p := range s.Parcels {
@@ -315,6 +318,9 @@ func (s Shipment) advance(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, to
 		args: []any{slices.Contains([]string{Arrived, ReturnedToShop, Missing}, to), shop.Settings.SecondTryHours, shop.Settings.DeliveryHours}}
 	s, err := t.take(ctx, tx, s)
 	if err != nil {
+		return s, err
+	}
+	if err := s.reckon(ctx, tx, shop); err != nil {
 		return s, err
 	}
 	data["shipment_id"], data["carrier"] = s.ID, s.Carrier

@@ -32,8 +32,10 @@ type ParcelInput struct {
 	Dimensions  Dimensions `json:"dimensions_mm"`
 }
 
+// MostParcels is how many a shipment has at most.
+const MostParcels = 50
+
 const (
-	mostParcels = 50
 	// mostGrams and mostMM are more than any carrier here takes.
 	mostGrams = 1_000_000
 	mostMM    = 10_000
@@ -41,8 +43,8 @@ const (
 
 func (in Packing) check() error {
 	var f problem.Fields
-	if len(in.Parcels) == 0 || len(in.Parcels) > mostParcels {
-		f.Add("parcels", "out_of_range", "1 to %d", mostParcels)
+	if len(in.Parcels) == 0 || len(in.Parcels) > MostParcels {
+		f.Add("parcels", "out_of_range", "1 to %d", MostParcels)
 	}
 	for i, p := range in.Parcels {
 		at := fmt.Sprintf("parcels[%d].", i)
@@ -198,6 +200,9 @@ func Unpack(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 		if s, err = again.take(ctx, tx, s); err != nil {
 			return s, err
 		}
+	}
+	if err := s.reckon(ctx, tx, shop); err != nil {
+		return s, err
 	}
 	return s, timeline.Add(ctx, tx, shop.ID, s.OrderID, "unpacked", "warehouse", map[string]any{"shipment_id": s.ID, "by": in.By.Person, "reason": in.Reason})
 }

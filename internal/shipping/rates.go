@@ -90,6 +90,22 @@ func (o Offer) rate(of Name) Rate {
 	return r
 }
 
+// WorkingDays are those until delivery: the carrier's, or from today in a time zone until
+// the day that it names instead. Nil where it says neither.
+func (r Rate) WorkingDays(timeZone string) *int {
+	if r.Days != nil || r.DeliverBy == nil {
+		return r.Days
+	}
+	zone, err := time.LoadLocation(timeZone)
+	until, unread := time.Parse(time.DateOnly, *r.DeliverBy)
+	if err != nil || unread != nil {
+		return nil
+	}
+	now := time.Now().In(zone)
+	days := workingDays(time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, time.UTC), until)
+	return &days
+}
+
 func why(err error) string {
 	var f *Failure
 	switch {
@@ -154,8 +170,8 @@ func Keep(ctx context.Context, tx pgx.Tx, tenantID string, rates []Rate, to Plac
 	for i := range rates {
 		r := &rates[i]
 		r.ID = id.New()
-		b.Queue(`INSERT INTO rates (tenant, id, carrier, service, name, method, price, days, comuna, region, point_id, weight_grams, expires_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12, now() + $13::interval) RETURNING expires_at`,
-			tenantID, r.ID, r.Carrier, r.Service, r.Name, r.Method, r.Price, r.Days, to.Comuna, to.Region, to.PointID, grams, rateLife).QueryRow(func(row pgx.Row) error { return row.Scan(&r.ExpiresAt) })
+		b.Queue(`INSERT INTO rates (tenant, id, carrier, service, name, method, price, days, comuna, region, point_id, weight_grams, expires_at, deliver_by) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12, now() + $13::interval, $14::text::date) RETURNING expires_at`,
+			tenantID, r.ID, r.Carrier, r.Service, r.Name, r.Method, r.Price, r.Days, to.Comuna, to.Region, to.PointID, grams, rateLife, r.DeliverBy).QueryRow(func(row pgx.Row) error { return row.Scan(&r.ExpiresAt) })
 	}
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("keep rates: %w", err)
@@ -252,8 +268,8 @@ type KeptRate struct {
 func RateFor(ctx context.Context, tx pgx.Tx, tenantID, rateID string) (KeptRate, error) {
 	r := KeptRate{Rate: Rate{ID: rateID}}
 	var expired bool
-	err := tx.QueryRow(ctx, `SELECT carrier, service, name, method, price, comuna, region, point_id, weight_grams, expires_at, expires_at <= now() FROM rates WHERE tenant = $1 AND id = $2`, tenantID, rateID).
-		Scan(&r.Carrier, &r.Service, &r.Name, &r.Method, &r.Price, &r.To.Comuna, &r.To.Region, &r.To.PointID, &r.WeightGrams, &r.ExpiresAt, &expired)
+	err := tx.QueryRow(ctx, `SELECT carrier, service, name, method, price, days, deliver_by::text, comuna, region, point_id, weight_grams, expires_at, expires_at <= now() FROM rates WHERE tenant = $1 AND id = $2`, tenantID, rateID).
+		Scan(&r.Carrier, &r.Service, &r.Name, &r.Method, &r.Price, &r.Days, &r.DeliverBy, &r.To.Comuna, &r.To.Region, &r.To.PointID, &r.WeightGrams, &r.ExpiresAt, &expired)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return r, problem.New(problem.Refused, "unknown_rate", "There is no such rate: ask for rates again.")

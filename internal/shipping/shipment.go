@@ -57,6 +57,12 @@ type Shipment struct {
 	EndedAt      *time.Time `json:"ended_at"`
 	// DueAt is when the shipment is late where it is.
 	DueAt *time.Time `json:"due_at"`
+	// PromisedAt is until when the buyer was told to have it, null when nobody has told
+	// them; AtRisk: it can no longer or only just be there by then.
+	PromisedAt *time.Time `json:"promised_at"`
+	AtRisk     bool       `json:"at_risk"`
+	// DelayedAt is when the promise was broken and the buyer told.
+	DelayedAt *time.Time `json:"delayed_at"`
 	// Settled is what a person has decided about a parcel that is lost or came back:
 	// refunded or closed.
 	Settled string `json:"settled,omitempty"`
@@ -66,6 +72,9 @@ type Shipment struct {
 	UpdatedAt   time.Time `json:"updated_at"`
 
 	holdID string
+	// riskAt is from when it may miss its promise, riskKnownAt when a person said that
+	// they know.
+	riskAt, riskKnownAt *time.Time
 }
 
 // PackedParcel is one parcel of a shipment.
@@ -101,7 +110,7 @@ type Dimensions struct {
 	Height int `json:"height"`
 }
 
-const shipmentColumns = `SELECT s.id, s.order_id, o.number, s.warehouse, s.status, s.version, s.lines, s.frozen_reason, s.carrier, s.picked_at, s.packed_at, s.labelled_at, s.handed_over_at, s.ended_at, s.due_at, s.settled, s.tracking_key::text, s.wanted_at, s.wanted_by, s.wanted_carrier, s.wanted_service, s.not_booked, s.created_at, s.updated_at, o.hold_id
+const shipmentColumns = `SELECT s.id, s.order_id, o.number, s.warehouse, s.status, s.version, s.lines, s.frozen_reason, s.carrier, s.picked_at, s.packed_at, s.labelled_at, s.handed_over_at, s.ended_at, s.due_at, s.promised_at, s.risk_at, coalesce(s.risk_at <= now(), false), s.risk_known_at, s.delayed_at, s.settled, s.tracking_key::text, s.wanted_at, s.wanted_by, s.wanted_carrier, s.wanted_service, s.not_booked, s.created_at, s.updated_at, o.hold_id
   FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 AND `
 
 func scanShipment(row pgx.CollectableRow) (Shipment, error) {
@@ -109,7 +118,7 @@ func scanShipment(row pgx.CollectableRow) (Shipment, error) {
 	var lines []byte
 	var wantedAt *time.Time
 	var w WantedLabel
-	err := row.Scan(&s.ID, &s.OrderID, &s.Number, &s.Warehouse, &s.Status, &s.Version, &lines, &s.Frozen, &s.Carrier, &s.PickedAt, &s.PackedAt, &s.LabelledAt, &s.HandedOverAt, &s.EndedAt, &s.DueAt, &s.Settled, &s.TrackingKey, &wantedAt, &w.WantedBy, &w.Carrier, &w.Service, &w.NotBooked, &s.CreatedAt, &s.UpdatedAt, &s.holdID)
+	err := row.Scan(&s.ID, &s.OrderID, &s.Number, &s.Warehouse, &s.Status, &s.Version, &lines, &s.Frozen, &s.Carrier, &s.PickedAt, &s.PackedAt, &s.LabelledAt, &s.HandedOverAt, &s.EndedAt, &s.DueAt, &s.PromisedAt, &s.riskAt, &s.AtRisk, &s.riskKnownAt, &s.DelayedAt, &s.Settled, &s.TrackingKey, &wantedAt, &w.WantedBy, &w.Carrier, &w.Service, &w.NotBooked, &s.CreatedAt, &s.UpdatedAt, &s.holdID)
 	if err != nil {
 		return s, err
 	}

@@ -48,6 +48,8 @@ type Standing struct {
 	Carrier Name      `json:"carrier,omitempty"`
 	// DueAt is when it is late where it is; zero: it isn't.
 	DueAt time.Time `json:"due_at,omitzero"`
+	// WakeAt is when its promise to the buyer is at risk, or then broken; zero: never.
+	WakeAt time.Time `json:"wake_at,omitzero"`
 	// Troubles wait for a person.
 	Troubles []Trouble `json:"troubles,omitempty"`
 	Over     bool      `json:"over,omitempty"`
@@ -103,7 +105,7 @@ func Stand(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string
 		if at.back, at.more, err = s.toPutBack(ctx, tx, shop.ID); err != nil {
 			return Standing{}, err
 		}
-	} else if at.Status == Packed || at.Status == Labelled {
+	} else if at.Status == Packed || at.Status == Labelled || at.PromisedAt != nil {
 		err := s.stopped(ctx, tx, shop.ID)
 		if p, is := problem.As(err); is {
 			at.stoppedBy = p.Detail
@@ -131,6 +133,7 @@ func (s standing) stand() Standing {
 	if !out.Over && s.DueAt != nil && !s.DueAt.After(s.now) {
 		out.Troubles = append(out.Troubles, s.late())
 	}
+	s.promise(&out)
 	return out
 }
 
@@ -327,7 +330,7 @@ func (s standing) end(out *Standing) {
 
 // late asks a person about a shipment past its time.
 func (s standing) late() Trouble {
-	t := Trouble{Step: StepLate, Reason: "shipment_late", Tried: "waited until " + minute(s.DueAt), Verbs: []string{"retry"}, Message: s.waits() + " It is late."}
+	t := Trouble{Step: StepLate, Reason: "shipment_late", Tried: "waited until " + minute(s.DueAt), Verbs: []string{"retry"}, Message: s.waits() + " It is late." + s.promised()}
 	switch s.Status {
 	case HandedOver, OnTheWay, Delivering, NotDelivered:
 		t.Reason, t.Verbs = "delivery_late", []string{"retry", "resolve"}

@@ -185,6 +185,11 @@ func (f Followed) move(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, state
 			return err
 		}
 	}
+	if s.canBeFetched() {
+		if err := s.reckon(ctx, tx, shop); err != nil {
+			return err
+		}
+	}
 	rows, err := tx.Query(ctx, `SELECT state FROM parcels WHERE tenant = $1 AND shipment_id = $2 AND unpacked_at IS NULL`, f.Tenant, s.ID)
 	if err != nil {
 		return wrap(err, "parcels of shipment "+s.ID)

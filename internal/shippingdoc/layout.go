@@ -207,7 +207,7 @@ func carriersLabels(stored []shipping.Label, refused func(code, detail string) e
 	case !errors.As(err, &fault):
 		return nil, err
 	case errors.Is(err, ErrForPrinters):
-		return nil, refused("printer_label", "The carrier has given "+string(fault.Format)+", which only a printer of labels draws: send it there as it is.")
+		return nil, refused("printer_label", "The carrier has given "+string(fault.Format)+", which only a printer of labels draws: send it there as it is (GET labels.raw of the shipment).")
 	}
-	return nil, refused("label_unreadable", "The carrier's label can't be laid out: "+fault.Error()+". Print it as it is, or ask the carrier for another.")
+	return nil, refused("label_unreadable", "The carrier's label can't be laid out: "+fault.Error()+". Print it as it is (GET labels.raw of the shipment), or ask the carrier for another.")
 }

@@ -99,6 +99,9 @@ func slipLines(ctx context.Context, tx pgx.Tx, tenantID string, s shipping.Shipm
 // mostShipments of one order: there is one for each warehouse.
 const mostShipments = 1000
 
+// labelled are the statuses in which a shipment's parcels have labels that matter.
+var labelled = []string{shipping.Labelled, shipping.HandedOver, shipping.OnTheWay, shipping.Delivering, shipping.NotDelivered}
+
 // Labels are the labels of a shipment as PDF of 100 x 150 mm: those that its carrier
 // gave, laid out by Label10x15; or our own, for a shipment that is carried by
 // hand. 404 for another tenant's shipment; 409 wrong_status without a carrier or after
@@ -109,7 +112,7 @@ func Labels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string, languag
 	if err != nil {
 		return nil, err
 	}
-	stored, err := shipping.CarrierLabels(ctx, tx, tenantID, shipmentID)
+	stored, err := shipping.CarrierLabels(ctx, tx, tenantID, shipmentID, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +120,7 @@ func Labels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string, languag
 		return problem.New(problem.Conflict, code, detail).With("current", s)
 	}
 	switch {
-	case !slices.Contains([]string{shipping.Labelled, shipping.HandedOver, shipping.OnTheWay, shipping.Delivering, shipping.NotDelivered}, s.Status):
+	case !slices.Contains(labelled, s.Status):
 		return nil, refused("wrong_status", "The shipment is "+s.Status+": it has no label.")
 	case len(stored) > 0:
 		return carriersLabels(stored, refused)

@@ -63,6 +63,9 @@ type Settings struct {
 	// asked, and SecondTryHours after a delivery that failed.
 	DeliveryHours  int `json:"delivery_hours"`
 	SecondTryHours int `json:"second_try_hours"`
+	// PromiseMarginHours before the last moment at which a shipment can still be with its
+	// buyer as promised a person is asked.
+	PromiseMarginHours int `json:"promise_margin_hours"`
 	// Fulfillment says which steps of a shipment happen by themselves.
 	Fulfillment Fulfillment `json:"fulfillment"`
 	// CarrierCapacity is how many parcels a carrier takes on a day, by its name; one
@@ -97,12 +100,52 @@ type Fulfillment struct {
 	Labels string `json:"labels"`
 	// Handover is when somebody says so, or with the carrier's first scan (automatic).
 	Handover string `json:"handover"`
+	// Waves are made by somebody, or by themselves as Wave says (automatic).
+	Waves string `json:"waves"`
+	Wave  Wave   `json:"wave"`
 	// Short is the rule for paid orders with fewer units than were sold, once no other
 	// bin and no other warehouse has them: ask, back_order or refund.
 	Short string `json:"short"`
 	// BackOrderDays is how long such an order may wait for stock before a person is
 	// asked.
 	BackOrderDays int `json:"back_order_days"`
+}
+
+// Wave is when a wave begins by itself in a warehouse, and what it makes.
+type Wave struct {
+	// AtLeast so many shipments wait, or the oldest has waited OldestMinutes.
+	AtLeast       int `json:"at_least"`
+	OldestMinutes int `json:"oldest_minutes"`
+	// By is what a list is: order, batch or zone.
+	By string `json:"by"`
+	// Rounds end the search for a better batching; zero leaves that to its usual time.
+	Rounds  int     `json:"rounds"`
+	Trolley Trolley `json:"trolley"`
+}
+
+// Trolley is what one list may carry; a zero is no limit. Grams and cubic millimetres.
+type Trolley struct {
+	Orders      int   `json:"orders"`
+	Units       int   `json:"units"`
+	WeightGrams int64 `json:"weight_grams"`
+	VolumeMM3   int64 `json:"volume_mm3"`
+}
+
+// mostWaiting is how many shipments one wave takes at most.
+const mostWaiting = 2000
+
+func (w Wave) validate() error {
+	switch {
+	case w.AtLeast < 1 || w.AtLeast > mostWaiting:
+		return fmt.Errorf("fulfillment.wave.at_least: 1 to %d", mostWaiting)
+	case w.OldestMinutes < 1 || w.OldestMinutes > 7*24*60:
+		return errors.New("fulfillment.wave.oldest_minutes: 1 to 10080")
+	case !slices.Contains([]string{"order", "batch", "zone"}, w.By):
+		return fmt.Errorf("fulfillment.wave.by: order, batch or zone, not %q", w.By)
+	case w.Rounds < 0 || w.Trolley.Orders < 0 || w.Trolley.Units < 0 || w.Trolley.WeightGrams < 0 || w.Trolley.VolumeMM3 < 0:
+		return errors.New("fulfillment.wave: rounds and trolley not negative")
+	}
+	return nil
 }
 
 // Sender is who sends parcels. An empty name is the tenant's.
@@ -193,9 +236,10 @@ func Defaults(id string) Settings {
 		},
 		DispatchHours: 72, TransferGraceHours: 24, Receiving: Receiving{OverPercent: 5, LateHours: 24, CloseHours: 12}, TimeZone: "America/Santiago", ScanPolicy: []string{"bin", "product", "lot"},
 		Rates:   Rates{Prefer: "cheapest", DayValue: 500},
-		Packing: Packing{TolerancePercent: 10, BoxGrams: 500}, DeliveryHours: 120, SecondTryHours: 48,
-		Fulfillment: Fulfillment{Labels: ByHand, Handover: Automatic, Short: AskWhenShort, BackOrderDays: 10},
-		Notices:     Notices{Language: "es", Channels: []string{"email"}},
+		Packing: Packing{TolerancePercent: 10, BoxGrams: 500}, DeliveryHours: 120, SecondTryHours: 48, PromiseMarginHours: 8,
+		Fulfillment: Fulfillment{Labels: ByHand, Handover: Automatic, Short: AskWhenShort, BackOrderDays: 10,
+			Waves: ByHand, Wave: Wave{AtLeast: 20, OldestMinutes: 30, By: "batch", Trolley: Trolley{Orders: 12}}},
+		Notices: Notices{Language: "es", Channels: []string{"email"}},
 	}
 }
 
@@ -222,8 +266,10 @@ func (s Settings) Validate() error {
 		return errors.New("rates: prefer is cheapest, fastest or best, day_value not negative")
 	case s.DeliveryHours < 1 || s.SecondTryHours < 1:
 		return errors.New("delivery_hours and second_try_hours: at least 1")
-	case !way(s.Fulfillment.Labels) || !way(s.Fulfillment.Handover):
-		return errors.New("fulfillment: labels and handover are by_hand or automatic")
+	case s.PromiseMarginHours < 0 || s.PromiseMarginHours > 24*7:
+		return errors.New("promise_margin_hours: 0 to 168")
+	case !way(s.Fulfillment.Labels) || !way(s.Fulfillment.Handover) || !way(s.Fulfillment.Waves):
+		return errors.New("fulfillment: labels, handover and waves are by_hand or automatic")
 	case !slices.Contains([]string{AskWhenShort, BackOrder, RefundShort}, s.Fulfillment.Short):
 		return fmt.Errorf("fulfillment.short: ask, back_order or refund, not %q", s.Fulfillment.Short)
 	case s.Fulfillment.BackOrderDays < 1 || s.Fulfillment.BackOrderDays > 365:
@@ -235,6 +281,9 @@ func (s Settings) Validate() error {
 		if most < 0 {
 			return fmt.Errorf("carrier_capacity.%s: not negative", carrier)
 		}
+	}
+	if err := s.Fulfillment.Wave.validate(); err != nil {
+		return err
 	}
 	if _, err := time.LoadLocation(s.TimeZone); err != nil {
 		return fmt.Errorf("time_zone: %w", err)
@@ -270,6 +319,11 @@ func validScanPolicy(policy []string) error {
 		return errors.New("scan_policy: the product must be scanned")
 	}
 	return nil
+}
+
+// PromiseMargin is PromiseMarginHours as a duration.
+func (s Settings) PromiseMargin() time.Duration {
+	return time.Duration(s.PromiseMarginHours) * time.Hour
 }
 
 // ReturnURLAllowed reports whether buyers may be sent to u after paying.

@@ -208,7 +208,7 @@ func takeShipments(ctx context.Context, tx pgx.Tx, tenantID string, in Wave) ([]
 		most = MostOrders
 	}
 	rows, err := tx.Query(ctx, `SELECT s.id, s.order_id, o.number, o.hold_id, s.due_at FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id
-	  WHERE s.tenant = $1 AND s.warehouse = $2 AND s.status = 'pending' AND s.frozen_reason IS NULL AND o.status IN ('paid','in_fulfillment') AND NOT `+order.WhollyRefunded+`
+	  WHERE s.tenant = $1 AND s.warehouse = $2 AND s.status = 'pending' AND `+pickable+`
 	    AND ($3::text[] IS NULL OR s.id = ANY($3))
 	  ORDER BY s.unallocated_at NULLS FIRST, s.created_at, s.id LIMIT $4 FOR UPDATE OF s SKIP LOCKED`, tenantID, in.Warehouse, in.ShipmentIDs, most)
 	if err != nil {
