@@ -24,6 +24,7 @@ func (s *shop) sendCups() {
 	s.still("correos")
 	var u shipping.Unbooked
 	var k shipping.Kept
+	days := 2
 	s.inShop(func(tx pgx.Tx, shop tenant.Tenant) error {
 		_, err := tx.Exec(ctx, `UPDATE warehouses SET comuna = 'Quilicura', street = 'Las Esteras', number = '100' WHERE code = 'SCL-1'`)
 		require.NoError(s.t, err)
@@ -31,7 +32,7 @@ func (s *shop) sendCups() {
 		require.NoError(s.t, err)
 		u, err = shipping.ToBook(ctx, tx, shop, shipment)
 		require.NoError(s.t, err)
-		_, intended, err := u.Intend(ctx, tx, shopID, []shipping.Choice{{Carrier: shipping.Correos, Service: "24"}})
+		_, intended, err := u.Intend(ctx, tx, shopID, []shipping.Choice{{Carrier: shipping.Correos, Service: "24", Days: &days}})
 		require.True(s.t, intended)
 		require.NoError(s.t, err)
 		all, err := shipping.Bookings(ctx, tx, shopID, shipment)
@@ -94,6 +95,7 @@ func TestAudit_NamesWhatWasBrokenOfALabel(t *testing.T) {
 		{"bookings.fill_their_days", "{cup_day}", `UPDATE carrier_days SET parcels = parcels + 1`, ""},
 		{"bookings.fill_their_days", "{cup_day}", `DELETE FROM carrier_days`, ""},
 		{"wakes.are_told", "fulfillment:{cup_shipment}", `UPDATE wakes SET at = now() - interval '2 minutes'`, ""},
+		{"shipments.broken_promises_are_told", "{cup_shipment}", `UPDATE shipments SET promised_at = now() - interval '6 minutes', updated_at = now() - interval '6 minutes' WHERE id = '{cup_shipment}'`, ""},
 		{"parcels.are_asked_about", "{cup_parcel}", `UPDATE parcels SET track_at = NULL`, ""},
 		{"parcels.are_asked_about", "{cup_parcel}", `UPDATE parcels SET track_at = now() - interval '6 minutes'`, ""},
 		{"ledger.labels_are_known", "{cup_reference}", `DELETE FROM bookings`, ""},

@@ -1,5 +1,7 @@
 package audit
 
+import "justlogistics/internal/order"
+
 // shipmentRules are what leaves the warehouses: each unit once, and the order knows.
 var shipmentRules = []rule{
 	{
@@ -36,5 +38,18 @@ var shipmentRules = []rule{
 		    FROM shipments s LEFT JOIN parcels p ON p.tenant = s.tenant AND p.shipment_id = s.id AND p.unpacked_at IS NULL WHERE s.labelled_at IS NOT NULL
 		   GROUP BY s.tenant, s.id, s.status HAVING count(p.id) = 0 OR count(DISTINCT nullif(p.tracking, '')) <> count(p.id) ORDER BY 1, 2`,
 		repair: "unpack and pack it again; one that has left: ask whoever carries it",
+	},
+	{
+		invariant: 6, name: "shipments.broken_promises_are_told",
+		says: "a buyer whose parcel is not there when it was promised is told, in time while the stack is up",
+		rows: `SELECT count(*) FROM shipments WHERE promised_at IS NOT NULL`,
+		find: `SELECT s.tenant, s.id, jsonb_build_object('status', s.status, 'promised', s.promised_at), format('is %s and was promised for %s, and the buyer does not know', s.status, to_char(s.promised_at, 'YYYY-MM-DD HH24:MI:SS'))
+		    FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id
+		   WHERE @strict AND s.promised_at < now() - interval '5 minutes' AND s.updated_at < now() - interval '5 minutes' AND s.delayed_at IS NULL AND s.frozen_reason IS NULL AND o.status <> 'cancelled' AND NOT ` + order.WhollyRefunded + `
+		     AND s.status IN ('pending','picking','packed','labelled','handed_over','in_transit','out_for_delivery')
+		     AND (NOT EXISTS (SELECT FROM parcels p WHERE p.tenant = s.tenant AND p.shipment_id = s.id AND p.unpacked_at IS NULL)
+		       OR EXISTS (SELECT FROM parcels p WHERE p.tenant = s.tenant AND p.shipment_id = s.id AND p.unpacked_at IS NULL AND p.state NOT IN ('at_point','delivered')))
+		     AND NOT EXISTS (SELECT FROM run_problems r WHERE r.tenant = s.tenant AND r.workflow_id = 'fulfillment:' || s.tenant || ':' || s.id) ORDER BY 1, 2`,
+		repair: "restart the shipment's run (support restart fulfillment:<tenant>:<shipment>): it tells the buyer",
 	},
 }
