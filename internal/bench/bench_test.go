@@ -176,17 +176,23 @@ type checkout struct {
 	} `json:"payment"`
 }
 
+// checkout has its stock held and can be paid when it returns.
 func (s *stack) checkout(sku string, n int64) (checkout, error) {
-	var c checkout
-	status, err := s.call("POST", s.info.APIURL+"/v1/checkouts", map[string]any{
-		"items": []any{map[string]any{"sku": sku, "quantity": 1}}, "currency": "CLP", "customer": map[string]any{"name": "Rosa Soto", "email": fmt.Sprintf("bench%d@example.cl", n)},
-		"shipping": map[string]any{"street": "Av. Providencia", "number": "1", "comuna": "Providencia", "region": "RM", "country": "CL", "service": "standard"},
-		"payment":  map[string]any{"gateway": "transbank", "return_url": "https://shop.example/thanks"},
-	}, &c)
+	c, status, err := s.submit(sku, n)
 	if err == nil && status != http.StatusCreated {
 		err = fmt.Errorf("POST /v1/checkouts answered %d", status)
 	}
 	return c, err
+}
+
+// submit is checkout with the answer 202 allowed: it can be paid later.
+func (s *stack) submit(sku string, n int64) (c checkout, status int, err error) {
+	status, err = s.call("POST", s.info.APIURL+"/v1/checkouts", map[string]any{
+		"items": []any{map[string]any{"sku": sku, "quantity": 1}}, "currency": "CLP", "customer": map[string]any{"name": "Rosa Soto", "email": fmt.Sprintf("bench%d@example.cl", n)},
+		"shipping": map[string]any{"street": "Av. Providencia", "number": "1", "comuna": "Providencia", "region": "RM", "country": "CL", "service": "standard"},
+		"payment":  map[string]any{"gateway": "transbank", "return_url": "https://shop.example/thanks"},
+	}, &c)
+	return c, status, err
 }
 
 // approve plays the buyer to the end: the sandbox charges, the browser comes

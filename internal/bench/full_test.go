@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,9 +23,10 @@ const (
 	// the limit, since an order spends most of its time with the carrier. fullTills is
 	// how many of them are being paid.
 	fullUnderWay = 150
-	fullTills    = 12
+	fullTills    = 24
 	clerks       = 4
 	trolley      = 20
+	fullSample   = 20
 	fullWarmUp   = 15 * time.Second
 	fullSpan     = 40 * time.Second
 )
@@ -75,8 +77,9 @@ type full struct {
 	n        atomic.Int64
 	done     atomic.Int64
 	underWay chan struct{} // a place for each order that is not delivered
-	paid     chan string   // shipments to pick, pack and label
+	lists    chan string   // pick lists to work through
 	over     chan struct{} // closed when no more is to be bought
+	home     chan struct{} // closed when all that was bought is delivered
 	broken   chan struct{} // closed at the first error
 
 	mu     sync.Mutex
@@ -85,7 +88,8 @@ type full struct {
 }
 
 func newFull(s *stack, skus []string) *full {
-	return &full{stack: s, skus: skus, underWay: make(chan struct{}, fullUnderWay), paid: make(chan string, fullUnderWay), over: make(chan struct{}), broken: make(chan struct{})}
+	return &full{stack: s, skus: skus, underWay: make(chan struct{}, fullUnderWay), lists: make(chan string, fullUnderWay),
+		over: make(chan struct{}), home: make(chan struct{}), broken: make(chan struct{})}
 }
 
 // fail keeps an error and ends the run: a figure that some did not work for is none.
@@ -113,23 +117,25 @@ func (f *full) passes(wait time.Duration) bool {
 // run returns how many orders a second were delivered once all were at work.
 func (f *full) run(b *testing.B) float64 {
 	b.Helper()
-	var tills, others sync.WaitGroup
 	from := f.soFar(b)
+	var tills, warehouse, door sync.WaitGroup
 	for range fullTills {
 		tills.Go(func() { f.fail(f.buyers()) })
 	}
+	warehouse.Go(func() { f.fail(f.lead()) })
 	for i := range clerks {
-		others.Go(func() { f.fail(f.clerk(fmt.Sprintf("clerk-%d", i))) })
+		warehouse.Go(func() { f.fail(f.clerk(fmt.Sprintf("clerk-%d", i))) })
 	}
-	others.Go(func() { f.fail(f.doorbell(from)) })
+	door.Go(func() { f.fail(f.doorbell(from)) })
 	f.passes(fullWarmUp)
 	before, began := f.done.Load(), time.Now()
 	f.passes(fullSpan)
 	perSecond := float64(f.done.Load()-before) / time.Since(began).Seconds()
 	close(f.over)
 	tills.Wait()
-	close(f.paid)
-	others.Wait()
+	door.Wait()
+	close(f.home)
+	warehouse.Wait()
 	require.NoError(b, errors.Join(f.failed...))
 	return perSecond
 }
@@ -146,31 +152,42 @@ func (f *full) buyers() error {
 		case f.underWay <- struct{}{}:
 		}
 		n := f.n.Add(1)
-		c, err := f.checkout(f.skus[n%int64(len(f.skus))], n)
+		c, _, err := f.submit(f.skus[n%int64(len(f.skus))], n)
+		for err == nil && c.Status == "reserving" && f.passes(250*time.Millisecond) {
+			_, err = f.call("GET", f.info.APIURL+"/v1/checkouts/"+c.ID, nil, &c)
+		}
+		if err == nil {
+			err = f.approve(c)
+		}
 		if err != nil {
 			return err
 		}
-		if err := f.approve(c); err != nil {
-			return err
-		}
-		var o struct {
-			Shipments []struct {
-				ID string `json:"id"`
-			} `json:"shipments"`
-		}
-		if _, err := f.call("GET", f.info.APIURL+"/v1/orders/"+c.ID, nil, &o); err != nil {
-			return err
-		}
-		if len(o.Shipments) != 1 {
-			return fmt.Errorf("order %s has %d shipments after its approval", c.ID, len(o.Shipments))
-		}
-		if n%50 == 0 {
-			f.mu.Lock()
-			f.sample = append(f.sample, [2]string{c.ID, o.Shipments[0].ID})
-			f.mu.Unlock()
-		}
-		f.paid <- o.Shipments[0].ID
 	}
+}
+
+// lead makes waves of whatever is paid, twice a second.
+func (f *full) lead() error {
+	defer close(f.lists)
+	for f.passes(500 * time.Millisecond) {
+		select {
+		case <-f.home:
+			return nil
+		default:
+		}
+		var wave struct {
+			Lists []struct {
+				ID string `json:"id"`
+			} `json:"lists"`
+		}
+		status, err := f.call("POST", f.info.APIURL+"/v1/waves", map[string]any{"warehouse": "SCL-1", "by": "batch", "rounds": 1, "trolley": map[string]any{"orders": trolley}}, &wave)
+		if err != nil && status != http.StatusConflict { // nothing is paid and not picked
+			return err
+		}
+		for _, l := range wave.Lists {
+			f.lists <- l.ID
+		}
+	}
+	return nil
 }
 
 type deliveries struct {
@@ -227,76 +244,54 @@ func (f *full) doorbell(after string) error {
 	}
 }
 
-// clerk picks, packs and labels what was paid, a trolley at a time, until the shop closes.
+// clerk works through one list after the other: picks, packs, and asks for labels.
 func (f *full) clerk(name string) error {
-	for seq := 1; ; {
-		id, open := <-f.paid
-		if !open {
-			return nil
-		}
-		ids := []string{id}
-		full := time.After(400 * time.Millisecond)
-		for open && len(ids) < trolley && full != nil {
-			select {
-			case id, open = <-f.paid:
-				if open {
-					ids = append(ids, id)
-				}
-			case <-full:
-				full = nil
-			}
-		}
-		if err := f.serve(name, ids, &seq); err != nil {
+	seq := 1
+	for list := range f.lists {
+		if err := f.serve(name, list, &seq); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
-// serve is one round of a clerk.
-func (f *full) serve(name string, ids []string, seq *int) error {
-	var wave struct {
-		Lists []struct {
-			ID string `json:"id"`
-		} `json:"lists"`
-	}
+func (f *full) serve(name, listID string, seq *int) error {
 	ok := func(path string, body, out any) error {
 		_, err := f.call("POST", f.info.APIURL+path, body, out)
 		return err
 	}
-	if err := ok("/v1/waves", map[string]any{"warehouse": "SCL-1", "by": "batch", "shipment_ids": ids, "rounds": 1}, &wave); err != nil {
+	var list struct {
+		Lines []struct {
+			Line       int    `json:"line"`
+			OrderID    string `json:"order_id"`
+			ShipmentID string `json:"shipment_id"`
+			SKU        string `json:"sku"`
+			Quantity   int    `json:"quantity"`
+		} `json:"lines"`
+	}
+	if _, err := f.call("GET", f.info.APIURL+"/v1/pick-lists/"+listID, nil, &list); err != nil {
 		return err
 	}
-	for _, l := range wave.Lists {
-		var list struct {
-			Lines []struct {
-				Line     int    `json:"line"`
-				SKU      string `json:"sku"`
-				Quantity int    `json:"quantity"`
-			} `json:"lines"`
-		}
-		if _, err := f.call("GET", f.info.APIURL+"/v1/pick-lists/"+l.ID, nil, &list); err != nil {
-			return err
-		}
-		var picks []any
-		for _, line := range list.Lines {
-			picks = append(picks, map[string]any{"line": line.Line, "bin": "BENCH", "product": line.SKU, "quantity": line.Quantity})
-		}
-		if err := ok("/v1/pick-lists/"+l.ID+"/picks", map[string]any{"to": "PACK-1", "picks": picks}, nil); err != nil {
-			return err
-		}
-		if err := ok("/v1/pick-lists/"+l.ID+"/complete", nil, nil); err != nil {
-			return err
-		}
-	}
-	var commands []any
-	for _, id := range ids {
+	var picks, commands []any
+	for _, line := range list.Lines {
+		picks = append(picks, map[string]any{"line": line.Line, "bin": "BENCH", "product": line.SKU, "quantity": line.Quantity})
 		for _, step := range []struct {
 			kind    string
 			scanned any
 		}{{"pack", map[string]any{"parcels": []any{map[string]any{"weight_grams": 300}}}}, {"label", map[string]any{"carrier": "bluexpress"}}} {
-			commands = append(commands, map[string]any{"id": fmt.Sprintf("%s-%s-%d", name, id, *seq), "seq": *seq, "kind": step.kind, "task": "shipment:" + id, "scanned": step.scanned})
+			commands = append(commands, map[string]any{"id": fmt.Sprintf("%s-%s-%d", name, line.ShipmentID, *seq), "seq": *seq, "kind": step.kind, "task": "shipment:" + line.ShipmentID, "scanned": step.scanned})
 			*seq++
 		}
+		if f.mu.Lock(); len(f.sample) < fullSample && *seq%10 == 1 {
+			f.sample = append(f.sample, [2]string{line.OrderID, line.ShipmentID})
+		}
+		f.mu.Unlock()
+	}
+	if err := ok("/v1/pick-lists/"+listID+"/picks", map[string]any{"to": "PACK-1", "picks": picks}, nil); err != nil {
+		return err
+	}
+	if err := ok("/v1/pick-lists/"+listID+"/complete", nil, nil); err != nil {
+		return err
 	}
 	var answers struct {
 		Results []struct {

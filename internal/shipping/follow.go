@@ -94,14 +94,3 @@ func SetDue(ctx context.Context, tx pgx.Tx, tenantID, orderID string, due time.T
 	_, err := tx.Exec(ctx, `UPDATE shipments SET due_at = $3, updated_at = now() WHERE tenant = $1 AND order_id = $2 AND status = ANY($4) AND due_at IS NOT NULL`, tenantID, orderID, due, inWarehouse)
 	return wrap(err, "shipments of order "+orderID)
 }
-
-// backOrdered is until when an order waits for units that are missing, zero when it does
-// not.
-func (s Shipment) backOrdered(ctx context.Context, tx pgx.Tx, tenantID string) (time.Time, error) {
-	var until *time.Time
-	err := tx.QueryRow(ctx, `SELECT max(short_until) FROM holds WHERE tenant = $1 AND id = $2 AND status = 'short'`, tenantID, s.holdID).Scan(&until)
-	if err != nil || until == nil {
-		return time.Time{}, wrap(err, "hold of order "+s.OrderID)
-	}
-	return until.UTC(), nil
-}

@@ -171,7 +171,7 @@ func (s *Shipment) reckon(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) er
 
 // promise adds what the shipment's promise asks of the run and of a person.
 func (s standing) promise(out *Standing) {
-	if s.PromisedAt == nil || out.Over || s.withdrawn || s.stoppedBy != "" || s.Frozen != nil || s.canBeFetched() || !slices.Contains(keepable, s.Status) {
+	if s.PromisedAt == nil || out.Over || s.withdrawn || s.mustStay != "" || s.Frozen != nil || s.canBeFetched() || !slices.Contains(keepable, s.Status) {
 		return
 	}
 	broken := !s.PromisedAt.After(s.now)

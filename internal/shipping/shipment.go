@@ -195,26 +195,56 @@ func (s Shipment) conflict(code, detail string) *problem.Error {
 	return problem.New(problem.Conflict, code, detail).With("current", s)
 }
 
+// surroundings are what decides about a shipment beside its own row.
+type surroundings struct {
+	// now is the database's clock.
+	now    time.Time
+	bookAt *time.Time
+	// cancelled and refunded are the order's: refunded when all of its money goes back.
+	cancelled, refunded bool
+	// backOrdered is until when the order waits for units that are missing, zero when it
+	// does not.
+	backOrdered time.Time
+}
+
+func (s Shipment) around(ctx context.Context, tx pgx.Tx, tenantID string) (a surroundings, err error) {
+	var until *time.Time
+	err = tx.QueryRow(ctx, `SELECT now(), s.book_at, o.status = 'cancelled', `+order.WhollyRefunded+`, (SELECT h.short_until FROM holds h WHERE h.tenant = o.tenant AND h.id = o.hold_id AND h.status = 'short')
+	    FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 AND s.id = $2`, tenantID, s.ID).Scan(&a.now, &a.bookAt, &a.cancelled, &a.refunded, &until)
+	if err != nil {
+		return a, fmt.Errorf("shipment %s: %w", s.ID, err)
+	}
+	if until != nil {
+		a.backOrdered = until.UTC()
+	}
+	return a, nil
+}
+
 // stopped says why nothing may leave for the shipment's order now, nil when it may.
 func (s Shipment) stopped(ctx context.Context, tx pgx.Tx, tenantID string) error {
-	if s.Frozen != nil {
-		return s.conflict("order_frozen", "Nothing may leave for this order now: "+*s.Frozen+".").With("reason", *s.Frozen)
+	a, err := s.around(ctx, tx, tenantID)
+	if err != nil {
+		return err
 	}
-	var cancelled, refunded bool
-	err := tx.QueryRow(ctx, `SELECT o.status = 'cancelled', `+order.WhollyRefunded+` FROM orders o WHERE o.tenant = $1 AND o.id = $2`, tenantID, s.OrderID).Scan(&cancelled, &refunded)
+	if why := s.stoppedBy(a); why != nil {
+		return why
+	}
+	return nil
+}
+
+// stoppedBy is stopped by what was read already.
+func (s Shipment) stoppedBy(a surroundings) *problem.Error {
 	switch {
-	case err != nil:
-		return fmt.Errorf("order %s: %w", s.OrderID, err)
-	case cancelled:
+	case s.Frozen != nil:
+		return s.conflict("order_frozen", "Nothing may leave for this order now: "+*s.Frozen+".").With("reason", *s.Frozen)
+	case a.cancelled:
 		return s.conflict("order_cancelled", "The order is cancelled.")
-	case refunded:
+	case a.refunded:
 		return s.conflict("order_refunded", "The order's money goes back, or did.")
+	case !a.backOrdered.IsZero():
+		return s.conflict("order_back_ordered", "Units of this order are missing: it waits for them and leaves as a whole.").With("until", a.backOrdered)
 	}
-	until, err := s.backOrdered(ctx, tx, tenantID)
-	if err == nil && !until.IsZero() {
-		return s.conflict("order_back_ordered", "Units of this order are missing: it waits for them and leaves as a whole.").With("until", until)
-	}
-	return err
+	return nil
 }
 
 // step is one change of a shipment's status by a person.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
 )
@@ -67,18 +66,16 @@ type Trouble struct {
 // standing is a shipment and its bookings, as they are read for Standing.
 type standing struct {
 	Shipment
+	surroundings
 	bookings  []Kept
-	now       time.Time
 	wanted    bool
-	bookAt    *time.Time
 	notBooked string
-	stoppedBy string
+	// mustStay says why nothing of the order may leave now.
+	mustStay string
 	// withdrawn: the order is cancelled; back lies in packing bins meanwhile, and more
 	// can be undone.
 	withdrawn, more bool
 	back            []stock.Want
-	// backOrdered is until when the order waits for units that are missing.
-	backOrdered time.Time
 }
 
 // Stand reads how a shipment stands.
@@ -91,30 +88,20 @@ func Stand(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string
 	if s.Label != nil {
 		at.wanted, at.notBooked = true, s.Label.NotBooked
 	}
-	err = tx.QueryRow(ctx, `SELECT now(), book_at FROM shipments WHERE tenant = $1 AND id = $2`, shop.ID, shipmentID).Scan(&at.now, &at.bookAt)
-	if err != nil {
-		return Standing{}, fmt.Errorf("shipment %s: %w", shipmentID, err)
+	if at.surroundings, err = s.around(ctx, tx, shop.ID); err != nil {
+		return Standing{}, err
 	}
 	if at.bookings, err = Bookings(ctx, tx, shop.ID, shipmentID); err != nil {
 		return Standing{}, err
 	}
-	if _, at.withdrawn, err = ofCancelled(ctx, tx, shop.ID, shipmentID); err != nil {
-		return Standing{}, err
-	}
-	if at.withdrawn {
+	if at.withdrawn = at.cancelled && slices.Contains(inWarehouse, s.Status); at.withdrawn {
 		if at.back, at.more, err = s.toPutBack(ctx, tx, shop.ID); err != nil {
 			return Standing{}, err
 		}
 	} else if at.Status == Packed || at.Status == Labelled || at.PromisedAt != nil {
-		err := s.stopped(ctx, tx, shop.ID)
-		if p, is := problem.As(err); is {
-			at.stoppedBy = p.Detail
-		} else if err != nil {
-			return Standing{}, err
+		if why := s.stoppedBy(at.surroundings); why != nil {
+			at.mustStay = why.Detail
 		}
-	}
-	if at.backOrdered, err = s.backOrdered(ctx, tx, shop.ID); err != nil {
-		return Standing{}, err
 	}
 	return at.stand(), nil
 }
@@ -157,15 +144,15 @@ func (s standing) waits() string {
 		return "The units of order " + s.Number + " are being picked in " + s.Warehouse + ", due" + on + "."
 	case Packed:
 		switch {
-		case s.stoppedBy != "":
-			return "Packed in " + s.Warehouse + ", and must not leave: " + s.stoppedBy
+		case s.mustStay != "":
+			return "Packed in " + s.Warehouse + ", and must not leave: " + s.mustStay
 		case s.wanted:
 			return "Packed: a label is being bought for " + from + "."
 		}
 		return "Packed: waits for somebody in " + s.Warehouse + " to say who carries it."
 	case Labelled:
-		if s.stoppedBy != "" {
-			return "Labelled in " + s.Warehouse + ", and must not leave: " + s.stoppedBy
+		if s.mustStay != "" {
+			return "Labelled in " + s.Warehouse + ", and must not leave: " + s.mustStay
 		}
 		return "Labelled: " + Name(s.Carrier).Title() + " takes " + from + " with it (" + numbers(s.Shipment) + "), due" + on + "."
 	case HandedOver, OnTheWay, Delivering:
@@ -219,7 +206,7 @@ func (s standing) next(out *Standing) {
 	if out.Next == "" && s.withdrawn && (s.more || len(s.back) == 0 || s.Status == Packed || s.Status == Labelled) {
 		out.Next = NextWithdraw
 	}
-	if out.Next != "" || s.withdrawn || s.Status != Packed || !s.wanted || s.stoppedBy != "" {
+	if out.Next != "" || s.withdrawn || s.Status != Packed || !s.wanted || s.mustStay != "" {
 		return
 	}
 	missing, waiting := false, false
