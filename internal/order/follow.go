@@ -14,7 +14,8 @@ var ladder = []string{"paid", "in_fulfillment", "shipped", "delivered"}
 
 // Follow lets an order's status follow its shipments: in fulfillment once one is
 // being picked, shipped when none is left in a warehouse, delivered when all that
-// were not cancelled have arrived. It never goes back: a shipment that is unpacked
+// were not cancelled have arrived, apart from what was lost or came back and was settled
+// with the buyer. It never goes back: a shipment that is unpacked
 // leaves the order where it is. An order of another status stays.
 func Follow(ctx context.Context, tx pgx.Tx, tenant, orderID string) error {
 	var now string
@@ -23,7 +24,7 @@ func Follow(ctx context.Context, tx pgx.Tx, tenant, orderID string) error {
 		return fmt.Errorf("order %s: %w", orderID, err)
 	}
 	var reached int
-	err := tx.QueryRow(ctx, `SELECT CASE WHEN count(*) = 0 THEN 0 WHEN bool_and(status = 'delivered') THEN 3
+	err := tx.QueryRow(ctx, `SELECT CASE WHEN count(*) = 0 THEN 0 WHEN bool_and(status = 'delivered' OR settled <> '') AND bool_or(status = 'delivered') THEN 3
 	      WHEN bool_and(status IN ('handed_over','in_transit','out_for_delivery','delivered','delivery_failed','returned_to_sender','lost')) THEN 2
 	      WHEN bool_or(status <> 'pending') THEN 1 ELSE 0 END
 	    FROM shipments WHERE tenant = $1 AND order_id = $2 AND status <> 'cancelled'`, tenant, orderID).Scan(&reached)

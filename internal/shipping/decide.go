@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/order"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/timeline"
@@ -175,7 +176,10 @@ func (s Shipment) decideParcel(ctx context.Context, tx pgx.Tx, tenantID string, 
 	if tag.RowsAffected() == 0 {
 		return "nothing done: it is settled already, or the parcel was found", nil
 	}
-	return result, timeline.Add(ctx, tx, tenantID, s.OrderID, "shipment_settled", "support", map[string]any{"shipment_id": s.ID, "settled": settled, "by": d.By})
+	if err := timeline.Add(ctx, tx, tenantID, s.OrderID, "shipment_settled", "support", map[string]any{"shipment_id": s.ID, "settled": settled, "by": d.By}); err != nil {
+		return "", err
+	}
+	return result, order.Follow(ctx, tx, tenantID, s.OrderID)
 }
 
 func (s Shipment) decideLate(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, d Decision) (string, error) {

@@ -95,3 +95,35 @@ func TestLapse_OfABookingThatWasTriedAndNeverAnsweredHasAnEnd(t *testing.T) {
 	})
 	require.Equal(t, []string{"lapsed 91", "intended "}, shoptest.List[string](t, d.Shop, `SELECT status || ' ' || tracking FROM bookings ORDER BY id`))
 }
+
+// TestDecide_AnOrderIsDeliveredOnceWhatWasLostIsSettled: of two parcels one arrived and
+// one was lost. Nothing more comes after somebody has decided about that one.
+func TestDecide_AnOrderIsDeliveredOnceWhatWasLostIsSettled(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	orderID, of := d.paid(map[string]int{"SCL-1": 1, "CCP-1": 1})
+	for warehouse, shipment := range of {
+		d.pick(warehouse)
+		must(d, shipping.Pack, shipment, packing(350))
+		must(d, shipping.LabelParcels, shipment, shipping.Labelling{Carrier: shipping.Manual, By: ana})
+		must(d, shipping.HandOver, shipment, shipping.Handing{By: ana})
+	}
+	must(d, shipping.Report, of["SCL-1"], shipping.News{Status: "delivered", By: ana})
+	must(d, shipping.Report, of["CCP-1"], shipping.News{Status: "lost", By: ana})
+	require.Equal(t, "shipped", d.status(orderID))
+	d.decide(of["CCP-1"], shipping.Decision{Step: shipping.StepParcel, Verb: "resolve", Outcome: "closed", By: "eva"})
+	require.Equal(t, "delivered", d.status(orderID))
+}
+
+func TestDecide_AnOrderOfWhichNothingArrivedIsNotDelivered(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	orderID, of := d.paid(map[string]int{"SCL-1": 1})
+	d.pick("SCL-1")
+	must(d, shipping.Pack, of["SCL-1"], packing(350))
+	must(d, shipping.LabelParcels, of["SCL-1"], shipping.Labelling{Carrier: shipping.Manual, By: ana})
+	must(d, shipping.HandOver, of["SCL-1"], shipping.Handing{By: ana})
+	must(d, shipping.Report, of["SCL-1"], shipping.News{Status: "lost", By: ana})
+	d.decide(of["SCL-1"], shipping.Decision{Step: shipping.StepParcel, Verb: "resolve", Outcome: "closed", By: "eva"})
+	require.Equal(t, "shipped", d.status(orderID))
+}

@@ -293,7 +293,10 @@ func (s standing) triedCarriers() string {
 			list = append(list, k.refusal())
 		}
 	}
-	if len(list) == 0 {
+	switch {
+	case len(list) == 0 && s.Label != nil && s.Label.Carrier != "":
+		return s.Label.Carrier.Title() + ", which was asked for"
+	case len(list) == 0:
 		return "all carriers that are set up"
 	}
 	return strings.Join(list[max(0, len(list)-6):], "; ")

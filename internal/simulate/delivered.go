@@ -215,10 +215,11 @@ func (r *Record) stoppedBy(code string) bool {
 	return back >= r.order.Totals.Total
 }
 
-// orderFollows: an order is shipped when all of it left and delivered when all of it
-// arrived, and asks for a person because of its shipments while they are in trouble.
+// orderFollows: an order is shipped when all of it left, delivered when all of it arrived
+// or its loss is settled, and asks for a person because of its shipments while they are in
+// trouble.
 func (f floorEvidence) orderFollows(r *Record, say sayFunc) {
-	left, arrived, shipments := 0, 0, 0
+	left, arrived, settled, shipments := 0, 0, 0, 0
 	must, may := map[string]bool{}, map[string]bool{}
 	for _, s := range r.order.Shipments {
 		if s.Status == "cancelled" {
@@ -232,15 +233,18 @@ func (f floorEvidence) orderFollows(r *Record, say sayFunc) {
 		if slices.Contains(onTheirWay, c.status) {
 			left++
 		}
-		if c.status == "delivered" {
+		switch {
+		case c.status == "delivered":
 			arrived++
+		case c.settled:
+			settled++
 		}
 		c.reasons(must, may)
 	}
 	want := ""
 	switch {
 	case shipments == 0 || left < shipments:
-	case arrived == shipments:
+	case arrived > 0 && arrived+settled == shipments:
 		want = "delivered"
 	default:
 		want = "shipped"
