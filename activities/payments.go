@@ -138,6 +138,10 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 			answer, err = g.Begin(ctx, intent, before)
 		}
 	}
+	var refused *payment.Failure
+	if errors.As(err, &refused) && refused.Class == payment.ClassInvalid && !intent.Deadline.After(time.Now()) {
+		err = late // it was asked for what was over on its way
+	}
 	if err != nil {
 		if p.ByToken { // certainly nothing has happened: the token was not used
 			err = errors.Join(err, a.tokenUnused(ctx, in))
@@ -156,7 +160,7 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 				return out, classify(err)
 			}
 		}
-		if !intent.Deadline.After(time.Now()) { // it was asked for what was over on its way
+		if !intent.Deadline.After(time.Now()) {
 			return out, classify(late)
 		}
 		return out, temporal.NewNonRetryableApplicationError("the gateway refused the attempt: "+answer.Code, TypeInvalid, nil)

@@ -558,12 +558,22 @@ func TestBeginPayment_AfterTheHoldsEndIsNotTriedAgain(t *testing.T) {
 // ended already. The buyer did nothing wrong.
 func TestBeginPayment_RefusedBecauseTheHoldEndedOnTheWay(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
-	b.Exec(t, `UPDATE holds SET expires_at = now() + interval '2 seconds'`)
-	b.g.after = func() (payment.Outcome, error) {
-		b.Exec(t, `SELECT pg_sleep(greatest(0, extract(epoch FROM expires_at - now()))) FROM holds`)
-		return payment.OutcomeDeclined, nil
+	for name, refuse := range map[string]func() (payment.Outcome, error){
+		"by an answer": func() (payment.Outcome, error) { return payment.OutcomeDeclined, nil },
+		"by an error": func() (payment.Outcome, error) {
+			return "", &payment.Failure{Gateway: payment.Khipu, Class: payment.ClassInvalid, Code: "http_400"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.Exec(t, `UPDATE holds SET expires_at = now() + interval '2 seconds'`)
+			b.g.after = func() (payment.Outcome, error) {
+				b.Exec(t, `SELECT pg_sleep(greatest(0, extract(epoch FROM expires_at - now()))) FROM holds`)
+				return refuse()
+			}
+			require.Equal(t, activities.TypeUnavailable, activities.ErrorType(b.tryBegin(t.Context())))
+			require.Nil(t, b.payment(t).BegunAt)
+		})
 	}
-	require.Equal(t, activities.TypeUnavailable, activities.ErrorType(b.tryBegin(t.Context())))
-	require.Nil(t, b.payment(t).BegunAt)
 }

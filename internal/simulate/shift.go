@@ -91,7 +91,7 @@ type shiftRecord struct {
 	// consignments are the shipments that were seen by packers.
 	consignments map[string]*consignment
 	// skipped are our references of labels that support left to lapse, refunded the
-	// shipments for which it gave money back.
+	// shipments for which it wanted the buyer to have the money back.
 	skipped, refunded map[string]bool
 }
 

@@ -134,6 +134,10 @@ func (o *scanner) cureOne(ctx context.Context, c stuck, tried map[string]int) {
 		// Money that can't go back is a matter of its own.
 		if n == 0 && o.chance(60) {
 			body["outcome"] = "refund"
+			// Also when no answer comes: what was given back says whether it was done.
+			o.shift.mu.Lock()
+			o.shift.record.refunded[c.shipment()] = true
+			o.shift.mu.Unlock()
 		}
 	case "promise_at_risk", "promise_broken": // the rate of one day, paid in the evening
 		verb = "skip"
@@ -160,10 +164,5 @@ func (o *scanner) cureOne(ctx context.Context, c stuck, tried map[string]int) {
 		o.shift.trouble("unexpected_answer", "%s of %s (%s) by %s: %s", verb, *c.WorkflowID, c.Reason, o.person, a)
 	default:
 		o.shift.did("support_" + c.Reason)
-		if body["outcome"] == "refund" {
-			o.shift.mu.Lock()
-			o.shift.record.refunded[c.shipment()] = true
-			o.shift.mu.Unlock()
-		}
 	}
 }
