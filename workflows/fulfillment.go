@@ -171,9 +171,16 @@ func (r *fulfillmentRun) call(ctx workflow.Context, activity any) error {
 	}
 }
 
+// restsFor names what a shipment waits for while nothing is due, by its status.
+var restsFor = map[shipping.State]string{
+	shipping.Pending: "a wave", shipping.Picking: "its picker", shipping.Packed: "its label", shipping.Labelled: "the carrier to take it",
+	shipping.HandedOver: "the carrier's word", shipping.InTransit: "the carrier's word", shipping.Delivering: "the carrier's word", shipping.NotDelivered: "the carrier's next try",
+	shipping.Returned: "a person", shipping.Lost: "a person", shipping.Delivered: "its labels to be settled", shipping.Cancelled: "its labels to be settled",
+}
+
 // rest waits until something has changed, is due, or a person has decided.
 func (r *fulfillmentRun) rest(ctx workflow.Context, now activities.Standing) error {
-	until, why := restUntil, "nothing is due"
+	until, why := restUntil, "waits for "+restsFor[shipping.State(now.Status)]+", looked at again"
 	for _, at := range []struct {
 		moment time.Time
 		why    string

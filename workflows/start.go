@@ -69,6 +69,7 @@ func Restart(ctx context.Context, c client.Client, kind, tenant, subject string,
 // none.
 func Wake(ctx context.Context, c client.Client, tenant, shipmentID string) error {
 	opts := StartOptions(KindFulfillment, tenant, shipmentID)
+	opts.StaticSummary = "shipment " + shipmentID + ", from the paid order to the door"
 	opts.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
 	if _, err := c.SignalWithStartWorkflow(ctx, opts.ID, SignalChanged, nil, opts, FulfillmentName, FulfillmentInput{Tenant: tenant, ShipmentID: shipmentID}); err != nil {
 		return fmt.Errorf("wake %s: %w", opts.ID, err)
