@@ -340,7 +340,12 @@ func (u Unbooked) promise(ctx context.Context, tx pgx.Tx, days *int, zone *time.
 		at := PromisedAt(s.CreatedAt.Add(time.Duration(u.shop.Settings.DispatchHours)*time.Hour), *days, zone)
 		s.PromisedAt = &at
 	}
-	_, err := tx.Exec(ctx, `UPDATE shipments SET not_booked = '', promised_days = $3, promised_at = coalesce(promised_at, $4), updated_at = now() WHERE tenant = $1 AND id = $2`, u.shop.ID, s.ID, days, s.PromisedAt)
+	// It is the run's own step, which reads the shipment next anyway.
+	_, err := tx.Exec(ctx, `SELECT set_config('jl.own_run', $1, true)`, s.ID)
+	if err != nil {
+		return fmt.Errorf("promise of shipment %s: %w", s.ID, err)
+	}
+	_, err = tx.Exec(ctx, `UPDATE shipments SET not_booked = '', promised_days = $3, promised_at = coalesce(promised_at, $4), updated_at = now() WHERE tenant = $1 AND id = $2`, u.shop.ID, s.ID, days, s.PromisedAt)
 	if err != nil {
 		return fmt.Errorf("days of shipment %s: %w", s.ID, err)
 	}

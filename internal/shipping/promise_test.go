@@ -374,7 +374,7 @@ func TestIntend_WithoutARateThePromiseIsTheDispatchTimeAndTheCarriersDays(t *tes
 	intend(&three)
 	s := d.read(shipment)
 	require.Equal(t, shipping.PromisedAt(s.CreatedAt.Add(72*time.Hour), 3, santiago(t)), s.PromisedAt.UTC())
-	require.Positive(t, d.wakes())
+	require.Zero(t, d.wakes(), "the step of the run, which reads the shipment next")
 
 	must(d, shipping.Unpack, shipment, shipping.Undoing{By: ana})
 	require.Equal(t, s.PromisedAt, d.read(shipment).PromisedAt, "what the buyer may count on stays")

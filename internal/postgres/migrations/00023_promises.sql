@@ -15,11 +15,13 @@ ALTER TABLE shipments
 ALTER TABLE rates ADD COLUMN deliver_by date;
 
 -- The run has a timer for what it knows. It is told when a promise comes nearer than
--- that, when what was asked of a person is over, and when a parcel may leave again.
+-- that, when what was asked of a person is over, and when a parcel may leave again; not of
+-- what it does itself (jl.own_run is then the shipment's id).
 CREATE TRIGGER wake_promise AFTER UPDATE ON shipments FOR EACH ROW
-  WHEN (NEW.promised_at IS DISTINCT FROM OLD.promised_at
+  WHEN ((NEW.promised_at IS DISTINCT FROM OLD.promised_at
         OR NEW.risk_at IS DISTINCT FROM OLD.risk_at AND (OLD.risk_at IS NULL OR OLD.risk_at <= now() OR NEW.risk_at < OLD.risk_at)
         OR NEW.frozen_reason IS DISTINCT FROM OLD.frozen_reason AND NEW.promised_at IS NOT NULL AND NEW.status IN ('pending','picking'))
+        AND current_setting('jl.own_run', true) IS DISTINCT FROM NEW.id)
   EXECUTE FUNCTION jl.wake_fulfillment();
 
 -- +goose Down
