@@ -173,7 +173,7 @@ func (r Report) WriteText(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(&b, "\nPOST /v1/checkouts: p50 %.0f ms, p95 %.0f ms, p99 %.0f ms, max %.0f ms (%d answers; %s)\n", r.Latency.P50, r.Latency.P95, r.Latency.P99, r.Latency.Max, r.Latency.Count, counts(r.Answers))
-	fmt.Fprintf(&b, "Charged twice by providers: %d\n", r.PaidTwice)
+	fmt.Fprintf(&b, "Charged twice by providers, and given back: %d\n", r.PaidTwice)
 	if r.InDoubt > 0 {
 		fmt.Fprintf(&b, "Refunds that wait for a look at the provider's panel: %d\n", r.InDoubt)
 	}
