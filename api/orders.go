@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/checkout"
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/id"
 	"justlogistics/internal/order"
@@ -126,6 +127,50 @@ func refundAll(ctx context.Context, tx pgx.Tx, tenantID, orderID, keyID string, 
 		return err
 	}
 	return nested.Commit(ctx)
+}
+
+// addressBody is who gets an order and where.
+type addressBody struct {
+	Customer struct {
+		Name  string `json:"name"`
+		Phone string `json:"phone"`
+	} `json:"customer"`
+	Shipping *struct {
+		Street string `json:"street"`
+		Number string `json:"number"`
+		Unit   string `json:"unit"`
+		Comuna string `json:"comuna"`
+		Region string `json:"region"`
+	} `json:"shipping"`
+}
+
+// correctAddress changes where an order goes that has not left.
+func (s *Server) correctAddress(r *request) (reply, error) {
+	orderID, err := idParam(r, "id", "order")
+	if err != nil {
+		return reply{}, err
+	}
+	r.ctx = telemetry.With(r.ctx, telemetry.OrderID(orderID))
+	var in addressBody
+	if err := decode(r.body, &in); err != nil {
+		return reply{}, err
+	}
+	var address *checkout.Address
+	if a := in.Shipping; a != nil {
+		address = &checkout.Address{Street: a.Street, Number: a.Number, Unit: a.Unit, Comuna: a.Comuna, Region: a.Region}
+	}
+	customer, to, err := checkout.CheckDelivery(checkout.Customer{Name: in.Customer.Name, Phone: in.Customer.Phone}, address)
+	if err != nil {
+		return reply{}, err
+	}
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error {
+		return shipping.CorrectDelivery(r.ctx, tx, r.tenant, orderID, shipping.Correction{Name: customer.Name, Phone: customer.Phone, By: r.by().Person,
+			To: shipping.Place{Street: to.Street, Number: to.Number, Unit: to.Unit, Comuna: to.Comuna, Region: to.Region}})
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	return s.getOrder(r)
 }
 
 type attentionBody struct {

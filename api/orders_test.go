@@ -64,6 +64,31 @@ func TestOrder_HasItsLinesPaymentsShipmentsAndTimeline(t *testing.T) {
 	require.Equal(t, 404, b.do("GET", "/v1/orders/"+id, nil, as(b.otherKey)...).status)
 }
 
+func TestOrder_AddressIsCorrectedBySupportAndChecked(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	c := b.checkout()
+	b.pay(c)
+	path := "/v1/orders/" + c["id"].(string) + "/address"
+	body := func(comuna string) map[string]any {
+		return map[string]any{"customer": map[string]any{"phone": "9 6123 4568"}, "shipping": map[string]any{"street": "Irarrázaval", "number": "2401", "comuna": comuna, "region": "RM"}}
+	}
+	require.Equal(t, 403, b.do("PUT", path, body("nunoa"), as(b.keys[tenant.Storefront])...).status)
+	require.Equal(t, 404, b.do("PUT", path, body("nunoa"), as(b.otherKey)...).status)
+	require.Equal(t, map[string]string{"shipping.comuna": "unknown_comuna"}, b.do("PUT", path, body("Atlantis")).fields())
+	require.Equal(t, map[string]string{"shipping": "required"}, b.do("PUT", path, map[string]any{}).fields())
+
+	a := b.do("PUT", path, body("nunoa"), as(b.keys[tenant.Support])...)
+	require.Equal(t, 200, a.status, a.body)
+	o := a.json()
+	to := o["shipping"].(map[string]any)
+	require.Equal(t, []any{"Irarrázaval", "2401", "Ñuñoa"}, []any{to["street"], to["number"], to["comuna"]})
+	require.Equal(t, c["shipping"].(map[string]any)["service"], to["service"], "how it goes stays")
+	require.Equal(t, "+56961234568", o["customer"].(map[string]any)["phone"])
+	require.Equal(t, c["customer"].(map[string]any)["name"], o["customer"].(map[string]any)["name"])
+	require.Equal(t, c["totals"], o["totals"])
+}
+
 func TestOrders_AreFilteredAndPaged(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -195,6 +195,7 @@ func (s *Server) routes() {
 	s.handle(http.MethodGet, "/v1/orders", s.listOrders, storefront, support)
 	s.handle(http.MethodGet, "/v1/orders/:id", s.getOrder, storefront, support)
 	s.handle(http.MethodPost, "/v1/orders/:id/cancel", s.cancelOrder, support)
+	s.handle(http.MethodPut, "/v1/orders/:id/address", s.correctAddress, support)
 	s.handle(http.MethodPost, "/v1/orders/:id/attention", s.clearAttention, support)
 
 	s.handle(http.MethodGet, "/v1/payments/:id", s.getPayment, support)

@@ -338,6 +338,17 @@ func parseCurrency(f *problem.Fields, code string) money.Currency {
 	return c
 }
 
+// CheckDelivery checks a name, a telephone and an address as those of a checkout are, and
+// returns them in the form in which they are kept.
+func CheckDelivery(c Customer, a *Address) (Customer, Address, error) {
+	var f problem.Fields
+	c, to := checkCustomer(&f, c, false), checkAddress(&f, a)
+	if err := f.Err(); err != nil {
+		return c, Address{}, err
+	}
+	return c, *to, nil
+}
+
 func checkCustomer(f *problem.Fields, c Customer, needsEmail bool) Customer {
 	tooLong(f, "customer.name", c.Name, 200)
 	c.Name = strings.TrimSpace(c.Name)
