@@ -319,6 +319,29 @@ func TestEveryGateway_ABeginWhoseAnswerIsLostChargesOnce(t *testing.T) {
 	})
 }
 
+// TestKhipu_MoneyForAPaymentThatALostAnswerLeftBehindGoesBack: the first of two payments
+// at Khipu is one whose id we never heard. Closing the attempt closes the second; money
+// for the first is told of by its notification alone.
+func TestKhipu_MoneyForAPaymentThatALostAnswerLeftBehindGoesBack(t *testing.T) {
+	t.Parallel()
+	s := stacktest.Shared(t).Shop(t)
+	s.Sandbox.Configure("khipu", map[string]any{"verifying_ms": 0})
+	s.Sandbox.Next("khipu", "create_payment", "cut_after", 1)
+	a := s.Call(tenant.Storefront, "POST", "/v1/checkouts", stacktest.Basket("khipu"))
+	require.Contains(t, []int{201, 202}, a.Status, "%s", a.Body)
+	c := s.AwaitStatus(stacktest.Decode[stacktest.Checkout](t, a).ID, "awaiting_payment")
+	require.Less(t, s.Call(tenant.Storefront, "POST", "/v1/checkouts/"+c.ID+"/cancel", nil).Status, 300)
+	c = s.AwaitStatus(c.ID, "cancelled")
+	s.Sandbox.Buyer(c.Payment.ID, "approve")
+	c = s.Await(c.ID, func(c stacktest.Checkout) bool { return c.Payment.Status == "refunded" })
+	require.Equal(t, "cancelled", c.Status)
+	charges, back := chargesOf(s, c), refundsOf(s, c)
+	require.Len(t, charges, 1)
+	require.Equal(t, "refunded", charges[0].Status)
+	require.Len(t, back, 1)
+	require.Equal(t, c.Totals.Total, back[0].Amount)
+}
+
 func TestEveryGateway_WhoTakesAnotherAmountDoesNotPayTheOrder(t *testing.T) {
 	t.Parallel()
 	each(t, every, func(t *testing.T, p provider) {

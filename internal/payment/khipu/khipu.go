@@ -250,7 +250,34 @@ func (g *Gateway) Lookup(ctx context.Context, at payment.Attempt) (payment.Looke
 	return payment.Asked(a), nil
 }
 
+// ask says what became of an attempt. When nobody has paid it, and a notification names
+// another payment, that one is read too: a call to begin whose answer was lost may have
+// left it behind. Whoever sent the notification may have made it up, so it counts only
+// when it is ours and money has moved.
 func (g *Gateway) ask(ctx context.Context, at payment.Attempt) (payment.Answer, error) {
+	a, err := g.askAbout(ctx, at)
+	if err != nil || at.Hint == "" || at.Hint == at.Reference || a.Outcome == payment.OutcomeApproved || a.Processing {
+		return a, err
+	}
+	p, found, err := g.find(ctx, at.Hint)
+	var refused *payment.Failure
+	switch {
+	case errors.As(err, &refused) && refused.Class == payment.ClassInvalid:
+		return a, nil
+	case err != nil:
+		return payment.Answer{}, err
+	case !found || p.TransactionID != at.PaymentID:
+		return a, nil
+	}
+	left := at
+	left.Reference = at.Hint
+	if other := g.answer(left, p); other.Outcome == payment.OutcomeApproved || other.Processing {
+		return other, nil
+	}
+	return a, nil
+}
+
+func (g *Gateway) askAbout(ctx context.Context, at payment.Attempt) (payment.Answer, error) {
 	if at.Reference == "" {
 		return noSuchAttempt(at), nil
 	}

@@ -350,6 +350,48 @@ func TestLookup_ReadsAmountsExactlyOrNotAtAll(t *testing.T) {
 	require.EqualValues(t, 1234, b.look(t).Amount)
 }
 
+// TestLookup_BelievesANotifiedPaymentThatIsOursAndPaid: one that was begun and whose answer
+// was lost is named by nothing but its notification.
+func TestLookup_BelievesANotifiedPaymentThatIsOursAndPaid(t *testing.T) {
+	t.Parallel()
+	const other = "aaaabbbbcccc"
+	b := setup(t)
+	hinted := func(status int, change map[string]any) (payment.Answer, error) {
+		var p map[string]any
+		require.NoError(t, json.Unmarshal([]byte(sample(t, "payment.json")), &p))
+		p["payment_id"] = other
+		maps.Copy(p, change)
+		raw, err := json.Marshal(p)
+		require.NoError(t, err)
+		b.answer("GET /v3/payments/"+other, status, string(raw))
+		at := attempt()
+		at.Hint = other
+		looked, err := b.Lookup(t.Context(), at)
+		a, _ := looked.Answer()
+		return a, err
+	}
+	b.tells(t, map[string]any{"status": "pending", "status_detail": "pending", "expires_date": "2999-01-01T00:00:00Z"})
+	a, err := hinted(200, nil)
+	require.NoError(t, err)
+	require.Equal(t, []any{payment.OutcomeApproved, other, other, int64(1000)}, []any{a.Outcome, a.Reference, a.CaptureRef, a.Amount})
+
+	for name, not := range map[string]map[string]any{"of another": {"transaction_id": "01JCQZ5Y3N8W2K4T6V7X9ABCDE"}, "not paid": {"status": "pending", "status_detail": "pending"}} {
+		a, err = hinted(200, not)
+		require.NoError(t, err, name)
+		require.Equal(t, []any{payment.OutcomePending, sampleID}, []any{a.Outcome, a.Reference}, name)
+	}
+	a, err = hinted(404, nil)
+	require.NoError(t, err)
+	require.Equal(t, sampleID, a.Reference, "made up")
+	_, err = hinted(503, nil)
+	require.Equal(t, payment.ClassUnavailable, class(t, err), "asked again")
+
+	b.tells(t, map[string]any{})
+	a, err = hinted(200, nil)
+	require.NoError(t, err)
+	require.Equal(t, sampleID, a.Reference, "the one that the buyer was given comes first")
+}
+
 func TestLookup_AnAnswerAboutAnotherPaymentIsNone(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
