@@ -241,7 +241,8 @@ func (g *Gateway) Settle(ctx context.Context, at payment.Attempt, _ payment.Retu
 // that Khipu no longer has is closed.
 //
 // Without a reference (Begin's answer was lost) it says CodeNoSuchAttempt and
-// Closed, which holds because nobody was given the link.
+// Closed, which holds because nobody was given the link; unless a notification
+// names a payment of ours that was paid all the same.
 func (g *Gateway) Lookup(ctx context.Context, at payment.Attempt) (payment.Looked, error) {
 	a, err := g.ask(ctx, at)
 	if err != nil {
