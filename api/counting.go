@@ -9,13 +9,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/internal/catalog"
 	"justlogistics/internal/id"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
-	"justlogistics/internal/temporalclient"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/warehouse/counting"
 	"justlogistics/workflows"
@@ -90,16 +88,9 @@ func (s *Server) createCount(r *request) (reply, error) {
 	return created("/v1/counts/"+countID, out), nil
 }
 
-// beginCount starts a count's run; when Temporal is away the sweeper does it.
+// beginCount starts a count's run.
 func (s *Server) beginCount(r *request, d counting.Document) {
-	ctx, cancel := context.WithTimeout(r.ctx, r.left(startWithin))
-	defer cancel()
-	options := start(workflows.KindCount, r.tenant, d.ID, "count of "+strconv.Itoa(d.Tasks.Total)+" bins in "+d.Warehouse,
-		temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(r.tenant), temporalclient.Attention.ValueSet(false)))
-	_, err := s.temporal.ExecuteWorkflow(ctx, options, workflows.CountName, workflows.CountInput{Tenant: r.tenant, CountID: d.ID})
-	if err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
-		s.log.WarnContext(ctx, "a count's run was not started; the sweeper does it", slog.String("count_id", d.ID), slog.Any("error", err))
-	}
+	s.begin(r, workflows.KindCount, d.ID, "count of "+strconv.Itoa(d.Tasks.Total)+" bins in "+d.Warehouse, workflows.CountName, workflows.CountInput{Tenant: r.tenant, CountID: d.ID})
 }
 
 // tellCount has a count's run look at its rows. One that is not told looks by

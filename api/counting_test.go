@@ -230,12 +230,13 @@ func TestStockAlerts_OnePerCrossing(t *testing.T) {
 	require.Equal(t, 403, b.do("PUT", "/v1/stock/TAZA/threshold", `{}`, as(b.keys[tenant.Storefront])...).status)
 }
 
-func TestCounts_TemporalIsAwayAndTheRowWaitsForTheSweeper(t *testing.T) {
+func TestCounts_TemporalIsAwayAndTheRunIsLeftToTheWorkers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.countedShelves()
 	b.temporal.set(func(f *fakeTemporal) { f.down = true })
 	_, taskID := b.aCount(nil)
 	require.False(t, value[bool](b, `SELECT watched FROM counts`))
+	require.Equal(t, 1, value[int](b, `SELECT count(*) FROM wakes JOIN counts ON kind = 'count' AND subject = counts.id`))
 	require.Equal(t, 200, b.floor("ana", "POST", "/v1/count-tasks/"+taskID+"/results", cups(5)).status)
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -136,7 +135,7 @@ func (s *Server) actOnAuthorization(r *request, write func(ctx context.Context, 
 }
 
 // runCapture starts the run, or finds it, and waits until it has something to
-// say. When Temporal is away the sweeper begins it from the row.
+// say. When Temporal is away the workers begin it.
 func (s *Server) runCapture(r *request, paymentID string) {
 	ctx, cancel := context.WithTimeout(r.ctx, r.left(captureIn))
 	defer cancel()
@@ -146,7 +145,7 @@ func (s *Server) runCapture(r *request, paymentID string) {
 	var answer workflows.CaptureAnswer
 	_, err := s.startAndAsk(ctx, options, workflows.CaptureName, workflows.CaptureInput{Tenant: r.tenant, PaymentID: paymentID}, id.New(), workflows.UpdateBegin, nil, &answer)
 	if err != nil && !gone(err) {
-		s.log.WarnContext(ctx, "no answer yet about an authorization", slog.String("payment_id", paymentID), slog.Any("error", err))
+		s.leave(r.ctx, r.tenant, workflows.KindCapture, paymentID, err)
 	}
 }
 

@@ -9,14 +9,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/internal/catalog"
 	"justlogistics/internal/id"
 	"justlogistics/internal/label"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
-	"justlogistics/internal/temporalclient"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/warehouse/receiving"
 	"justlogistics/workflows"
@@ -211,17 +209,10 @@ func (s *Server) createReceipt(r *request) (reply, error) {
 }
 
 // watchReceipt starts the run that looks after an open receipt, unless it has
-// one. When Temporal is away the sweeper begins it from the row.
+// one.
 func (s *Server) watchReceipt(r *request, receipt receiving.Receipt) {
-	if receipt.Status != "open" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.ctx, r.left(startWithin))
-	defer cancel()
-	options := start(workflows.KindReceipt, r.tenant, receipt.ID, "goods received in bin "+receipt.Bin+" of "+receipt.Warehouse, temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(r.tenant), temporalclient.Attention.ValueSet(false)))
-	_, err := s.temporal.ExecuteWorkflow(ctx, options, workflows.ReceiptName, workflows.WatchInput{Tenant: r.tenant, ID: receipt.ID})
-	if err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
-		s.log.WarnContext(ctx, "a receipt's run was not started; the sweeper does it", slog.String("receipt_id", receipt.ID), slog.Any("error", err))
+	if receipt.Status == "open" {
+		s.begin(r, workflows.KindReceipt, receipt.ID, "goods received in bin "+receipt.Bin+" of "+receipt.Warehouse, workflows.ReceiptName, workflows.WatchInput{Tenant: r.tenant, ID: receipt.ID})
 	}
 }
 

@@ -1,14 +1,10 @@
 package api
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/internal/gateways"
 	"justlogistics/internal/id"
@@ -16,13 +12,8 @@ import (
 	"justlogistics/internal/problem"
 	"justlogistics/internal/refund"
 	"justlogistics/internal/telemetry"
-	"justlogistics/internal/temporalclient"
 	"justlogistics/workflows"
 )
-
-// startWithin is how long an answer waits for Temporal to take a run. The row
-// is written by then, and the sweeper begins what did not.
-const startWithin = 3 * time.Second
 
 func refundPath(id string) string { return "/v1/refunds/" + id }
 
@@ -96,19 +87,10 @@ func checkRefund(in *refund.Request) error {
 	return f.Err()
 }
 
-// beginRefund starts the refund's run, unless it has one. When Temporal is away
-// the sweeper begins it from the row.
+// beginRefund starts the refund's run, unless it has one.
 func (s *Server) beginRefund(r *request, out refund.Resource) {
-	if out.Status != "pending" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.ctx, r.left(startWithin))
-	defer cancel()
-	options := start(workflows.KindRefund, r.tenant, out.ID, "refund of "+money.Format(out.Amount, money.Currency(out.Currency)),
-		temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(r.tenant), temporalclient.Attention.ValueSet(false)))
-	_, err := s.temporal.ExecuteWorkflow(ctx, options, workflows.RefundName, workflows.RefundInput{Tenant: r.tenant, RefundID: out.ID})
-	if err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
-		s.log.WarnContext(ctx, "a refund's run was not started; the sweeper does it", slog.String("refund_id", out.ID), slog.Any("error", err))
+	if out.Status == "pending" {
+		s.begin(r, workflows.KindRefund, out.ID, "refund of "+money.Format(out.Amount, money.Currency(out.Currency)), workflows.RefundName, workflows.RefundInput{Tenant: r.tenant, RefundID: out.ID})
 	}
 }
 

@@ -134,7 +134,8 @@ func TestRefund_IsBookedAlsoWhileTemporalIsAway(t *testing.T) {
 	b.temporal.set(func(f *fakeTemporal) { f.down = true })
 	a := b.do("POST", "/v1/refunds", refundOf(o, nil))
 	require.Equal(t, 201, a.status, a.body)
-	require.True(t, value[bool](b, `SELECT due_at < now() + interval '6 minutes' FROM refunds`), "the sweeper begins its run")
+	require.Equal(t, a.json()["id"], value[string](b, `SELECT subject FROM wakes WHERE kind = 'refund'`), "the workers begin its run")
+	require.True(t, value[bool](b, `SELECT due_at < now() + interval '6 minutes' FROM refunds`), "and the sweeper, should they not")
 }
 
 func TestRefund_TwoAtOnceAreNotBothGranted(t *testing.T) {

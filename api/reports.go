@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"mime"
 	"net/http"
 	"net/url"
@@ -318,12 +317,11 @@ func openDay(ctx context.Context, tx pgx.Tx, tenantID string, g payment.Name, d 
 }
 
 // startDays begins the runs of reconciliations. One whose run waits for its
-// provider is told to try now. A Temporal that is away is made up for by the
-// sweeper: their rows are open.
+// provider is told to try now. When Temporal is away the workers begin them.
 func (s *Server) startDays(r *request, opened []openedDay) {
 	for _, o := range opened {
 		if err := s.startDay(r.ctx, r.tenant, o); err != nil {
-			s.log.WarnContext(r.ctx, "a reconciliation is left to the sweeper", slog.String("reconciliation_id", o.id), slog.Any("error", err))
+			s.leave(r.ctx, r.tenant, workflows.KindReconciliation, o.id, err)
 		}
 	}
 }

@@ -3,14 +3,18 @@ package api
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/url"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/internal/checkout"
+	"justlogistics/internal/temporalclient"
 	"justlogistics/workflows"
 )
 
@@ -23,6 +27,35 @@ func start(kind, tenantID, subject, summary string, attributes temporal.SearchAt
 	options.TypedSearchAttributes = attributes
 	options.StaticSummary = summary
 	return options
+}
+
+// startWithin bounds how long a caller waits for a run to begin: what the run looks
+// after is written by then.
+const startWithin = 3 * time.Second
+
+// begin starts the run that looks after rows which are written, unless they have one.
+// Temporal may be away or too slow for whoever waits; then the workers begin it.
+func (s *Server) begin(r *request, kind, subject, summary, name string, input any) {
+	ctx, cancel := context.WithTimeout(r.ctx, r.left(startWithin))
+	defer cancel()
+	options := start(kind, r.tenant, subject, summary, temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(r.tenant), temporalclient.Attention.ValueSet(false)))
+	_, err := s.temporal.ExecuteWorkflow(ctx, options, name, input)
+	if err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		s.leave(r.ctx, r.tenant, kind, subject, err)
+	}
+}
+
+// leave has the workers begin a run, as soon as Temporal takes it, and why says what
+// became of our own try. When not even the word can be written, the sweeper finds
+// the rows once they are past due.
+func (s *Server) leave(ctx context.Context, tenantID, kind, subject string, why error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	err := s.db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO wakes (tenant, kind, subject) VALUES ($1, $2, $3)`, tenantID, kind, subject)
+		return err
+	})
+	s.log.WarnContext(ctx, "a run was not begun and is left to the workers", slog.String("kind", kind), slog.String("subject", subject), slog.Any("error", errors.Join(why, err)))
 }
 
 // ask sends an update to a run and waits for its answer.

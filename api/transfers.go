@@ -8,12 +8,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/internal/id"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
-	"justlogistics/internal/temporalclient"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/warehouse/transfer"
 	"justlogistics/workflows"
@@ -159,17 +157,10 @@ func changeTransfer[T any](s *Server, do func(ctx context.Context, tx pgx.Tx, te
 }
 
 // watchTransfer starts the run that looks after goods on the way, unless they
-// have one. When Temporal is away the sweeper begins it from the row.
+// have one.
 func (s *Server) watchTransfer(r *request, t transfer.Transfer) {
-	if t.InTransit == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.ctx, r.left(startWithin))
-	defer cancel()
-	options := start(workflows.KindTransfer, r.tenant, t.ID, "goods from "+t.From+" to "+t.To, temporal.NewSearchAttributes(temporalclient.TenantID.ValueSet(r.tenant), temporalclient.Attention.ValueSet(false)))
-	_, err := s.temporal.ExecuteWorkflow(ctx, options, workflows.TransferName, workflows.WatchInput{Tenant: r.tenant, ID: t.ID})
-	if err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
-		s.log.WarnContext(ctx, "a transfer's run was not started; the sweeper does it", slog.String("transfer_id", t.ID), slog.Any("error", err))
+	if t.InTransit > 0 {
+		s.begin(r, workflows.KindTransfer, t.ID, "goods from "+t.From+" to "+t.To, workflows.TransferName, workflows.WatchInput{Tenant: r.tenant, ID: t.ID})
 	}
 }
 

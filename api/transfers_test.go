@@ -172,5 +172,6 @@ func TestTransfers_LeaveWhenTemporalIsAway(t *testing.T) {
 	a := b.do("POST", "/v1/transfers/"+id+"/dispatch", map[string]any{"lines": tazas(1)})
 	require.Equal(t, 200, a.status, a.body)
 	require.Equal(t, "in_transit", value[string](b, `SELECT status FROM transfers WHERE id = $1`, id))
-	require.Contains(t, b.logs.String(), "a transfer's run was not started")
+	require.Contains(t, b.logs.String(), "a run was not begun and is left to the workers")
+	require.Equal(t, "transfer "+id, value[string](b, `SELECT kind || ' ' || subject FROM wakes`))
 }
