@@ -36,22 +36,24 @@ const (
 // BenchmarkFullOrders_BesideBareWorkflows takes orders from their checkout to the door, as
 // many as go: buyers pay, clerks pick them in waves of twenty, pack them and ask for a
 // carrier's label by their scanners, the sandbox's carrier takes and delivers them. It
-// reports orders delivered a second, bare workflows a second in the same run, and
-// history events and Temporal's actions of an order.
+// reports orders delivered a second and, in the same run, bare workflows and hollow orders
+// a second, and history events and Temporal's actions of an order.
 func BenchmarkFullOrders_BesideBareWorkflows(b *testing.B) {
 	s := start(b)
 	skus := s.stocked(b, 20)
 	s.shelved(b, skus)
-	bare := s.bare(b)
+	bare, hollow := s.bare(b), s.hollow(b)
 	for b.Loop() {
 		f := newFull(s, skus)
-		empty := saturate(b, 50, 8*time.Second, bare)
+		empty, shapes := saturate(b, 50, 8*time.Second, bare), saturate(b, 50, 12*time.Second, hollow)
 		perSecond := f.run(b)
-		empty = (empty + saturate(b, 50, 8*time.Second, bare)) / 2
+		empty, shapes = (empty+saturate(b, 50, 8*time.Second, bare))/2, (shapes+saturate(b, 50, 12*time.Second, hollow))/2
 		events, actions := f.histories(b)
 		b.ReportMetric(perSecond, "delivered/s")
 		b.ReportMetric(empty, "bare/s")
+		b.ReportMetric(shapes, "hollow/s")
 		b.ReportMetric(perSecond/empty, "ratio")
+		b.ReportMetric(perSecond/shapes, "of-hollow")
 		b.ReportMetric(events, "events/order")
 		b.ReportMetric(actions, "actions/order")
 	}

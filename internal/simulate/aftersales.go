@@ -323,6 +323,8 @@ func (e evidence) afterSales(r *Record, say sayFunc) {
 			want += asked.Amount
 		case asked.InDoubt:
 			doubted += asked.Amount
+		case asked.Status == "needs_attention" && r.Panel > 0 && asked.Amount > paid.Captured-r.Panel:
+			// The panel has given back what it was to be paid from, which a person is told.
 		default:
 			say("refund_not_made", "the refund %s of %d is %s %s", asked.ID, asked.Amount, asked.Status, asked.Why)
 		}

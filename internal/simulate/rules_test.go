@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -154,6 +155,19 @@ func TestDifferences_ARefundInDoubtMayHaveBeenMadeOrNot(t *testing.T) {
 		r.Doubted = map[string]int64{"p1": 29970}
 		require.Empty(t, e.differences())
 	}
+}
+
+func TestDifferences_ARefundWaitsForAPersonWhenThePanelHasGivenThatMoneyBack(t *testing.T) {
+	t.Parallel()
+	e, r := bought()
+	r.Panel, e.ledger.refunds["p1"] = 20000, []entry{{Amount: 20000}}
+	require.NoError(t, json.Unmarshal([]byte(`[{"parts":[{"payment_id":"p1","amount":20000,"status":"succeeded"}]}]`), &r.order.Refunds))
+	r.Refunds = []AskedRefund{{ID: "r1", Amount: 15000, Status: "needs_attention"}}
+	require.Empty(t, e.differences())
+	r.Refunds[0].Amount = 9970
+	require.NotEmpty(t, e.differences(), "that much was left")
+	r.Refunds[0].Amount, r.Refunds[0].Status = 15000, "failed"
+	require.NotEmpty(t, e.differences(), "nobody was asked")
 }
 
 func TestDifferences_WhoeverCancelsOrPaysLateHasNoRightToTheOrder(t *testing.T) {
