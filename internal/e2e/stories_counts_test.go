@@ -130,7 +130,7 @@ func countCancelled(t *testing.T, s *stacktest.Shop) map[string]string {
 // is late.
 func countRestarted(t *testing.T, s *stacktest.Shop) map[string]string {
 	countID, run, _ := lateCount(t, s)
-	require.NoError(t, s.Temporal.TerminateWorkflow(t.Context(), run, "", "somebody pressed a button"))
+	s.Terminate(run)
 	use(t, s, run, "restart", nil)
 	awaitAsked(s, run, "count_past_due", "count_waits_for_approval")
 	a := s.Call(tenant.Support, "POST", "/v1/counts/"+countID+"/cancel", nil)

@@ -293,7 +293,7 @@ func shipmentLate(t *testing.T, s *stacktest.Shop) map[string]string {
 			_, err := tx.Exec(t.Context(), `UPDATE shipments SET due_at = now() - interval '1 hour' WHERE tenant = $1`, s.Tenant)
 			return err
 		})
-		require.NoError(t, s.Temporal.SignalWorkflow(t.Context(), run, "", workflows.SignalChanged, nil))
+		s.Changed(run)
 		parked(s, run, "delivery_late")
 	}
 	late()
@@ -310,7 +310,7 @@ func shipmentLate(t *testing.T, s *stacktest.Shop) map[string]string {
 // shipmentRestarted loses its run and goes on from its rows.
 func shipmentRestarted(t *testing.T, s *stacktest.Shop) map[string]string {
 	_, path, run := boxed(t, s)
-	require.NoError(t, s.Temporal.TerminateWorkflow(t.Context(), run, "", "somebody pressed a button"))
+	s.Terminate(run)
 	labelled(t, s, path, map[string]any{"carrier": "chilexpress"})
 	require.Len(t, slices.Clone(labelsOf(s, false)), 1)
 	s.Sandbox.Parcel(gone(t, s, path), "delivered")

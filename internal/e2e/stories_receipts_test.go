@@ -48,7 +48,7 @@ func leftOpen(t *testing.T, s *stacktest.Shop, run string) stacktest.Stuck {
 		_, err := tx.Exec(t.Context(), `UPDATE receipts SET due_at = now() - interval '1 hour' WHERE tenant = $1`, s.Tenant)
 		return err
 	})
-	require.NoError(t, s.Temporal.SignalWorkflow(t.Context(), run, "", workflows.SignalChanged, nil))
+	s.Changed(run)
 	return parked(s, run, "receipt_overdue")
 }
 
@@ -77,7 +77,7 @@ func receiptLate(t *testing.T, s *stacktest.Shop) map[string]string {
 	require.Len(t, s.Stuck(), 1, "it is listed once")
 	use(t, s, run, "retry", nil)
 	nothingStuck(s)
-	require.NoError(t, s.Temporal.TerminateWorkflow(t.Context(), run, "", "somebody pressed a button"))
+	s.Terminate(run)
 	use(t, s, run, "restart", nil)
 	leftOpen(t, s, run)
 	require.Equal(t, "cancelled", ends(t, s, path, "cancel"))

@@ -139,7 +139,7 @@ func shortageDecided(t *testing.T, s *stacktest.Shop) map[string]string {
 		_, err := tx.Exec(t.Context(), `UPDATE holds SET short_until = now() - interval '1 minute' WHERE tenant = $1 AND status = 'short'`, s.Tenant)
 		return err
 	})
-	require.NoError(t, s.Temporal.SignalWorkflow(t.Context(), run, "", workflows.SignalChanged, nil))
+	s.Changed(run)
 	parked(s, run, "short_stock")
 	use(t, s, run, "resolve", map[string]any{"outcome": "refund"})
 	s.AwaitClosed(run)

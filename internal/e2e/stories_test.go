@@ -457,7 +457,7 @@ func replaced(t *testing.T, s *stacktest.Shop) map[string]string {
 func restarted(t *testing.T, s *stacktest.Shop) map[string]string {
 	c := s.Checkout("transbank")
 	run := s.CheckoutRun(c.ID)
-	require.NoError(t, s.Temporal.TerminateWorkflow(t.Context(), run, "", "somebody pressed a button"))
+	s.Terminate(run)
 	use(t, s, run, "restart", nil)
 	s.Sandbox.Buyer(c.Payment.ID, "approve")
 	requirePaid(t, s, c.ID)

@@ -41,7 +41,7 @@ func delayed(t *testing.T, s *stacktest.Shop, run string) stacktest.Stuck {
 		_, err := tx.Exec(t.Context(), `UPDATE transfers SET due_at = now() - interval '1 hour' WHERE tenant = $1`, s.Tenant)
 		return err
 	})
-	require.NoError(t, s.Temporal.SignalWorkflow(t.Context(), run, "", workflows.SignalChanged, nil))
+	s.Changed(run)
 	return parked(s, run, "transfer_overdue")
 }
 
@@ -78,7 +78,7 @@ func goodsLost(t *testing.T, s *stacktest.Shop) map[string]string {
 // goodsRestarted lose their run and go on from the row.
 func goodsRestarted(t *testing.T, s *stacktest.Shop) map[string]string {
 	path, run := goods(t, s)
-	require.NoError(t, s.Temporal.TerminateWorkflow(t.Context(), run, "", "somebody pressed a button"))
+	s.Terminate(run)
 	use(t, s, run, "restart", nil)
 	delayed(t, s, run)
 	require.Equal(t, transfer.Cancelled, act(t, s, path+"/cancel", map[string]any{"recall": true}).Status)

@@ -312,7 +312,7 @@ func TestTerminatedRun_IsListedAndRestartGoesOn(t *testing.T) {
 	s := stacktest.Shared(t).Shop(t)
 	c := s.Checkout("transbank")
 	run := s.CheckoutRun(c.ID)
-	require.NoError(t, s.Temporal.TerminateWorkflow(t.Context(), run, "", "somebody pressed a button"))
+	s.Terminate(run)
 	s.Eventually(func() (string, bool) {
 		s.AwaitClosed(s.Sweep())
 		list := s.Stuck()

@@ -1,6 +1,7 @@
 package stacktest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/proxy"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"google.golang.org/protobuf/proto"
 
@@ -153,4 +155,35 @@ func (s *Stack) Reencrypted(t testing.TB, h *historypb.History, keyring string) 
 	})
 	require.NoError(t, err)
 	return out
+}
+
+// Terminate ends a run as somebody does who presses a button in the UI. A run that the
+// workers begin is waited for.
+func (s *Shop) Terminate(run string) {
+	s.t.Helper()
+	s.reach(func() error {
+		return s.Temporal.TerminateWorkflow(s.t.Context(), run, "", "somebody pressed a button")
+	})
+}
+
+// Changed tells a run that its row has changed, once there is one.
+func (s *Shop) Changed(run string) {
+	s.t.Helper()
+	s.reach(func() error {
+		return s.Temporal.SignalWorkflow(s.t.Context(), run, "", workflows.SignalChanged, nil)
+	})
+}
+
+// reach does something to a run, as soon as it has begun.
+func (s *Shop) reach(do func() error) {
+	s.t.Helper()
+	s.Eventually(func() (string, bool) {
+		err := do()
+		var none *serviceerror.NotFound
+		if errors.As(err, &none) {
+			return err.Error(), false
+		}
+		require.NoError(s.t, err)
+		return "", true
+	})
 }
