@@ -184,6 +184,8 @@ const openSubjects = `
   UNION ALL
   SELECT tenant, 'receipt', id, due_at FROM receipts WHERE due_at IS NOT NULL
   UNION ALL
+  SELECT tenant, 'return', id, due_at FROM returns WHERE due_at IS NOT NULL
+  UNION ALL
   SELECT tenant, 'count', id, due_at FROM counts WHERE due_at IS NOT NULL
   UNION ALL
   SELECT tenant, 'fulfillment', id, due_at FROM shipments WHERE due_at IS NOT NULL OR status IN ('lost','returned_to_sender') AND settled = '' AND tracking_key IS NOT NULL

@@ -222,6 +222,7 @@ func (s *Server) routes() {
 	s.placeRoutes()
 	s.pickingRoutes()
 	s.shipmentRoutes()
+	s.rmaRoutes()
 	s.documentRoutes()
 	s.rateRoutes()
 	s.receivingRoutes()

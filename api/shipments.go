@@ -33,15 +33,21 @@ func (s *Server) shipmentRoutes() {
 	s.handle(http.MethodPost, "/v1/shipments/:id/status", changeShipment(s, shipping.Report, func(in *shipping.News, by stock.By) { in.By = by }), warehouse, support)
 }
 
-// changeShipment answers a step of a shipment with the shipment after it. Under a
-// key whose answer was lost the step is not done again.
+// changeShipment answers a step of a shipment with the shipment after it.
 func changeShipment[T any](s *Server, do func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string, in T) (shipping.Shipment, error), sign func(in *T, by stock.By)) endpoint {
+	return change(s, "shipment", shipping.Get, do, func(in *T, r *request) { sign(in, r.by()) })
+}
+
+// change answers a step of what an id names with what it is afterwards. Under a key whose
+// answer was lost the step is not done again.
+func change[In, Out any](s *Server, what string, get func(ctx context.Context, tx pgx.Tx, tenantID, id string) (Out, error),
+	do func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, id string, in In) (Out, error), sign func(in *In, r *request)) endpoint {
 	return func(r *request) (reply, error) {
-		shipmentID, err := idParam(r, "id", "shipment")
+		subject, err := idParam(r, "id", what)
 		if err != nil {
 			return reply{}, err
 		}
-		var in T
+		var in In
 		if len(r.body) > 0 {
 			if err := decode(r.body, &in); err != nil {
 				return reply{}, err
@@ -50,21 +56,21 @@ func changeShipment[T any](s *Server, do func(ctx context.Context, tx pgx.Tx, sh
 		if err := r.checkOperator(); err != nil {
 			return reply{}, err
 		}
-		sign(&in, r.by())
-		var out shipping.Shipment
+		sign(&in, r)
+		var out Out
 		err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error {
 			if r.begun() != "" {
-				out, err = shipping.Get(r.ctx, tx, r.tenant, shipmentID)
+				out, err = get(r.ctx, tx, r.tenant, subject)
 				return err
 			}
 			shop, err := tenant.Get(r.ctx, tx, r.tenant)
 			if err != nil {
 				return err
 			}
-			if out, err = do(r.ctx, tx, shop, shipmentID, in); err != nil {
+			if out, err = do(r.ctx, tx, shop, subject, in); err != nil {
 				return err
 			}
-			return r.claim.Begun(r.ctx, tx, shipmentID)
+			return r.claim.Begun(r.ctx, tx, subject)
 		})
 		return ok(out), err
 	}

@@ -128,6 +128,8 @@ func (l *wakeLoop) tell(ctx context.Context, w wake) error {
 	switch w.Kind {
 	case workflows.KindFulfillment:
 		return workflows.Wake(ctx, l.temporal, w.Tenant, w.Subject)
+	case workflows.KindReturn:
+		return workflows.WakeReturn(ctx, l.temporal, w.Tenant, w.Subject)
 	case workflows.KindShortage:
 		return workflows.WakeShortage(ctx, l.temporal, w.Tenant, w.Subject)
 	}

@@ -191,6 +191,7 @@ func newWorker(d Deps, queue string) worker.Worker {
 		w.RegisterActivity(&activities.Counts{DB: d.DB})
 		w.RegisterActivity(sweeps(d))
 		w.RegisterActivity(&activities.Shortages{DB: d.DB, Able: able(d)})
+		w.RegisterActivity(&activities.Returns{DB: d.DB, Keys: d.CredentialKeys, Able: able(d)})
 	}
 	w.RegisterActivity(&activities.Fulfillments{DB: d.DB, Carriers: d.Carriers, Able: able(d)})
 	if isCarriers(queue) {
@@ -250,6 +251,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry, versioned bool) {
 		{workflows.ReceiptName, workflows.Receipt, true},
 		{workflows.CountName, workflows.Count, true},
 		{workflows.FulfillmentName, workflows.Fulfillment, true},
+		{workflows.ReturnName, workflows.Return, true},
 	} {
 		opts := workflow.RegisterOptions{Name: r.name}
 		if versioned {

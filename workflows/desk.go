@@ -285,3 +285,43 @@ func (d *desk) show(ctx workflow.Context) {
 	}
 	workflow.SetCurrentDetails(ctx, s)
 }
+
+// stand has exactly these cases wait, of the steps at which a subject can: what is new is
+// parked, what is told otherwise is reworded, what is over is taken off. told are those
+// that an earlier history of the run has parked.
+func (d *desk) stand(ctx workflow.Context, subject string, steps []string, cases []Case, told []ToldCase) error {
+	for _, c := range cases {
+		if i := slices.IndexFunc(told, func(old ToldCase) bool { return old.Step == c.Step }); i >= 0 {
+			old := c
+			old.Message = told[i].Message
+			d.cases = append(d.cases, old)
+		}
+		err := d.park(ctx, c)
+		if err == nil {
+			err = d.reword(ctx, c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, step := range steps {
+		if slices.ContainsFunc(cases, func(c Case) bool { return c.Step == step }) {
+			continue
+		}
+		if i := slices.IndexFunc(told, func(old ToldCase) bool { return old.Step == step }); i >= 0 {
+			d.cases = append(d.cases, Case{Step: step, Subject: subject, Reason: told[i].Reason})
+		}
+		if err := d.unpark(ctx, step, "it is over"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// all are the cases that wait, for the history that goes on with them.
+func (d *desk) all() (out []ToldCase) {
+	for _, c := range d.cases {
+		out = append(out, ToldCase{Step: c.Step, Message: c.Message, Reason: c.Reason})
+	}
+	return out
+}

@@ -69,7 +69,7 @@ func Fulfillment(ctx workflow.Context, in FulfillmentInput) error {
 			return err
 		}
 		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() && len(d.decided) == 0 && workflow.AllHandlersFinished(ctx) && r.changed.Len() == 0 {
-			return workflow.NewContinueAsNewError(ctx, FulfillmentName, FulfillmentInput{Tenant: in.Tenant, ShipmentID: in.ShipmentID, Told: r.cases()})
+			return workflow.NewContinueAsNewError(ctx, FulfillmentName, FulfillmentInput{Tenant: in.Tenant, ShipmentID: in.ShipmentID, Told: r.desk.all()})
 		}
 	}
 }
@@ -88,31 +88,12 @@ var fulfillmentSteps = []string{shipping.StepCarrier, shipping.StepBooking, ship
 func (r *fulfillmentRun) show(ctx workflow.Context, now activities.Standing) error {
 	told := r.told
 	r.told = nil
+	var cases []Case
 	for _, t := range now.Troubles {
-		c := Case{Step: t.Step, Subject: now.OrderID, Reason: t.Reason, Message: t.Message, Tried: t.Tried, Verbs: t.Verbs}
-		if i := slices.IndexFunc(told, func(old ToldCase) bool { return old.Step == t.Step }); i >= 0 {
-			old := c
-			old.Message = told[i].Message
-			r.desk.cases = append(r.desk.cases, old)
-		}
-		err := r.desk.park(ctx, c)
-		if err == nil {
-			err = r.desk.reword(ctx, c)
-		}
-		if err != nil {
-			return err
-		}
+		cases = append(cases, Case{Step: t.Step, Subject: now.OrderID, Reason: t.Reason, Message: t.Message, Tried: t.Tried, Verbs: t.Verbs})
 	}
-	for _, step := range fulfillmentSteps {
-		if slices.ContainsFunc(now.Troubles, func(t shipping.Trouble) bool { return t.Step == step }) {
-			continue
-		}
-		if i := slices.IndexFunc(told, func(old ToldCase) bool { return old.Step == step }); i >= 0 {
-			r.desk.cases = append(r.desk.cases, Case{Step: step, Subject: now.OrderID, Reason: told[i].Reason})
-		}
-		if err := r.desk.unpark(ctx, step, "it is over"); err != nil {
-			return err
-		}
+	if err := r.desk.stand(ctx, now.OrderID, fulfillmentSteps, cases, told); err != nil {
+		return err
 	}
 	if r.desk.details != now.WaitsFor {
 		r.desk.describe(ctx, now.WaitsFor)
@@ -216,12 +197,4 @@ func (r *fulfillmentRun) decide(ctx workflow.Context, dec *decision) error {
 	}
 	dec.result, dec.done = result, true
 	return nil
-}
-
-func (r *fulfillmentRun) cases() []ToldCase {
-	var out []ToldCase
-	for _, c := range r.desk.cases {
-		out = append(out, ToldCase{Step: c.Step, Message: c.Message, Reason: c.Reason})
-	}
-	return out
 }

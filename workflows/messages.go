@@ -77,6 +77,7 @@ const (
 	KindCount          = "count"
 	// KindFulfillment is a shipment's.
 	KindFulfillment = "fulfillment"
+	KindReturn      = "return"
 )
 
 // ID is the workflow id of a subject: <kind>:<tenant>:<ULID>.

@@ -54,6 +54,8 @@ func Restart(ctx context.Context, c client.Client, kind, tenant, subject string,
 		name, in = TransferName, WatchInput{Tenant: tenant, ID: subject}
 	case KindReceipt:
 		name, in = ReceiptName, WatchInput{Tenant: tenant, ID: subject}
+	case KindReturn:
+		name, in = ReturnName, ReturnInput{Tenant: tenant, ReturnID: subject}
 	case KindFulfillment:
 		name, in = FulfillmentName, FulfillmentInput{Tenant: tenant, ShipmentID: subject}
 	default:
@@ -72,6 +74,18 @@ func Wake(ctx context.Context, c client.Client, tenant, shipmentID string) error
 	opts.StaticSummary = "shipment " + shipmentID + ", from the paid order to the door"
 	opts.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
 	if _, err := c.SignalWithStartWorkflow(ctx, opts.ID, SignalChanged, nil, opts, FulfillmentName, FulfillmentInput{Tenant: tenant, ShipmentID: shipmentID}); err != nil {
+		return fmt.Errorf("wake %s: %w", opts.ID, err)
+	}
+	return nil
+}
+
+// WakeReturn tells a return's run that its row has changed, and begins the run if there is
+// none.
+func WakeReturn(ctx context.Context, c client.Client, tenant, returnID string) error {
+	opts := StartOptions(KindReturn, tenant, returnID)
+	opts.StaticSummary = "return " + returnID + ", from the request to the money"
+	opts.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+	if _, err := c.SignalWithStartWorkflow(ctx, opts.ID, SignalChanged, nil, opts, ReturnName, ReturnInput{Tenant: tenant, ReturnID: returnID}); err != nil {
 		return fmt.Errorf("wake %s: %w", opts.ID, err)
 	}
 	return nil

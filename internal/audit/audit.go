@@ -175,7 +175,7 @@ type rule struct {
 // rules are all checks of one statement, by invariant.
 func rules() []rule {
 	var all []rule
-	for _, part := range [][]rule{stockRules, transferRules, receiptRules, moneyRules, disputeRules, refundRules, orderRules, holdRules, newsRules, dueRules, comparedRules, binRules, shipmentRules, fulfillmentRules, noticeRules, eventRules} {
+	for _, part := range [][]rule{stockRules, transferRules, receiptRules, moneyRules, disputeRules, refundRules, orderRules, holdRules, newsRules, dueRules, comparedRules, binRules, shipmentRules, fulfillmentRules, returnRules, noticeRules, eventRules} {
 		all = append(all, part...)
 	}
 	return all

@@ -7,7 +7,7 @@ var dueRules = []rule{
 	{
 		invariant: 6, name: "due.everything_open_has_its_time",
 		says: "every row that is not final has a due_at",
-		rows: `SELECT (SELECT count(*) FROM checkouts) + (SELECT count(*) FROM payments) + (SELECT count(*) FROM refunds) + (SELECT count(*) FROM holds) + (SELECT count(*) FROM inbox) + (SELECT count(*) FROM shipments) + (SELECT count(*) FROM disputes) + (SELECT count(*) FROM transfers) + (SELECT count(*) FROM receipts) + (SELECT count(*) FROM counts) + (SELECT count(*) FROM pick_lists) + (SELECT count(*) FROM exception_tasks)`,
+		rows: `SELECT (SELECT count(*) FROM checkouts) + (SELECT count(*) FROM payments) + (SELECT count(*) FROM refunds) + (SELECT count(*) FROM holds) + (SELECT count(*) FROM inbox) + (SELECT count(*) FROM shipments) + (SELECT count(*) FROM disputes) + (SELECT count(*) FROM transfers) + (SELECT count(*) FROM receipts) + (SELECT count(*) FROM returns) + (SELECT count(*) FROM counts) + (SELECT count(*) FROM pick_lists) + (SELECT count(*) FROM exception_tasks)`,
 		find: `SELECT tenant, id, jsonb_build_object('table', kind, 'status', status), format('%s is %s and has no due_at', kind, status) FROM (
 		    SELECT tenant, id, 'checkout' AS kind, status FROM checkouts WHERE due_at IS NULL AND (status IN ('reserving','awaiting_payment') OR closed_at IS NULL)
 		    UNION ALL SELECT tenant, id, 'payment', status FROM payments WHERE due_at IS NULL AND status IN ('pending','processing','unknown')
@@ -20,6 +20,7 @@ var dueRules = []rule{
 		    UNION ALL SELECT tenant, id, 'reconciliation', status FROM reconciliations WHERE due_at IS NULL AND status = 'running'
 		    UNION ALL SELECT tenant, id, 'transfer', status FROM transfers WHERE due_at IS NULL AND status IN ('requested','in_transit','partially_received')
 		    UNION ALL SELECT tenant, id, 'receipt', status FROM receipts WHERE due_at IS NULL AND status = 'open'
+		    UNION ALL SELECT tenant, id, 'return', status FROM returns WHERE due_at IS NULL AND status NOT IN ('closed','rejected','expired','cancelled')
 		    UNION ALL SELECT tenant, id, 'count', status FROM counts WHERE due_at IS NULL AND status = 'open'
 		    UNION ALL SELECT tenant, id, 'pick list', status FROM pick_lists WHERE due_at IS NULL AND status IN ('open','in_progress','picked')
 		    UNION ALL SELECT tenant, id, 'exception', status FROM exception_tasks WHERE due_at IS NULL AND status = 'open'

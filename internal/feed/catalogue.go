@@ -49,6 +49,17 @@ var catalogue = map[string]public{
 	"returned_to_sender": {"shipment.returned_to_sender", ofOrder, []string{"shipment_id", "carrier"}},
 	"lost":               {"shipment.lost", ofOrder, []string{"shipment_id", "carrier"}},
 
+	"return_requested": {"return.requested", ofOrder, []string{"return_id", "units"}},
+	"return_approved":  {"return.approved", ofOrder, []string{"return_id", "until"}},
+	"return_rejected":  {"return.rejected", ofOrder, []string{"return_id"}},
+	"return_cancelled": {"return.cancelled", ofOrder, []string{"return_id"}},
+	"return_expired":   {"return.expired", ofOrder, []string{"return_id"}},
+	"return_sent":      {"return.in_transit", ofOrder, []string{"return_id"}},
+	"return_received":  {"return.received", ofOrder, []string{"return_id", "arrived"}},
+	"return_inspected": {"return.inspected", ofOrder, []string{"return_id"}},
+	"return_refunded":  {"return.refunded", ofOrder, []string{"return_id", "amount"}},
+	"return_closed":    {"return.closed", ofOrder, []string{"return_id"}},
+
 	"refund_succeeded": {"refund.succeeded", ofPayment, []string{"refund_id", "part_id", "amount"}},
 	"refund_failed":    {"refund.failed", ofPayment, []string{"refund_id", "part_id", "amount", "code"}},
 

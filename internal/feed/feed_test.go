@@ -339,6 +339,9 @@ func TestCatalogue_KnowsEveryStatusThatAnOrderOrParcelMayReach(t *testing.T) {
 		if m.Machine == lifecycle.Order {
 			require.Contains(t, types, "order."+string(m.To))
 		}
+		if m.Machine == lifecycle.Return && m.To != "label_issued" { // nothing issues labels yet
+			require.Contains(t, types, "return."+string(m.To))
+		}
 	}
 	for _, status := range []string{"handed_over", "in_transit", "out_for_delivery", "delivered", "delivery_failed", "returned_to_sender", "lost"} {
 		require.Contains(t, types, "shipment."+status)

@@ -23,6 +23,7 @@ const (
 	Reservation Machine = "reservation"
 	Transfer    Machine = "transfer"
 	Shipment    Machine = "shipment"
+	Return      Machine = "return"
 )
 
 // Move is one allowed change of status.
@@ -92,11 +93,22 @@ var rows = []row{
 	{Shipment, "delivery_failed", "in_transit out_for_delivery delivered returned_to_sender lost"},
 	// What was lost may be found.
 	{Shipment, "lost", "in_transit out_for_delivery delivered returned_to_sender"},
+
+	{Return, "requested", "approved rejected cancelled"},
+	{Return, "approved", "label_issued in_transit received expired cancelled"},
+	{Return, "label_issued", "in_transit received expired cancelled"},
+	{Return, "in_transit", "received cancelled"},
+	// A parcel that comes after all.
+	{Return, "expired", "received"},
+	{Return, "received", "inspected"},
+	// To closed: no money goes, or it had gone before.
+	{Return, "inspected", "refunded closed"},
+	{Return, "refunded", "closed"},
 }
 
 // initial and final statuses, for the diagrams.
 var initial = map[Machine][]string{
-	Checkout: {"reserving"}, Payment: {"pending"}, Order: {"paid", "completed"}, Refund: {"pending"}, Reservation: {"held"}, Transfer: {"requested"}, Shipment: {"pending"},
+	Checkout: {"reserving"}, Payment: {"pending"}, Order: {"paid", "completed"}, Refund: {"pending"}, Reservation: {"held"}, Transfer: {"requested"}, Shipment: {"pending"}, Return: {"requested"},
 }
 
 // Moves returns every allowed move.
@@ -133,5 +145,5 @@ func Diagram(m Machine) string {
 
 // Machines lists the machines in the order they are documented.
 func Machines() []Machine {
-	return []Machine{Checkout, Payment, Order, Refund, Reservation, Transfer, Shipment}
+	return []Machine{Checkout, Payment, Order, Refund, Reservation, Transfer, Shipment, Return}
 }

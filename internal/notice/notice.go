@@ -36,6 +36,13 @@ const (
 	PartiallyRefunded Kind = "partially_refunded"
 	Refunded          Kind = "refunded"
 	OrderCancelled    Kind = "order_cancelled"
+	ReturnRequested   Kind = "return_requested"
+	ReturnApproved    Kind = "return_approved"
+	ReturnRejected    Kind = "return_rejected"
+	ReturnReminder    Kind = "return_reminder"
+	ReturnReceived    Kind = "return_received"
+	ReturnExpired     Kind = "return_expired"
+	ReturnClosed      Kind = "return_closed"
 )
 
 // Channel is a way to the buyer; tenant.NoticeChannels lists them.
@@ -71,6 +78,9 @@ type Data struct {
 	// By is the day on which the buyer may expect what the notice tells of, or
 	// until which parcels wait for them.
 	By *time.Time `json:"by,omitempty"`
+	// Return is the number of what comes back, Why what the shop says about it.
+	Return string `json:"return,omitempty"`
+	Why    string `json:"why,omitempty"`
 }
 
 // Units are so many units of a SKU.

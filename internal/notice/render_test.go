@@ -30,8 +30,17 @@ func full(kind notice.Kind) notice.Facts {
 		f.Carrier, f.Tracking, f.Link, f.By, f.Lines = "Starken", []string{"960012", "960013"}, "https://starken.example/960012?a=1&b=2", "lunes 7 de diciembre", []notice.FactLine{{Quantity: 2, Name: "Polera roja"}}
 	case notice.ReadyForPickup:
 		f.Carrier, f.Tracking, f.Point, f.By = "Starken", []string{"960012"}, "Agencia Providencia, Av. Providencia 1234", "lunes 7 de diciembre"
+	case notice.ReturnApproved, notice.ReturnReminder:
+		f.Point, f.By = "Bodega Central, Av. Uno 1, Renca", "lunes 7 de diciembre"
+	case notice.ReturnRejected:
+		f.Why = "pasaron los diez días"
+	case notice.ReturnClosed:
+		f.Amount, f.Why = "$12.990", "Falta la caja: $1.000 menos."
 	case notice.OutForDelivery, notice.DeliveryFailed:
 		f.Carrier, f.Tracking, f.Link = "Starken", []string{"960012"}, "https://starken.example/960012?a=1&b=2"
+	}
+	if strings.HasPrefix(string(kind), "return_") {
+		f.Return = f.Number + "-R1"
 	}
 	return f
 }
@@ -51,7 +60,7 @@ func TestRender_SaysAllThatIsKnownInEachKindAndLanguage(t *testing.T) {
 				require.NotContains(t, text, "{{", at)
 				require.NotContains(t, text, "<no value>", at)
 				require.NotContains(t, text, "%!", at)
-				for _, fact := range append([]string{f.Shop, f.Name, f.Number, f.Carrier, f.Link, f.Shipping, f.Total, f.Amount, f.Point, f.By}, f.Tracking...) {
+				for _, fact := range append([]string{f.Shop, f.Name, f.Number, f.Carrier, f.Link, f.Shipping, f.Total, f.Amount, f.Point, f.By, f.Return, f.Why}, f.Tracking...) {
 					require.Contains(t, text, fact, at)
 				}
 				for _, l := range f.Lines {
@@ -74,7 +83,7 @@ func TestRender_LeavesOutWhatIsNotKnown(t *testing.T) {
 	t.Parallel()
 	for _, name := range tenant.NoticeKinds {
 		for _, language := range languages {
-			m, err := notice.Render(notice.Kind(name), language, notice.Facts{Shop: "Tienda Sur", Number: "SUR-000123", Amount: "$1", Total: "$1"})
+			m, err := notice.Render(notice.Kind(name), language, notice.Facts{Shop: "Tienda Sur", Number: "SUR-000123", Return: "SUR-000123-R1", Amount: "$1", Total: "$1"})
 			require.NoError(t, err)
 			for _, text := range []string{m.Subject, m.Text, m.Short} {
 				for _, hole := range []string{"  .", " ,", " .", ": .", "el .", "on .", " : ", "[]"} {
@@ -95,7 +104,7 @@ func TestRender_NothingFromOutsideBecomesMarkup(t *testing.T) {
 	for _, name := range tenant.NoticeKinds {
 		for _, language := range languages {
 			f := full(notice.Kind(name))
-			f.Shop, f.Name, f.Number, f.Carrier, f.Point, f.By, f.Amount = evil, evil, evil, evil, evil, evil, evil
+			f.Shop, f.Name, f.Number, f.Carrier, f.Point, f.By, f.Amount, f.Return, f.Why = evil, evil, evil, evil, evil, evil, evil, evil, evil
 			f.Tracking, f.Link, f.Lines = []string{evil}, "javascript:alert(1)", []notice.FactLine{{1, evil, evil}}
 			m, err := notice.Render(notice.Kind(name), language, f)
 			require.NoError(t, err)

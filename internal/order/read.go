@@ -54,7 +54,7 @@ type Resource struct {
 	Payments      []Payment         `json:"payments"`
 	Refunds       []refund.Resource `json:"refunds"`
 	Shipments     []Shipment        `json:"shipments"`
-	Returns       []any             `json:"returns"`
+	Returns       []Return          `json:"returns"`
 	Timeline      []timeline.Event  `json:"timeline"`
 }
 
@@ -103,6 +103,17 @@ type Shipment struct {
 	// label.
 	Carrier   string    `json:"carrier"`
 	Tracking  []string  `json:"tracking"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// Return is what comes back of an order.
+type Return struct {
+	ID     string `json:"id"`
+	Number string `json:"number"`
+	Status string `json:"status"`
+	// Units are how many it is about.
+	Units     int       `json:"units"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 }
@@ -194,7 +205,7 @@ func List(ctx context.Context, tx pgx.Tx, tenant string, f Filter) ([]Summary, e
 // Read reads an order with everything that happened to it and to the checkout
 // before it.
 func Read(ctx context.Context, tx pgx.Tx, tenant, orderID string) (Resource, error) {
-	r := Resource{Lines: []Line{}, Payments: []Payment{}, Refunds: []refund.Resource{}, Shipments: []Shipment{}, Returns: []any{}}
+	r := Resource{Lines: []Line{}, Payments: []Payment{}, Refunds: []refund.Resource{}, Shipments: []Shipment{}, Returns: []Return{}}
 	b := &pgx.Batch{}
 	b.Queue(`SELECT `+summaryColumns+`, o.shipping, o.hold_id, o.metadata FROM orders o WHERE o.tenant = $1 AND o.id = $2`, tenant, orderID).QueryRow(func(row pgx.Row) error {
 		return row.Scan(append(r.fields(), &r.Shipping, &r.ReservationID, &r.Metadata)...)
@@ -214,6 +225,10 @@ func Read(ctx context.Context, tx pgx.Tx, tenant, orderID string) (Resource, err
 	    ARRAY(SELECT p.tracking FROM parcels p WHERE p.tenant = s.tenant AND p.shipment_id = s.id AND p.unpacked_at IS NULL AND p.tracking <> '' ORDER BY p.position), s.created_at, s.updated_at
 	  FROM shipments s WHERE s.tenant = $1 AND s.order_id = $2 ORDER BY s.id`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
 		r.Shipments, err = pgx.AppendRows(r.Shipments, rows, pgx.RowToStructByPos[Shipment])
+		return err
+	})
+	b.Queue(`SELECT r.id, r.number, r.status, (SELECT count(*) FROM return_units u WHERE u.tenant = r.tenant AND u.return_id = r.id), r.created_at, r.updated_at FROM returns r WHERE r.tenant = $1 AND r.order_id = $2 ORDER BY r.id`, tenant, orderID).Query(func(rows pgx.Rows) (err error) {
+		r.Returns, err = pgx.AppendRows(r.Returns, rows, pgx.RowToStructByPos[Return])
 		return err
 	})
 	err := tx.SendBatch(ctx, b).Close()

@@ -78,6 +78,9 @@ func Book(ctx context.Context, tx pgx.Tx, tenant, requestID string, in Request, 
 	for _, s := range from {
 		left += s.Left
 	}
+	if in.AtMost {
+		in.lower(left)
+	}
 	goodwill, err := in.choose(units, left, &b.Amount)
 	if err != nil {
 		return b, err
@@ -106,8 +109,8 @@ func Book(ctx context.Context, tx pgx.Tx, tenant, requestID string, in Request, 
 	return b, timeline.Add(ctx, tx, tenant, in.OrderID, "refund_requested", by, map[string]any{"refund_id": requestID, "amount": b.Amount, "method": in.Method, "parts": len(parts)})
 }
 
-// fill makes the rows of what each unit of an order and its freight cost, with
-// the order's first refund, and reads what is left of them.
+// fill makes the rows of what each unit of an order and its freight cost, when somebody
+// first asks, and reads what is left of them.
 func fill(ctx context.Context, tx pgx.Tx, tenant, orderID string) ([]*unit, error) {
 	units, err := readUnits(ctx, tx, tenant, orderID)
 	if err != nil || len(units) > 0 {
@@ -127,13 +130,13 @@ func fill(ctx context.Context, tx pgx.Tx, tenant, orderID string) ([]*unit, erro
 		return nil, fmt.Errorf("lines of order %s: %w", orderID, err)
 	}
 	b := &pgx.Batch{}
-	const put = `INSERT INTO refundable (tenant, order_id, line_id, unit, paid) VALUES ($1,$2,$3,$4,$5)`
+	const put = `INSERT INTO refundable (tenant, order_id, line_id, unit, paid) VALUES ($1,$2,$3,$4,$5) ON CONFLICT DO NOTHING`
 	for _, l := range lines {
 		for n, paid := range money.Spread(l.Total, slices.Repeat([]int64{1}, l.Quantity)) {
 			b.Queue(put, tenant, orderID, l.ID, n, paid)
 		}
 	}
-	b.Queue(`INSERT INTO refundable (tenant, order_id, line_id, unit, paid) SELECT tenant, id, '', 0, shipping_total FROM orders WHERE tenant = $1 AND id = $2`, tenant, orderID)
+	b.Queue(`INSERT INTO refundable (tenant, order_id, line_id, unit, paid) SELECT tenant, id, '', 0, shipping_total FROM orders WHERE tenant = $1 AND id = $2 ON CONFLICT DO NOTHING`, tenant, orderID)
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return nil, fmt.Errorf("what order %s cost: %w", orderID, err)
 	}
@@ -241,6 +244,11 @@ func (r Request) choose(units []*unit, left int64, total *int64) (goodwill int64
 			take(at+"amount", rest[:l.Quantity], l.Amount)
 		}
 	}
+	for _, a := range r.Units {
+		if u := unitOf(units, a); u != nil && a.Amount > 0 {
+			take("units", []*unit{u}, &a.Amount)
+		}
+	}
 	if r.ShippingAmount != nil {
 		take("shipping_amount", ofLine(units, ""), r.ShippingAmount)
 	}
@@ -253,10 +261,69 @@ func (r Request) choose(units []*unit, left int64, total *int64) (goodwill int64
 		}
 		*total += goodwill
 	}
-	if short {
+	if short || r.Units != nil && *total == 0 {
 		return 0, nothingLeft(left)
 	}
 	return goodwill, nil
+}
+
+// lower has units and freight ask for no more than is left, those that come first before
+// the others.
+func (r *Request) lower(left int64) {
+	take := func(amount int64) int64 {
+		amount = min(amount, left)
+		left -= amount
+		return amount
+	}
+	r.Units = slices.Clone(r.Units)
+	for i := range r.Units {
+		r.Units[i].Amount = take(r.Units[i].Amount)
+	}
+	if r.ShippingAmount != nil {
+		freight := take(*r.ShippingAmount)
+		if r.ShippingAmount = &freight; freight == 0 {
+			r.ShippingAmount = nil
+		}
+	}
+}
+
+func unitOf(units []*unit, a UnitAsked) *unit {
+	i := slices.IndexFunc(units, func(u *unit) bool { return u.Line == a.Line && u.N == a.N })
+	if i < 0 {
+		return nil
+	}
+	return units[i]
+}
+
+// Unit is a unit of a line, or the freight (an empty line), what was paid for it and what
+// of that has not gone back, in minor units of the order's currency.
+type Unit struct {
+	Line string
+	N    int
+	Paid int64
+	Left int64
+}
+
+// Units are those of an order, in the order of its lines.
+func Units(ctx context.Context, tx pgx.Tx, tenant, orderID string) ([]Unit, error) {
+	units, err := fill(ctx, tx, tenant, orderID)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Unit, len(units))
+	for i, u := range units {
+		out[i] = Unit{Line: u.Line, N: u.N, Paid: u.Paid, Left: u.Left}
+	}
+	return out, nil
+}
+
+// Left is what the payments of an order can still give back, in minor units.
+func Left(ctx context.Context, tx pgx.Tx, tenant, orderID string) (left int64, err error) {
+	from, err := sources(ctx, tx, tenant, orderID, "")
+	for _, s := range from {
+		left += s.Left
+	}
+	return left, err
 }
 
 // ofLine are the units of a line, those with most left first.

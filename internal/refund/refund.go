@@ -59,6 +59,18 @@ type Request struct {
 	PaymentID   string       `json:"payment_id"`
 	Method      string       `json:"method"` // original (default) or bank_transfer
 	BankAccount *BankAccount `json:"bank_account"`
+	// Units are single ones, for whoever knows which; nobody outside does.
+	Units []UnitAsked `json:"-"`
+	// AtMost takes less where the order's payments have less left, such as after
+	// goodwill.
+	AtMost bool `json:"-"`
+}
+
+// UnitAsked is some of what was paid for a unit, in minor units of the currency.
+type UnitAsked struct {
+	Line   string
+	N      int
+	Amount int64
 }
 
 // LineAsked is units of a line. Without an amount it is what they have left.
@@ -165,14 +177,15 @@ func positive(f *problem.Fields, field string, amount *int64) {
 
 // whole reports whether everything that is left is asked for.
 func (r Request) whole() bool {
-	return len(r.Lines) == 0 && r.ShippingAmount == nil && r.Amount == nil
+	return len(r.Lines) == 0 && r.ShippingAmount == nil && r.Amount == nil && r.Units == nil
 }
 
 // Able tells what a tenant's gateway can do; ok is false when it is not set up
 // any more.
 type Able func(payment.Name) (can payment.Capabilities, ok bool)
 
-// Seal encrypts an account for the row of its request.
+// Seal encrypts an account for the row of its request, or of the return whose money
+// will be requested.
 func (a BankAccount) Seal(ring *secretbox.Keyring, tenant, requestID string) ([]byte, error) {
 	text, err := json.Marshal(a)
 	if err != nil {
@@ -200,6 +213,18 @@ func OpenAccount(ring *secretbox.Keyring, tenant, requestID string, sealed []byt
 		return nil, fmt.Errorf("the account of refund %s: %w", requestID, err)
 	}
 	return &a, nil
+}
+
+// Reseal is a sealed account for another row.
+func Reseal(ring *secretbox.Keyring, tenant, from, to string, sealed []byte) ([]byte, error) {
+	if sealed == nil {
+		return nil, nil
+	}
+	account, err := OpenAccount(ring, tenant, from, sealed)
+	if err != nil {
+		return nil, err
+	}
+	return account.Seal(ring, tenant, to)
 }
 
 func aad(tenant, requestID string) []byte { return []byte("refund:" + tenant + ":" + requestID) }

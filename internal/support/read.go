@@ -96,6 +96,9 @@ WITH item AS (
   SELECT 'overdue', 'receipt', 'receipt:' || tenant || ':' || id, id, 'overdue', 'the receipt in ' || warehouse || ' is ' || status || ' past its time: it waits for ' || waits_for, due_at, '', due_at, id
     FROM receipts r WHERE tenant = $1 AND due_at < now() AND NOT EXISTS (SELECT FROM parked p WHERE p.tenant = r.tenant AND p.workflow_id = 'receipt:' || r.tenant || ':' || r.id AND p.resolved_at IS NULL)
   UNION ALL
+  SELECT 'overdue', 'return', 'return:' || tenant || ':' || id, order_id, 'overdue', 'the return ' || number || ' is ' || replace(status, '_', ' ') || ' past its time', due_at, '', due_at, id
+    FROM returns r WHERE tenant = $1 AND due_at < now() AND NOT EXISTS (SELECT FROM parked p WHERE p.tenant = r.tenant AND p.workflow_id = 'return:' || r.tenant || ':' || r.id AND p.resolved_at IS NULL)
+  UNION ALL
   SELECT 'overdue', 'reconciliation', 'reconciliation:' || tenant || ':' || id, id, 'overdue', 'the reconciliation of ' || gateway || ' of ' || to_char(day, 'YYYY-MM-DD') || ' is ' || status || ' past its time', due_at, '', due_at, id
     FROM reconciliations WHERE tenant = $1 AND due_at < now()
   UNION ALL

@@ -21,6 +21,7 @@ import (
 	"justlogistics/internal/payment"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/problem"
+	"justlogistics/internal/returns"
 	"justlogistics/internal/shipping"
 	"justlogistics/internal/temporalclient"
 	"justlogistics/internal/timeline"
@@ -228,6 +229,10 @@ func load(ctx context.Context, tx pgx.Tx, kind, tenant, subjectID string) (subje
 	case workflows.KindReceipt:
 		s.workflow, s.input = workflows.ReceiptName, workflows.WatchInput{Tenant: tenant, ID: subjectID}
 		err = tx.QueryRow(ctx, `SELECT status = 'open', 'receipt in bin ' || bin || ' of ' || warehouse FROM receipts WHERE tenant = $1 AND id = $2`, tenant, subjectID).Scan(&s.open, &s.summary)
+	case workflows.KindReturn:
+		s.workflow, s.input = workflows.ReturnName, workflows.ReturnInput{Tenant: tenant, ReturnID: subjectID}
+		err = tx.QueryRow(ctx, `SELECT due_at IS NOT NULL, number, order_id FROM returns WHERE tenant = $1 AND id = $2`, tenant, subjectID).Scan(&s.open, &s.number, &s.timelineOf)
+		s.summary = "return " + s.number
 	case workflows.KindFulfillment:
 		s.workflow, s.input = workflows.FulfillmentName, workflows.FulfillmentInput{Tenant: tenant, ShipmentID: subjectID}
 		err = tx.QueryRow(ctx, `SELECT s.due_at IS NOT NULL OR s.status IN ('lost','returned_to_sender') AND s.settled = '' OR EXISTS (SELECT FROM bookings b WHERE b.tenant = s.tenant AND b.shipment_id = s.id AND b.void_at IS NOT NULL AND b.status IN ('intended','unknown','pending','booked')), o.number, o.id
@@ -270,6 +275,10 @@ func (d Desk) decide(ctx context.Context, u Use, of subject, open []parked) (Don
 	kind, _, _, _ := workflows.ParseID(u.WorkflowID)
 	if kind == workflows.KindFulfillment {
 		if err := shipping.CheckDecision(shipping.Decision{Step: c.Step, Verb: u.Verb, Outcome: u.Outcome, Reference: u.Reference}); err != nil {
+			return Done{}, err
+		}
+	} else if kind == workflows.KindReturn {
+		if err := returns.CheckRuling(returns.Ruling{Step: c.Step, Verb: u.Verb, Outcome: u.Outcome, Reference: u.Reference}); err != nil {
 			return Done{}, err
 		}
 	} else if u.Outcome == workflows.OutcomeNotMade && c.Reason != payment.CodeRefundUntraced {

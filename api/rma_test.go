@@ -1,0 +1,158 @@
+package api_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"justlogistics/internal/tenant"
+)
+
+// home is a paid order whose two units were delivered just now.
+func (b *bundle) home() map[string]any {
+	b.t.Helper()
+	o := b.bought()
+	for _, set := range []string{`status = 'picking'`, `status = 'packed', packed_at = now(), picked_at = now()`, `status = 'labelled', labelled_at = now(), carrier = 'manual'`,
+		`status = 'handed_over', handed_over_at = now(), due_at = now() + interval '1 day'`, `status = 'delivered', due_at = NULL, ended_at = now()`} {
+		b.sql(`UPDATE shipments SET `+set+` WHERE order_id = $1`, o["id"])
+	}
+	b.sql(`INSERT INTO bins (tenant, warehouse, code, kind) VALUES ($1, 'SCL-1', 'BACK-1', 'pick') ON CONFLICT DO NOTHING`, shop)
+	return o
+}
+
+func returnOf(o map[string]any, units int, more map[string]any) map[string]any {
+	body := map[string]any{"order_id": o["id"], "lines": []any{map[string]any{"line_id": lineOf(o), "quantity": units, "reason": "changed_mind"}}}
+	for k, v := range more {
+		body[k] = v
+	}
+	return body
+}
+
+func TestReturns_FromTheBuyersPageToTheShelf(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	o := b.home()
+	web := as(b.keys[tenant.Storefront])
+	buyer := map[string]any{"order_number": strings.ToLower(o["number"].(string)), "email": o["customer"].(map[string]any)["email"]}
+	asked := returnOf(o, 1, buyer)
+	delete(asked, "order_id")
+
+	v := b.do("POST", "/v1/returns/eligibility", asked, web...)
+	require.Equal(t, 200, v.status, v.body)
+	require.Equal(t, true, v.json()["eligible"])
+	require.Equal(t, 12990., v.json()["amount"])
+	require.Equal(t, 0, value[int](b, `SELECT count(*) FROM returns`), "it writes nothing")
+
+	a := b.do("POST", "/v1/returns", asked, append(web, "Idempotency-Key", "back-1")...)
+	require.Equal(t, 201, a.status, a.body)
+	r := a.json()
+	require.Equal(t, "approved", r["status"])
+	require.Empty(t, r["decided_by"], "what is meant for staff is not for buyers")
+	path := "/v1/returns/" + r["id"].(string)
+	require.Equal(t, path, a.header.Get("Location"))
+	again := b.do("POST", "/v1/returns", asked, append(web, "Idempotency-Key", "back-1")...)
+	require.Equal(t, r["id"], again.json()["id"])
+	require.Equal(t, 1, value[int](b, `SELECT count(DISTINCT subject) FROM wakes WHERE kind = 'return' AND subject = $1`, r["id"]), "its run begins with its row")
+
+	require.Equal(t, "in_transit", b.do("POST", path+"/sent", map[string]any{"carrier": "Starken", "tracking": "123"}, web...).json()["status"])
+	require.Equal(t, 403, b.do("POST", path+"/receive", map[string]any{"rest_missing": true}, web...).status)
+	line := map[string]any{"line_id": lineOf(o), "quantity": 1}
+	require.Equal(t, "received", b.do("POST", path+"/receive", map[string]any{"lines": []any{line}}, b.ana()...).json()["status"])
+	a = b.do("POST", path+"/inspect", map[string]any{"units": []any{map[string]any{"line_id": lineOf(o), "quantity": 1, "grade": "A", "disposition": "restock", "bin": "NADA"}}}, b.ana()...)
+	require.Equal(t, 422, a.status, a.body)
+	require.Equal(t, "unknown_bin", a.code())
+	unit := map[string]any{"line_id": lineOf(o), "quantity": 1, "grade": "A", "disposition": "restock", "bin": "BACK-1"}
+	a = b.do("POST", path+"/inspect", map[string]any{"units": []any{unit}}, b.ana()...)
+	require.Equal(t, 200, a.status, a.body)
+	require.Equal(t, "inspected", a.json()["status"])
+	require.Equal(t, 1, value[int](b, `SELECT quantity FROM bin_stock WHERE bin = 'BACK-1'`))
+
+	staff := b.do("GET", path, nil, as(b.keys[tenant.Support])...).json()
+	require.Equal(t, "BACK-1", staff["units"].([]any)[0].(map[string]any)["bin"])
+	require.Equal(t, "", b.do("GET", path, nil, web...).json()["units"].([]any)[0].(map[string]any)["bin"])
+	shown := b.do("GET", "/v1/orders/"+o["id"].(string), nil).json()["returns"].([]any)
+	require.Len(t, shown, 1)
+	require.Equal(t, "inspected", shown[0].(map[string]any)["status"])
+	require.Len(t, b.do("GET", "/v1/returns?status=inspected&order_id="+o["id"].(string), nil).json()["data"], 1)
+	require.Empty(t, b.do("GET", "/v1/returns?status=closed", nil).json()["data"])
+	require.Equal(t, 422, b.do("GET", "/v1/returns?status=nowhere", nil).status)
+}
+
+func TestReturns_WhatIsRefusedSaysWhy(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	o := b.home()
+	a := b.do("POST", "/v1/returns", returnOf(o, 3, nil))
+	require.Equal(t, 422, a.status, a.body)
+	require.Equal(t, "not_eligible", a.code())
+	require.Equal(t, "too_many", a.json()["verdict"].(map[string]any)["lines"].([]any)[0].(map[string]any)["code"])
+	require.Equal(t, 404, b.do("POST", "/v1/returns", returnOf(o, 1, map[string]any{"order_id": "01M8P8DG0W0YY85TQG6GXV2SW0"})).status)
+	require.Equal(t, map[string]string{"lines": "required"}, b.do("POST", "/v1/returns", map[string]any{"order_id": o["id"]}).fields())
+	require.Equal(t, map[string]string{"order_id": "required"}, b.do("POST", "/v1/returns", map[string]any{"email": "a@b.cl"}).fields())
+	require.Equal(t, map[string]string{"exception": "not_allowed"}, b.do("POST", "/v1/returns", returnOf(o, 1, map[string]any{"exception": "please"}), as(b.keys[tenant.Storefront])...).fields())
+	require.Equal(t, 403, b.do("POST", "/v1/returns", returnOf(o, 1, nil), as(b.keys[tenant.Warehouse])...).status)
+	require.Equal(t, 404, b.do("GET", "/v1/returns/01M8P8DG0W0YY85TQG6GXV2SW0", nil).status)
+}
+
+func TestReturns_TheAccountOfATransferIsForSupportAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	o := b.home()
+	account := map[string]any{"holder": "Ana Rojas", "rut": "11.111.111-1", "bank": "Banco de Chile", "type": "vista", "number": "99887766554"}
+	a := b.do("POST", "/v1/returns", returnOf(o, 1, map[string]any{"refund": "bank_transfer", "bank_account": account}), as(b.keys[tenant.Storefront])...)
+	require.Equal(t, 201, a.status, a.body)
+	path := "/v1/returns/" + a.json()["id"].(string)
+	require.Contains(t, b.do("GET", path, nil, as(b.keys[tenant.Support])...).body, "99887766554")
+	for _, scope := range []tenant.Scope{tenant.Storefront, tenant.Warehouse} {
+		require.NotContains(t, b.do("GET", path, nil, as(b.keys[scope])...).body, "99887766554")
+	}
+	require.NotContains(t, value[string](b, `SELECT encode(bank_account, 'escape') FROM returns`), "99887766554")
+	require.NotContains(t, b.logs.String(), "99887766554")
+	wrong := map[string]any{"holder": "Ana Rojas", "rut": "11.111.111-2", "bank": "Banco de Chile", "type": "vista", "number": "99887766554"}
+	require.Equal(t, "invalid_rut", b.do("POST", "/v1/returns", returnOf(o, 1, map[string]any{"refund": "bank_transfer", "bank_account": wrong})).fields()["bank_account.rut"])
+}
+
+func TestReturns_SupportDecidesAndASupervisorCorrects(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	o := b.home()
+	p := b.do("GET", "/v1/policies/returns", nil).json()
+	require.Equal(t, 0., p["version"])
+	policy := p["policy"].(map[string]any)
+	policy["review"] = map[string]any{"above_amount": 1}
+	require.Equal(t, 403, b.do("PUT", "/v1/policies/returns", policy, as(b.keys[tenant.Support])...).status)
+	require.Equal(t, 1., b.do("PUT", "/v1/policies/returns", policy).json()["version"])
+	require.Equal(t, 1., b.do("PUT", "/v1/policies/returns", policy).json()["version"])
+	policy["send_within_days"] = 0
+	require.Contains(t, b.do("PUT", "/v1/policies/returns", policy).fields(), "send_within_days")
+
+	desk := as(b.keys[tenant.Support])
+	made := b.do("POST", "/v1/returns", returnOf(o, 1, nil), desk...)
+	require.Equal(t, 201, made.status, made.body)
+	path := "/v1/returns/" + made.json()["id"].(string)
+	require.Equal(t, "requested", b.do("GET", path, nil).json()["status"])
+	require.Equal(t, 403, b.do("POST", path+"/approve", nil, as(b.keys[tenant.Storefront])...).status)
+	a := b.do("POST", path+"/reject", map[string]any{"reason": "usado", "version": 99}, desk...)
+	require.Equal(t, 409, a.status)
+	require.Equal(t, "version_changed", a.code())
+	require.Equal(t, "approved", b.do("POST", path+"/approve", nil, desk...).json()["status"])
+	a = b.do("POST", path+"/reject", map[string]any{"reason": "usado"}, desk...)
+	require.Equal(t, "wrong_status", a.code())
+	require.Equal(t, "approved", a.json()["current"].(map[string]any)["status"])
+
+	b.sql(`INSERT INTO operators (tenant, name, may) VALUES ($1, 'ana', '{receive}'), ($1, 'jefa', '{receive,supervise}')`, shop)
+	jefa := append(as(b.keys[tenant.Warehouse]), "X-Operator", "jefa")
+	line := map[string]any{"line_id": lineOf(o), "quantity": 1}
+	require.Equal(t, 200, b.do("POST", path+"/receive", map[string]any{"lines": []any{line}}, b.ana()...).status)
+	bad := map[string]any{"line_id": lineOf(o), "quantity": 1, "grade": "D", "disposition": "scrap", "deducted": 990, "deduction": "roto"}
+	seen := b.do("POST", path+"/inspect", map[string]any{"units": []any{bad}}, b.ana()...)
+	require.Equal(t, 200, seen.status, seen.body)
+	n := seen.json()["units"].([]any)[0].(map[string]any)["unit"]
+	good := map[string]any{"units": []any{map[string]any{"line_id": lineOf(o), "correct": []any{n}, "grade": "A", "disposition": "restock", "bin": "BACK-1"}}}
+	require.Equal(t, 403, b.do("POST", path+"/inspect", good, b.ana()...).status)
+	a = b.do("POST", path+"/inspect", good, jefa...)
+	require.Equal(t, 200, a.status, a.body)
+	require.Equal(t, 0., a.json()["units"].([]any)[0].(map[string]any)["deducted"])
+	require.Equal(t, 1, value[int](b, `SELECT quantity FROM bin_stock WHERE bin = 'BACK-1'`))
+}

@@ -1,0 +1,226 @@
+package returns
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// What a return's run can do next.
+const (
+	NextExpire = "expire" // it was not sent in time
+	NextRemind = "remind" // tell the buyer until when
+	NextPay    = "pay"    // have the money go
+	NextSettle = "settle" // nothing is left to do
+)
+
+// Steps at which a return can wait for a person.
+const (
+	StepDecision = "decision" // nobody has approved or rejected it
+	StepGoods    = "goods"    // they do not come, or are others
+	StepInspect  = "inspection"
+	StepMoney    = "money" // it does not go
+)
+
+// Standing is how far a return is, for the run that looks after it.
+type Standing struct {
+	OrderID string `json:"order_id"`
+	Status  string `json:"status"`
+	// WaitsFor says in words what is next, and who does it.
+	WaitsFor string `json:"waits_for"`
+	// Next is what the run does itself, at NextAt (zero: now).
+	Next   string    `json:"next,omitempty"`
+	NextAt time.Time `json:"next_at,omitzero"`
+	// DueAt is when it is late where it is; zero: it isn't.
+	DueAt    time.Time `json:"due_at,omitzero"`
+	Troubles []Trouble `json:"troubles,omitempty"`
+	Over     bool      `json:"over,omitempty"`
+}
+
+// Trouble is what a person is asked, and with which verbs it is cured.
+type Trouble struct {
+	Step    string   `json:"step"`
+	Reason  string   `json:"reason"`
+	Message string   `json:"message"`
+	Tried   string   `json:"tried"`
+	Verbs   []string `json:"verbs"`
+}
+
+// Stand reads how a return stands.
+func Stand(ctx context.Context, tx pgx.Tx, tenantID, returnID string) (Standing, error) {
+	r, err := Get(ctx, tx, tenantID, returnID)
+	if err != nil {
+		return Standing{}, err
+	}
+	money, err := moneyOf(ctx, tx, tenantID, returnID)
+	if err != nil {
+		return Standing{}, err
+	}
+	due, err := r.owes(ctx, tx, tenantID)
+	if err != nil {
+		return Standing{}, err
+	}
+	return r.stand(money, due.total), nil
+}
+
+// stand is a function of what was read alone. due is what must still go back.
+func (r Return) stand(money gone, due int64) Standing {
+	out := Standing{OrderID: r.OrderID, Status: r.Status, WaitsFor: r.waits(money)}
+	if r.DueAt != nil {
+		out.DueAt = r.DueAt.UTC()
+	}
+	r.next(&out, money, due)
+	r.trouble(&out, money)
+	out.Over = slices.Contains([]string{Closed, Rejected, Cancelled, Expired}, r.Status) && out.Next == "" && len(out.Troubles) == 0 && money.done
+	return out
+}
+
+func minute(at *time.Time) string {
+	if at == nil {
+		return "no day"
+	}
+	return at.UTC().Format("2006-01-02 15:04 UTC")
+}
+
+// waits says in words what the return waits for.
+func (r Return) waits(money gone) string {
+	what := "return " + r.Number
+	if n := len(r.Units); n == 1 {
+		what += " (1 unit)"
+	} else {
+		what += fmt.Sprintf(" (%d units)", n)
+	}
+	switch r.Status {
+	case Requested:
+		return "Waits for a person to approve or reject " + what + " by " + minute(r.DueAt) + " (POST /v1/returns/" + r.ID + "/approve or /reject)."
+	case Approved, LabelIssued:
+		return "Approved: waits for the buyer to send " + what + " to " + r.Warehouse + " until " + minute(r.ExpiresAt) + "."
+	case InTransit:
+		return "On its way: " + what + " is expected in " + r.Warehouse + " by " + minute(r.DueAt) + "."
+	case Received:
+		came, seen := 0, 0
+		for _, u := range r.Units {
+			if u.Came != "" {
+				came++
+			}
+			if u.Disposition != "" || u.Came == WrongItem || u.Came == Gone {
+				seen++
+			}
+		}
+		if came < len(r.Units) {
+			return fmt.Sprintf("Received: %d of the %d units of %s; waits for the rest, or for somebody in %s to say that it is missing.", came, len(r.Units), what, r.Warehouse)
+		}
+		return fmt.Sprintf("Received: %d of %d units of %s are inspected in %s, the rest by %s.", seen, len(r.Units), what, r.Warehouse, minute(r.DueAt))
+	case Inspected, Refunded:
+		if !money.done {
+			return "Inspected: the money for " + what + " is on its way."
+		}
+		return "Inspected: " + what + " is being settled."
+	case Expired:
+		return "Expired: " + what + " was not sent in time."
+	}
+	return "Over: " + what + " is " + r.Status + "."
+}
+
+// next is what the run does itself.
+func (r Return) next(out *Standing, money gone, due int64) {
+	later := func(step string, at time.Time) {
+		if !at.After(r.now) {
+			at = time.Time{}
+		}
+		if out.Next == "" || out.NextAt.After(at) {
+			out.Next, out.NextAt = step, at
+		}
+	}
+	if due > 0 && money.done && money.failed == "" && r.Refused == "" {
+		later(NextPay, time.Time{})
+		return
+	}
+	switch r.Status {
+	case Approved, LabelIssued:
+		if r.ExpiresAt != nil {
+			later(NextExpire, r.ExpiresAt.UTC())
+		}
+		if at, ok := r.remindAt(); ok {
+			later(NextRemind, at)
+		}
+	case Inspected, Refunded:
+		if money.done && (money.failed == "" || r.Settled != "") && (due == 0 || r.Settled != "") && r.odd() == "" {
+			later(NextSettle, time.Time{})
+		}
+	}
+}
+
+// odd says what was in the parcel that a person must look at.
+func (r Return) odd() string {
+	if r.Settled != "" {
+		return ""
+	}
+	wrong := 0
+	for _, u := range r.Units {
+		if u.Came == WrongItem {
+			wrong++
+		}
+	}
+	text := ""
+	if wrong > 0 {
+		text = fmt.Sprintf("%d units are others than were sold. ", wrong)
+	}
+	for _, e := range r.Extras {
+		text += fmt.Sprintf("Nobody had asked for %d x %s. ", e.Quantity, e.What)
+	}
+	return text
+}
+
+// trouble is what a person is asked about.
+func (r Return) trouble(out *Standing, money gone) {
+	late := r.DueAt != nil && !r.DueAt.After(r.now)
+	waited := "waited until " + minute(r.DueAt)
+	add := func(step, reason, message, tried string, verbs ...string) {
+		out.Troubles = append(out.Troubles, Trouble{Step: step, Reason: reason, Message: message, Tried: tried, Verbs: verbs})
+	}
+	switch r.Status {
+	case Requested:
+		if late {
+			add(StepDecision, "return_undecided", r.waits(money)+" It is late. `retry` waits another day.", waited, verbRetry)
+		}
+	case InTransit:
+		if late {
+			add(StepGoods, "return_late", r.waits(money)+" It is late: ask the carrier and the buyer. `retry` waits another day; resolve with outcome `closed` when it does not come any more.", waited, verbRetry, verbResolve)
+		}
+	case Received:
+		if late {
+			add(StepInspect, "inspection_late", r.waits(money)+" It is late. `retry` waits another day; resolve with outcome `closed` when the rest does not come any more.", waited, verbRetry, verbResolve)
+		}
+	case Expired:
+		if money.gone > 0 && r.Settled == "" {
+			add(StepGoods, "refunded_and_never_came", fmt.Sprintf("The buyer of return %s has had the money (%d %s) and has not sent the goods. Ask for them; receive them when they come, or resolve with outcome `closed`.", r.Number, money.gone, r.Currency), "reminded "+fmt.Sprint(r.Reminded)+" times", verbResolve)
+		}
+	case Inspected, Refunded:
+		if odd := r.odd(); odd != "" {
+			add(StepGoods, "unexpected_goods", "In the parcel of return "+r.Number+": "+odd+"Agree with the buyer what becomes of that and resolve with outcome `closed` and how as reference.", "it was looked at in "+r.Warehouse, verbResolve)
+		}
+		if money.gone > 0 && r.Settled == "" && slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Came == Gone && u.back > 0 }) && r.Money != OnInspection {
+			add(StepGoods, "refunded_and_never_came", "Money for units of return "+r.Number+" has gone that were not in the parcel. Settle that with the buyer and resolve with outcome `closed` and how as reference.", "it was looked at in "+r.Warehouse, verbResolve)
+		}
+	}
+	if late && !money.done && (r.Status == Inspected || r.Status == Refunded) {
+		add(StepMoney, "return_money_late", r.waits(money)+" It is late: see the refund. `retry` waits another day.", waited, verbRetry)
+	}
+	if money.failed != "" && r.Settled == "" {
+		add(StepMoney, "return_not_refunded", "The refund "+money.failed+" of return "+r.Number+" came to nothing. `retry` has the money go again; resolve with outcome `closed` and how it was settled as reference.", "refund "+money.failed, verbRetry, verbResolve)
+	}
+	if r.Refused != "" && r.Settled == "" {
+		add(StepMoney, "refund_refused", "The money for return "+r.Number+" can't go back: "+r.Refused+" `retry` tries again; resolve with outcome `closed` and how it was settled as reference.", "to book a refund", verbRetry, verbResolve)
+	}
+	// One case a step.
+	seen := map[string]bool{}
+	out.Troubles = slices.DeleteFunc(out.Troubles, func(t Trouble) bool {
+		again := seen[t.Step]
+		seen[t.Step] = true
+		return again
+	})
+}
