@@ -66,10 +66,15 @@ func (s *shop) packTwo(name, sku string) {
 		n := order.New{ID: hold, Number: sku + "-1", Channel: "counter", Currency: "CLP", HoldID: hold, DispatchHours: 24, Lines: []order.NewLine{{SKU: sku, Name: sku, Quantity: 2, Tax: "iva"}}}
 		return order.Create(ctx, tx, shopID, n, []stock.HeldLine{{Line: p.Lines[0]}})
 	})
+	s.pack(name, sku, hold)
+}
+
+// pack picks and packs two units of an order.
+func (s *shop) pack(name, sku, orderID string) {
 	s.inShop(func(tx pgx.Tx, shop tenant.Tenant) error {
 		ctx := s.t.Context()
 		var shipment string
-		if err := tx.QueryRow(ctx, `SELECT id FROM shipments WHERE order_id = $1`, hold).Scan(&shipment); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT id FROM shipments WHERE order_id = $1`, orderID).Scan(&shipment); err != nil {
 			return err
 		}
 		s.ids[name+"_shipment"] = shipment

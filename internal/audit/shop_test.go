@@ -68,6 +68,7 @@ func openShop(t *testing.T) *shop {
 	s.receiveGoods()
 	s.shipLamps()
 	s.sendCups()
+	s.takeBack()
 	s.tell()
 	return s
 }
