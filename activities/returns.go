@@ -100,8 +100,8 @@ func (a *Returns) PayReturn(ctx context.Context, ref ReturnRef) error {
 	return classify(err)
 }
 
-// SettleReturn ends a return of which nothing is left to do.
-func (a *Returns) SettleReturn(ctx context.Context, ref ReturnRef) error {
+// CloseReturn ends a return of which nothing is left to do.
+func (a *Returns) CloseReturn(ctx context.Context, ref ReturnRef) error {
 	return classify(a.step(ctx, ref, func(tx pgx.Tx, shop tenant.Tenant) error {
 		return returns.Settle(ctx, tx, shop, ref.ReturnID)
 	}))

@@ -99,7 +99,7 @@ func (r *returnRun) do(ctx workflow.Context, now activities.ReturnStanding) (err
 	case returns.NextPay:
 		_, err = certain[any](ctx, r.desk, "pay", "have the money go back", returning.PayReturn, r.ref)
 	case returns.NextSettle:
-		_, err = certain[any](ctx, r.desk, "settle", "nothing is left to do", returning.SettleReturn, r.ref)
+		_, err = certain[any](ctx, r.desk, "settle", "nothing is left to do", returning.CloseReturn, r.ref)
 	}
 	return err
 }

@@ -79,7 +79,7 @@ func newParcelBack(t *testing.T, row activities.ReturnStanding) *parcelBack {
 			delete(b.parked, c.Step)
 			return nil
 		},
-		"RemindReturn": step("remind"), "ExpireReturn": step("expire"), "PayReturn": step("pay"), "SettleReturn": step("settle"),
+		"RemindReturn": step("remind"), "ExpireReturn": step("expire"), "PayReturn": step("pay"), "CloseReturn": step("settle"),
 	} {
 		b.env.RegisterActivityWithOptions(fn, activity.RegisterOptions{Name: name})
 	}
