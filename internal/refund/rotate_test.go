@@ -29,6 +29,10 @@ func TestRotateAccounts_LetsTheOldKeyBeDropped(t *testing.T) {
 		require.NoError(t, err)
 		s.Exec(t, `INSERT INTO refund_requests (tenant, id, order_id, reason, amount, currency, method, bank_account) VALUES ($1,$2,$3,'goodwill',1,'CLP','bank_transfer',$4)`, shoptest.Tenant, refundID, orderID, box)
 	}
+	returnID := id.New()
+	box, err := account.Seal(before, shoptest.Tenant, returnID)
+	require.NoError(t, err)
+	s.Exec(t, `INSERT INTO returns (tenant, id, order_id, number, status, policy, policy_version, warehouse, method, bank_account, money, freight_by, requested_by, due_at) VALUES ($1,$2,$3,'R-1','requested','{}',0,'SCL-1','bank_transfer',$4,'on_receipt','shop','web',now())`, shoptest.Tenant, returnID, orderID, box)
 	done := []int{}
 	for range 3 {
 		s.Do(t, func(tx pgx.Tx) error {
@@ -37,10 +41,13 @@ func TestRotateAccounts_LetsTheOldKeyBeDropped(t *testing.T) {
 			return err
 		})
 	}
-	require.Equal(t, []int{2, 1, 0}, done)
+	require.Equal(t, []int{2, 2, 0}, done)
 	for _, refundID := range ids {
 		opened, err := refund.OpenAccount(after, shoptest.Tenant, refundID, shoptest.Value[[]byte](t, s, `SELECT bank_account FROM refund_requests WHERE id = $1`, refundID))
 		require.NoError(t, err)
 		require.Equal(t, account, *opened)
 	}
+	opened, err := refund.OpenAccount(after, shoptest.Tenant, returnID, shoptest.Value[[]byte](t, s, `SELECT bank_account FROM returns`))
+	require.NoError(t, err)
+	require.Equal(t, account, *opened)
 }

@@ -629,3 +629,54 @@ func TestReturn_ARefundThatComesToNothingWaitsForAPersonAndGoesAgain(t *testing.
 	h.gone("succeeded")
 	require.Equal(t, returns.Closed, h.settle(r).Status)
 }
+
+func TestReturn_ByTransferItsRefundHasTheAccount(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	account := refund.BankAccount{Holder: "Ana Rojas", RUT: "11111111-1", Bank: "Banco de Chile", Type: "vista", Number: "99887766554"}
+	in := asked(h, map[string]int{"B": 1}, "changed_mind")
+	in.Refund, in.BankAccount = "bank_transfer", &account
+	require.NoError(t, in.Check(false))
+	returnID := id.New()
+	sealed, err := account.Seal(h.ring, acme, returnID)
+	require.NoError(t, err)
+	r := h.must(do(h, func(ctx context.Context, tx pgx.Tx) (returns.Return, error) {
+		return returns.Open(ctx, tx, h.shop, returnID, in, sealed, shopper)
+	}))
+	r = h.must(h.receive(r, arrived(h, "B", 1)))
+	r = h.must(h.inspect(r, false, restock(h, "B", 1)))
+	require.NoError(t, h.pay(r))
+	refundID := shoptest.Value[string](t, h.Shop, `SELECT refund_id FROM return_refunds`)
+	opened, err := refund.OpenAccount(h.ring, acme, refundID, shoptest.Value[[]byte](t, h.Shop, `SELECT bank_account FROM refund_requests`))
+	require.NoError(t, err)
+	require.Equal(t, account, *opened)
+	require.Equal(t, "bank_transfer", shoptest.Value[string](t, h.Shop, `SELECT method FROM refund_requests`))
+}
+
+func TestReturn_MoneyThatCannotGoWaitsForAPerson(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	r := h.must(h.open(asked(h, map[string]int{"A": 1}, "changed_mind")))
+	r = h.must(h.receive(r, arrived(h, "A", 1)))
+	r = h.must(h.inspect(r, false, restock(h, "A", 1)))
+	whole := func(payment.Name) (payment.Capabilities, bool) { return payment.Capabilities{Refunds: true}, true }
+	err := h.DB.InTenant(t.Context(), acme, func(tx pgx.Tx) error { return returns.Pay(t.Context(), tx, h.shop, r.ID, h.ring, whole) })
+	require.Equal(t, refund.CodeNotPossible, h.code(err))
+	require.Empty(t, h.refunds())
+	h.Do(t, func(tx pgx.Tx) error { return returns.CannotPay(t.Context(), tx, acme, r.ID, "only whole.") })
+	at := h.stand(r)
+	require.Empty(t, at.Next)
+	require.Equal(t, "refund_refused", at.Troubles[0].Reason)
+	rule := func(verb, outcome, reference string) error {
+		_, err := do(h, func(ctx context.Context, tx pgx.Tx) (string, error) {
+			return returns.Rule(ctx, tx, h.shop, r.ID, returns.Ruling{Step: returns.StepMoney, Verb: verb, Outcome: outcome, Reference: reference, By: "sofia"})
+		})
+		return err
+	}
+	require.NoError(t, rule("retry", "", ""))
+	require.Equal(t, returns.NextPay, h.stand(r).Next)
+	h.Do(t, func(tx pgx.Tx) error { return returns.CannotPay(t.Context(), tx, acme, r.ID, "only whole.") })
+	require.Equal(t, "required", h.code(rule("resolve", returns.OutcomeClosed, "")))
+	require.NoError(t, rule("resolve", returns.OutcomeClosed, "paid in the shop"))
+	require.Equal(t, returns.Closed, h.settle(r).Status)
+}
