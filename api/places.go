@@ -55,7 +55,7 @@ func (s *Server) handleFile(path string, h upload, scopes ...tenant.Scope) {
 		r, err := s.authenticate(c, scopes)
 		if err == nil {
 			var then endpoint
-			if then, err = s.receive(r, h); err == nil {
+			if then, err = s.receive(r, csvFile, h); err == nil {
 				s.answer(r, then).send(c)
 				return
 			}

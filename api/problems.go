@@ -71,6 +71,7 @@ func (w written) send(c *gin.Context) {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(w.retryAfter.Seconds()))))
 	}
 	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
 	if w.status == http.StatusNoContent {
 		c.Status(w.status)
 		c.Writer.WriteHeaderNow()

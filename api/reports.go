@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -22,6 +23,7 @@ import (
 	"justlogistics/internal/payment"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/reconcile"
+	"justlogistics/internal/returns"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/transactions"
 	"justlogistics/workflows"
@@ -112,20 +114,8 @@ func (s *Server) getSales(r *request) (reply, error) {
 	asCSV := wantsCSV(r, &f)
 	var out salesReport
 	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error {
-		zone, err := reconcile.Zone(r.ctx, tx, r.tenant)
+		from, to, zone, err := span(r, tx, &f)
 		if err != nil {
-			return err
-		}
-		to := day(r, &f, "to", zone, reconcile.DayOf(time.Now(), zone))
-		first, err := reconcile.DayIn(to.From.In(zone).AddDate(0, 0, 1-usualSales).Format(time.DateOnly), zone)
-		if err != nil {
-			return err
-		}
-		from := day(r, &f, "from", zone, first)
-		if to.To.Before(from.To) || to.From.Sub(from.From) > mostSales*24*time.Hour {
-			f.Add("from", "out_of_range", "not after to, and at most %d days before it", mostSales)
-		}
-		if err := f.Err(); err != nil {
 			return err
 		}
 		out = salesReport{From: from.Date, To: to.Date, TimeZone: zone.String()}
@@ -142,6 +132,57 @@ func (s *Server) getSales(r *request) (reply, error) {
 	sheet := newSheet("date", "gateway", "currency", "captured", "refunded", "net", "count", "refunds", "fees")
 	for _, d := range out.Data {
 		sheet.row(d.Date, d.Gateway, d.Currency, d.Captured, d.Refunded, d.Net, d.Count, d.Refunds, d.Fees)
+	}
+	return sheet.reply(), nil
+}
+
+// span reads the days of a report: from and to, both included, in the tenant's zone.
+func span(r *request, tx pgx.Tx, f *problem.Fields) (from, to reconcile.Day, zone *time.Location, err error) {
+	if zone, err = reconcile.Zone(r.ctx, tx, r.tenant); err != nil {
+		return from, to, zone, err
+	}
+	to = day(r, f, "to", zone, reconcile.DayOf(time.Now(), zone))
+	first, err := reconcile.DayIn(to.From.In(zone).AddDate(0, 0, 1-usualSales).Format(time.DateOnly), zone)
+	if err != nil {
+		return from, to, zone, err
+	}
+	from = day(r, f, "from", zone, first)
+	if to.To.Before(from.To) || to.From.Sub(from.From) > mostSales*24*time.Hour {
+		f.Add("from", "out_of_range", "not after to, and at most %d days before it", mostSales)
+	}
+	return from, to, zone, f.Err()
+}
+
+// returnsReport is what came back of what was delivered within a span.
+type returnsReport struct {
+	From     string `json:"from"`
+	To       string `json:"to"`
+	TimeZone string `json:"time_zone"`
+	returns.Report
+}
+
+func (s *Server) getReturnsReport(r *request) (reply, error) {
+	var f problem.Fields
+	asCSV := wantsCSV(r, &f)
+	var out returnsReport
+	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error {
+		from, to, zone, err := span(r, tx, &f)
+		if err != nil {
+			return err
+		}
+		out = returnsReport{From: from.Date, To: to.Date, TimeZone: zone.String()}
+		out.Report, err = returns.Summarize(r.ctx, tx, r.tenant, from.From, to.To)
+		return err
+	})
+	if err != nil {
+		return reply{}, err
+	}
+	if !asCSV {
+		return ok(out), nil
+	}
+	sheet := newSheet("by", "of", "currency", "delivered", "returned", "percent", "refunded", "not_restocked")
+	for _, row := range out.Sheet() {
+		sheet.row(row...)
 	}
 	return sheet.reply(), nil
 }
@@ -369,15 +410,27 @@ func (s *Server) resolveDifference(r *request) (reply, error) {
 // it.
 type upload func(r *request, file io.Reader) (endpoint, error)
 
-// handleUpload registers a POST of a CSV file that is too large to be kept in
-// memory as it is. It takes an Idempotency-Key like every POST: the file counts
-// by its hash.
-func (s *Server) handleUpload(path string, h upload, scopes ...tenant.Scope) {
+// uploaded is a kind of file: which types it may be called, and how large it may be.
+type uploaded struct {
+	types []string
+	most  int64
+	// text is looked through for card numbers.
+	text bool
+}
+
+var (
+	csvFile   = uploaded{types: []string{"text/csv"}, most: maxUpload, text: true}
+	photoFile = uploaded{types: []string{"image/jpeg", "image/png", "image/webp"}, most: returns.MostPhotoBytes}
+)
+
+// handleUpload registers a POST of a file that is too large to be kept in memory as it is.
+// It takes an Idempotency-Key like every POST: the file counts by its hash.
+func (s *Server) handleUpload(path string, of uploaded, h upload, scopes ...tenant.Scope) {
 	s.router.POST(path, func(c *gin.Context) {
 		r, err := s.authenticate(c, scopes)
 		if err == nil {
 			var then endpoint
-			if then, err = s.receive(r, h); err == nil {
+			if then, err = s.receive(r, of, h); err == nil {
 				s.once(r, then).send(c)
 				return
 			}
@@ -386,9 +439,9 @@ func (s *Server) handleUpload(path string, h upload, scopes ...tenant.Scope) {
 	})
 }
 
-func (s *Server) receive(r *request, h upload) (endpoint, error) {
-	if mediaType, _, err := mime.ParseMediaType(r.GetHeader("Content-Type")); err != nil || mediaType != "text/csv" {
-		return nil, problem.New(kindMediaType, "unsupported_media_type", "Send Content-Type: text/csv.")
+func (s *Server) receive(r *request, of uploaded, h upload) (endpoint, error) {
+	if mediaType, _, err := mime.ParseMediaType(r.GetHeader("Content-Type")); err != nil || !slices.Contains(of.types, mediaType) {
+		return nil, problem.New(kindMediaType, "unsupported_media_type", "Send Content-Type: "+strings.Join(of.types, ", or ")+".")
 	}
 	// The server's limits are for small bodies. Where they can't be moved (a
 	// test's recorder) they are not there.
@@ -399,14 +452,18 @@ func (s *Server) receive(r *request, h upload) (endpoint, error) {
 	}
 	hash := sha256.New()
 	var guard cardnumber.Scanner // sees everything before it is read
-	file := io.TeeReader(http.MaxBytesReader(r.Writer, r.Request.Body, maxUpload), io.MultiWriter(hash, &guard))
+	seen := []io.Writer{hash}
+	if of.text {
+		seen = append(seen, &guard)
+	}
+	file := io.TeeReader(http.MaxBytesReader(r.Writer, r.Request.Body, of.most), io.MultiWriter(seen...))
 	then, err := h(r, file)
 	if err := s.refuseCards(r.Context, named(guard.Lines())); err != nil {
 		return nil, err // also in the place of what was read wrong, which may tell of it
 	}
 	switch {
 	case tooLarge(err):
-		return nil, problem.New(kindTooLarge, "body_too_large", "A file has at most 32 MiB.")
+		return nil, problem.New(kindTooLarge, "body_too_large", fmt.Sprintf("A file has at most %d MiB.", of.most>>20))
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, problem.New(problem.Malformed, "body_cut_off", "The body ended early.")
 	case err != nil:

@@ -3,8 +3,11 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
@@ -35,6 +38,8 @@ func (s *Server) rmaRoutes() {
 	s.handle(http.MethodPost, "/v1/returns/:id/reject", s.changeReturn(returns.Reject), support)
 	s.handle(http.MethodPost, "/v1/returns/:id/cancel", s.changeReturn(returns.Cancel), storefront, support)
 	s.handle(http.MethodPost, "/v1/returns/:id/sent", s.forBuyers(change(s, "return", returns.Get, returns.Sent, func(in *returns.Sending, r *request) { in.By = r.asks() })), storefront, support)
+	s.handleUpload("/v1/returns/:id/photos", photoFile, s.addReturnPhoto, storefront, warehouse, support)
+	s.handle(http.MethodGet, "/v1/returns/:id/photos/:n", s.getReturnPhoto, storefront, warehouse, support)
 	s.work("receive", http.MethodPost, "/v1/returns/:id/receive", change(s, "return", returns.Get, returns.Receive, func(in *returns.Reception, r *request) { in.By = r.by() }), warehouse)
 	s.work("receive", http.MethodPost, "/v1/returns/:id/inspect", s.inspectReturn, warehouse)
 }
@@ -257,5 +262,49 @@ func (s *Server) inspectReturn(r *request) (reply, error) {
 	if err == nil {
 		s.tellShorted(r, moved.Shorted)
 	}
+	return out, err
+}
+
+// addReturnPhoto reads a picture and keeps it with its return.
+func (s *Server) addReturnPhoto(r *request, file io.Reader) (endpoint, error) {
+	returnID, err := idParam(r, "id", "return")
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkOperator(); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(file)
+	if err != nil {
+		return nil, err
+	}
+	lineID := r.Query("line_id")
+	return s.forBuyers(func(r *request) (reply, error) {
+		var out returns.Return
+		err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+			if out, err = returns.AddPhoto(r.ctx, tx, r.tenant, returnID, lineID, data, r.by().Person); err != nil {
+				return err
+			}
+			return r.claim.Begun(r.ctx, tx, returnID)
+		})
+		return reply{status: http.StatusCreated, body: out, location: fmt.Sprintf("%s/photos/%d", returnPath(returnID), len(out.Photos))}, err
+	}), nil
+}
+
+// getReturnPhoto gives a picture as it came.
+func (s *Server) getReturnPhoto(r *request) (reply, error) {
+	returnID, err := idParam(r, "id", "return")
+	if err != nil {
+		return reply{}, err
+	}
+	n, err := strconv.Atoi(r.Param("n"))
+	if err != nil || n < 1 || n > returns.MostPhotos {
+		return reply{}, problem.Missing("photo")
+	}
+	out := reply{status: http.StatusOK}
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		out.contentType, out.text, err = returns.ReadPhoto(r.ctx, tx, r.tenant, returnID, n)
+		return err
+	})
 	return out, err
 }

@@ -1,6 +1,9 @@
 package api_test
 
 import (
+	"bytes"
+	"image"
+	"image/png"
 	"strings"
 	"testing"
 
@@ -155,4 +158,50 @@ func TestReturns_SupportDecidesAndASupervisorCorrects(t *testing.T) {
 	require.Equal(t, 200, a.status, a.body)
 	require.Equal(t, 0., a.json()["units"].([]any)[0].(map[string]any)["deducted"])
 	require.Equal(t, 1, value[int](b, `SELECT quantity FROM bin_stock WHERE bin = 'BACK-1'`))
+}
+
+func TestReturns_TheReportIsForSupport(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	o := b.home()
+	path := "/v1/returns/" + b.do("POST", "/v1/returns", returnOf(o, 1, nil)).json()["id"].(string)
+	require.Equal(t, 200, b.do("POST", path+"/receive", map[string]any{"lines": []any{map[string]any{"line_id": lineOf(o), "quantity": 1}}}, b.ana()...).status)
+	require.Equal(t, 403, b.do("GET", "/v1/reports/returns", nil, as(b.keys[tenant.Storefront])...).status)
+	a := b.do("GET", "/v1/reports/returns", nil, as(b.keys[tenant.Support])...)
+	require.Equal(t, 200, a.status, a.body)
+	require.Equal(t, 50., a.json()["skus"].([]any)[0].(map[string]any)["percent"])
+	sheet := b.do("GET", "/v1/reports/returns?format=csv", nil, as(b.keys[tenant.Support])...).body
+	require.Contains(t, sheet, "by,of,currency,delivered,returned,percent,refunded,not_restocked")
+	require.Contains(t, sheet, ",CLP,2,1,50.0,0,0")
+	require.Equal(t, 422, b.do("GET", "/v1/reports/returns?from=2026-13-01", nil).status)
+}
+
+func TestReturns_PicturesAreWhatTheirBytesSay(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	o := b.home()
+	path := "/v1/returns/" + b.do("POST", "/v1/returns", returnOf(o, 1, nil)).json()["id"].(string)
+	var cup bytes.Buffer
+	require.NoError(t, png.Encode(&cup, image.NewGray(image.Rect(0, 0, 4, 4))))
+	web := as(b.keys[tenant.Storefront])
+	send := func(body, kind string) answer {
+		return b.do("POST", path+"/photos?line_id="+lineOf(o), body, append(web, "Content-Type", kind)...)
+	}
+	a := send(cup.String(), "image/jpeg")
+	require.Equal(t, 201, a.status, a.body)
+	require.Equal(t, path+"/photos/1", a.header.Get("Location"))
+	shown := a.json()["photos"].([]any)[0].(map[string]any)
+	require.Equal(t, "image/png", shown["type"], "whatever it is called")
+	require.Len(t, send(cup.String(), "image/png").json()["photos"], 1, "the same is kept once")
+	got := b.do("GET", path+"/photos/1", nil, web...)
+	require.Equal(t, "image/png", got.header.Get("Content-Type"))
+	require.Equal(t, "nosniff", got.header.Get("X-Content-Type-Options"))
+	require.Equal(t, cup.String(), got.body)
+	require.Equal(t, 404, b.do("GET", path+"/photos/2", nil, web...).status)
+	a = send("<html><script>alert(1)</script></html>", "image/png")
+	require.Equal(t, 422, a.status)
+	require.Equal(t, "not_a_picture", a.code())
+	require.Equal(t, 415, send(cup.String(), "text/html").status)
+	require.Equal(t, 413, send(cup.String()+strings.Repeat("x", 5<<20), "image/png").status)
+	require.Equal(t, "unknown_line", b.do("POST", path+"/photos?line_id=nothing", cup.String(), append(web, "Content-Type", "image/png")...).code())
 }

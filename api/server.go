@@ -234,10 +234,11 @@ func (s *Server) routes() {
 
 	s.handle(http.MethodGet, "/v1/transactions", s.listTransactions, support)
 	s.handle(http.MethodGet, "/v1/reports/sales", s.getSales, support)
+	s.handle(http.MethodGet, "/v1/reports/returns", s.getReturnsReport, support)
 	s.handle(http.MethodGet, "/v1/reports/reconciliation", s.getReconciliation, support)
 	s.handle(http.MethodPost, "/v1/reports/reconciliation", s.runReconciliation, support)
 	s.handle(http.MethodPost, "/v1/reports/reconciliation/items/:id/resolve", s.resolveDifference, support)
-	s.handleUpload("/v1/settlements/:gateway", s.readSettlement, support)
+	s.handleUpload("/v1/settlements/:gateway", csvFile, s.readSettlement, support)
 
 	s.handle(http.MethodGet, "/v1/support/stuck", s.listStuck, support)
 	s.handle(http.MethodPost, "/v1/support/workflows/:id/:verb", s.actOnWorkflow, support)

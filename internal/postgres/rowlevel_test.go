@@ -75,6 +75,7 @@ func fullShop(t *testing.T) *shoptest.Shop {
 			`INSERT INTO return_units (tenant, return_id, order_id, line_id, unit, sku, reason) SELECT tenant, order_id, order_id, line_id, 0, sku, 'defective' FROM order_lines WHERE tenant = $1`,
 			`INSERT INTO return_refunds (tenant, return_id, refund_id) SELECT tenant, id, id FROM orders WHERE tenant = $1`,
 			`INSERT INTO return_extras (tenant, return_id, n, what, quantity, person) SELECT tenant, id, 1, 'x', 1, 'ana' FROM orders WHERE tenant = $1`,
+			`INSERT INTO return_photos (tenant, return_id, n, type, digest, data, person) SELECT tenant, id, 1, 'image/png', 'd', 'x', 'ana' FROM orders WHERE tenant = $1`,
 			`INSERT INTO order_attention (tenant, order_id, reason) SELECT tenant, id, 'short_stock' FROM orders WHERE tenant = $1`,
 			`INSERT INTO bins (tenant, warehouse, code, kind) VALUES ($1, 'SCL-1', 'A-01-A', 'pick')`,
 			`INSERT INTO lots (tenant, sku, lot) VALUES ($1, 'A', 'L1')`,

@@ -38,7 +38,9 @@ type Return struct {
 	Money  string `json:"money"`
 	Units  []Unit `json:"units"`
 	// Extras are things in the parcel that nobody had asked for.
-	Extras   []Extra `json:"extras"`
+	Extras []Extra `json:"extras"`
+	// Photos are what it looked like; each is read by its number.
+	Photos   []Photo `json:"photos"`
 	Carrier  string  `json:"carrier"`
 	Tracking string  `json:"tracking"`
 	// RefundIDs are its refunds, Refunded what went back by them so far.
@@ -107,7 +109,7 @@ func read(ctx context.Context, tx pgx.Tx, tenantID, which string, args ...any) (
 		return nil, fmt.Errorf("returns: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Return, error) {
-		r := Return{Review: []string{}, Units: []Unit{}, Extras: []Extra{}, RefundIDs: []string{}}
+		r := Return{Review: []string{}, Units: []Unit{}, Extras: []Extra{}, Photos: []Photo{}, RefundIDs: []string{}}
 		var policy []byte
 		var review string
 		err := row.Scan(&r.ID, &r.Number, &r.OrderID, &r.OrderNumber, &r.Status, &r.Version, &review, &r.Exception, &r.DecidedBy, &r.DecidedWhy, &r.Warehouse, &r.FreightBy, &r.Refund, &r.Money, &r.Carrier, &r.Tracking, &r.Currency, &r.Settled, &r.Refused, &policy, &r.PolicyVersion, &r.Reminded, &r.Account,
@@ -152,6 +154,15 @@ func fillIn(ctx context.Context, tx pgx.Tx, tenantID string, list []Return) erro
 		_, err := pgx.ForEachRow(rows, []any{&id, &e.What, &e.Quantity}, func() error {
 			r := of(id)
 			r.Extras = append(r.Extras, e)
+			return nil
+		})
+		return err
+	})
+	b.Queue(`SELECT return_id, n, line_id, type, length(data), person, created_at FROM return_photos WHERE tenant = $1 AND return_id = ANY($2) ORDER BY return_id, n`, tenantID, ids).Query(func(rows pgx.Rows) error {
+		var p Photo
+		_, err := pgx.ForEachRow(rows, []any{&id, &p.N, &p.LineID, &p.Type, &p.Bytes, &p.By, &p.CreatedAt}, func() error {
+			r := of(id)
+			r.Photos = append(r.Photos, p)
 			return nil
 		})
 		return err

@@ -680,3 +680,35 @@ func TestReturn_MoneyThatCannotGoWaitsForAPerson(t *testing.T) {
 	require.NoError(t, rule("resolve", returns.OutcomeClosed, "paid in the shop"))
 	require.Equal(t, returns.Closed, h.settle(r).Status)
 }
+
+func TestSummarize_CountsByTheDayOfDelivery(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	r := h.must(h.open(asked(h, map[string]int{"A": 2}, "defective")))
+	r = h.must(h.receive(r, arrived(h, "A", 2)))
+	r = h.must(h.inspect(r, false, restock(h, "A", 1), returns.InspectedUnits{LineID: h.lines["A"], Quantity: 1, Grade: "D", Disposition: returns.Scrap}))
+	require.NoError(t, h.pay(r))
+	h.gone("succeeded")
+	h.Exec(t, `UPDATE returns SET created_at = now() - interval '26 hours' WHERE id = $1`, r.ID)
+	paid := shoptest.Value[int64](t, h.Shop, `SELECT sum(f.paid)::bigint FROM return_units u JOIN refundable f USING (tenant, order_id, line_id, unit)`)
+	scrap := shoptest.Value[int64](t, h.Shop, `SELECT f.paid FROM return_units u JOIN refundable f USING (tenant, order_id, line_id, unit) WHERE u.disposition = 'scrap'`)
+	summary := func(from, to time.Duration) (out returns.Report) {
+		h.Do(t, func(tx pgx.Tx) (err error) {
+			now := h.Now(t)
+			out, err = returns.Summarize(t.Context(), tx, acme, now.Add(from), now.Add(to))
+			return err
+		})
+		return out
+	}
+	out := summary(-48*time.Hour, time.Hour)
+	require.Equal(t, []returns.Rate{{Of: "A", Currency: "CLP", Delivered: 3, Returned: 2, Percent: 66.7, Refunded: paid, NotRestocked: scrap}, {Of: "B", Currency: "CLP", Delivered: 1}}, out.SKUs)
+	require.Equal(t, []returns.Rate{{Of: "manual", Currency: "CLP", Delivered: 4, Returned: 2, Percent: 50, Refunded: paid, NotRestocked: scrap}}, out.Carriers)
+	require.Equal(t, []returns.Share{{Reason: "defective", Currency: "CLP", Returned: 2, Percent: 100, Refunded: paid, NotRestocked: scrap}}, out.Reasons)
+	require.Equal(t, 1, out.Money.Returns)
+	require.InDelta(t, 26, *out.Money.Median, 0.1)
+	require.Len(t, out.Sheet(), 4)
+	empty := summary(time.Hour, 2*time.Hour)
+	require.Empty(t, empty.SKUs)
+	require.Zero(t, empty.Money.Returns)
+	require.Nil(t, empty.Money.Median)
+}

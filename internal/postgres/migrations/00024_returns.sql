@@ -130,11 +130,28 @@ CREATE TABLE return_extras (
   FOREIGN KEY (tenant, return_id) REFERENCES returns
 );
 
+-- What it looked like. The bytes are a picture of the type, which was read from them.
+CREATE TABLE return_photos (
+  tenant     text NOT NULL,
+  return_id  text NOT NULL,
+  n          int NOT NULL CHECK (n BETWEEN 1 AND 30),
+  line_id    text NOT NULL DEFAULT '',
+  type       text NOT NULL CHECK (type IN ('image/jpeg','image/png','image/webp')),
+  digest     bytea NOT NULL,
+  data       bytea NOT NULL CHECK (length(data) BETWEEN 1 AND 5242880),
+  person     text NOT NULL CHECK (person <> ''),
+  created_at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (tenant, return_id, n),
+  FOREIGN KEY (tenant, return_id) REFERENCES returns,
+  CONSTRAINT a_picture_is_kept_once UNIQUE (tenant, return_id, digest)
+);
+ALTER TABLE return_photos ALTER COLUMN data SET STORAGE EXTERNAL; -- pictures are compressed already
+
 -- +goose StatementBegin
 DO $$
 DECLARE t text;
 BEGIN
-  FOREACH t IN ARRAY ARRAY['return_policies','returns','return_refunds','return_units','return_extras']
+  FOREACH t IN ARRAY ARRAY['return_policies','returns','return_refunds','return_units','return_extras','return_photos']
   LOOP
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);
     EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', t);
@@ -191,7 +208,7 @@ ALTER TABLE notices DROP CONSTRAINT notices_kind_check,
 DELETE FROM notices WHERE kind LIKE 'return\_%';
 ALTER TABLE notices DROP CONSTRAINT notices_kind_check, ADD CONSTRAINT notices_kind_check CHECK (kind IN ('order_paid','shipped','out_for_delivery','delivered','delivery_failed','ready_for_pickup','returned_to_sender','delayed','back_ordered','partially_refunded','refunded','order_cancelled'));
 DROP TRIGGER wake_return ON refunds;
-DROP TABLE return_extras, return_units, return_refunds, returns, return_policies;
+DROP TABLE return_photos, return_extras, return_units, return_refunds, returns, return_policies;
 DROP FUNCTION jl.wake_return();
 DROP FUNCTION jl.wake_return_of_refund();
 DELETE FROM status_moves WHERE machine = 'return';
