@@ -712,3 +712,28 @@ func TestSummarize_CountsByTheDayOfDelivery(t *testing.T) {
 	require.Zero(t, empty.Money.Returns)
 	require.Nil(t, empty.Money.Median)
 }
+
+func TestPay_SeveralAtOnceBookOnce(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	r := h.must(h.open(asked(h, map[string]int{"A": 2}, "changed_mind")))
+	r = h.must(h.receive(r, arrived(h, "A", 2)))
+	r = h.must(h.inspect(r, false, restock(h, "A", 2)))
+	var wg sync.WaitGroup
+	errs := make([]error, 6)
+	for i := range errs {
+		wg.Go(func() {
+			errs[i] = h.DB.InTenant(context.Background(), acme, func(tx pgx.Tx) error {
+				if err := returns.Pay(context.Background(), tx, h.shop, r.ID, h.ring, able); err != nil || i%2 == 0 {
+					return err
+				}
+				return context.Canceled // a worker that dies before its commit
+			})
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		require.Equal(t, i%2 == 0, err == nil, "%v", err)
+	}
+	require.Len(t, h.refunds(), 1)
+}

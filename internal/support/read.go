@@ -21,7 +21,7 @@ type Item struct {
 	// difference (between a provider's books and ours), dispute or attention.
 	Kind string `json:"kind"`
 	// Of says what is late: checkout, reservation, payment, authorization,
-	// refund, news, shipment, reconciliation, pick_list, transfer, purchase order, receipt, count, exception; the step of a parked one, the gateway of a dispute.
+	// refund, news, shipment, reconciliation, pick_list, transfer, purchase order, receipt, return, count, exception; the step of a parked one, the gateway of a dispute.
 	Of         string     `json:"of"`
 	WorkflowID *string    `json:"workflow_id"`
 	Subject    string     `json:"subject"`
