@@ -77,7 +77,7 @@ type owed struct {
 // that earns its money what was paid for it less what is deducted. It converges: booked
 // twice it is nothing the second time, and what a correction adds is the difference.
 func (r Return) owes(ctx context.Context, tx pgx.Tx, tenantID string) (out owed, err error) {
-	if r.Settled != "" {
+	if r.MoneySettled != "" {
 		return out, nil
 	}
 	for _, u := range r.Units {
@@ -219,7 +219,7 @@ func Settle(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string)
 		return err
 	}
 	money, err := moneyOf(ctx, tx, shop.ID, returnID)
-	if err != nil || !money.done || money.failed != "" && r.Settled == "" || r.Status != Inspected && r.Status != Refunded || r.odd() != "" {
+	if err != nil || !money.done || money.failed != "" && r.MoneySettled == "" || r.Refused != "" && r.MoneySettled == "" || r.Status != Inspected && r.Status != Refunded || r.odd(money) != nil {
 		return err
 	}
 	if due, err := r.owes(ctx, tx, shop.ID); err != nil || due.total > 0 {
@@ -301,35 +301,27 @@ func Rule(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d
 	case d.Verb == verbRetry:
 		return "waits another day", exec(`UPDATE returns SET due_at = greatest(due_at, now() + interval '1 day'), updated_at = now() WHERE tenant = $1 AND id = $2 AND due_at IS NOT NULL`)
 	}
-	// Settled: what came stays where it is, and no more money goes by itself.
 	if err := timeline.Add(ctx, tx, shop.ID, r.OrderID, "return_settled", "support", map[string]any{"return_id": r.ID, "step": d.Step, "by": d.By}); err != nil {
 		return "", err
 	}
-	switch r.Status {
-	case Inspected, Refunded:
+	switch {
+	case d.Step == StepMoney:
+		return "settled: no more money goes by itself", exec(`UPDATE returns SET money_settled = $3, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2`, d.Reference)
+	case slices.Contains([]string{Inspected, Refunded, Expired, Closed}, r.Status):
 		return "settled", exec(`UPDATE returns SET settled = $3, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2`, d.Reference)
-	case Received, InTransit, Approved, LabelIssued:
-		// The goods that are missing do not come any more.
-		if r.Status != Received {
-			if err := exec(`UPDATE returns SET status = 'received', received_at = now(), expires_at = NULL WHERE tenant = $1 AND id = $2`); err != nil {
-				return "", err
-			}
-		}
-		if slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Came == Arrived && u.Disposition == "" }) {
-			return "nothing done: units that came must be inspected first", nil
-		}
-		r.lose()
-		if err := r.save(ctx, tx, shop.ID); err != nil {
-			return "", err
-		}
-		if err := exec(`UPDATE returns SET settled = $3, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2`, d.Reference); err != nil {
-			return "", err
-		}
-		_, err := r.over(ctx, tx, shop, d.By)
-		return "settled: the goods do not come any more", err
+	case slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Came == Arrived && u.Disposition == "" }):
+		return "nothing done: units that came must be inspected first", nil
+	case !slices.Contains([]string{Approved, LabelIssued, InTransit, Received}, r.Status):
+		return "nothing done: the return is " + r.Status, nil
 	}
-	if r.Status == Expired || r.Status == Closed {
-		return "settled", exec(`UPDATE returns SET settled = $3, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2`, d.Reference)
+	// What is missing does not come any more. What came has its money.
+	r.lose()
+	if err := r.save(ctx, tx, shop.ID); err != nil {
+		return "", err
 	}
-	return "nothing done: the return is " + r.Status, nil
+	if err := exec(`UPDATE returns SET status = 'received', received_at = coalesce(received_at, now()), expires_at = NULL, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2`); err != nil {
+		return "", err
+	}
+	_, err = r.over(ctx, tx, shop, d.By)
+	return "the goods that are missing do not come any more", err
 }

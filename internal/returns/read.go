@@ -47,8 +47,10 @@ type Return struct {
 	RefundIDs []string `json:"refund_ids"`
 	Refunded  int64    `json:"refunded"`
 	Currency  string   `json:"currency"`
-	// Settled is what a person has decided where the rules did not end it.
-	Settled string `json:"settled"`
+	// Settled is how a person has settled goods that are others than were sold, or never
+	// came; MoneySettled how money that does not go by itself.
+	Settled      string `json:"settled"`
+	MoneySettled string `json:"money_settled"`
 	// Refused is why its money can't go, in words.
 	Refused       string     `json:"refused"`
 	PolicyVersion int        `json:"policy_version"`
@@ -99,7 +101,7 @@ type Unit struct {
 	back int64
 }
 
-const returnColumns = `SELECT r.id, r.number, r.order_id, o.number, r.status, r.version, r.review, r.exception, r.decided_by, r.decided_why, r.warehouse, r.freight_by, r.method, r.money, r.carrier, r.tracking, o.currency, r.settled, r.refused, r.policy, r.policy_version, r.reminded, r.bank_account,
+const returnColumns = `SELECT r.id, r.number, r.order_id, o.number, r.status, r.version, r.review, r.exception, r.decided_by, r.decided_why, r.warehouse, r.freight_by, r.method, r.money, r.carrier, r.tracking, o.currency, r.settled, r.money_settled, r.refused, r.policy, r.policy_version, r.reminded, r.bank_account,
     r.expires_at, r.due_at, r.approved_at, r.sent_at, r.received_at, r.inspected_at, r.ended_at, r.created_at, r.updated_at, now()
   FROM returns r JOIN orders o ON o.tenant = r.tenant AND o.id = r.order_id WHERE r.tenant = $1 AND `
 
@@ -112,7 +114,7 @@ func read(ctx context.Context, tx pgx.Tx, tenantID, which string, args ...any) (
 		r := Return{Review: []string{}, Units: []Unit{}, Extras: []Extra{}, Photos: []Photo{}, RefundIDs: []string{}}
 		var policy []byte
 		var review string
-		err := row.Scan(&r.ID, &r.Number, &r.OrderID, &r.OrderNumber, &r.Status, &r.Version, &review, &r.Exception, &r.DecidedBy, &r.DecidedWhy, &r.Warehouse, &r.FreightBy, &r.Refund, &r.Money, &r.Carrier, &r.Tracking, &r.Currency, &r.Settled, &r.Refused, &policy, &r.PolicyVersion, &r.Reminded, &r.Account,
+		err := row.Scan(&r.ID, &r.Number, &r.OrderID, &r.OrderNumber, &r.Status, &r.Version, &review, &r.Exception, &r.DecidedBy, &r.DecidedWhy, &r.Warehouse, &r.FreightBy, &r.Refund, &r.Money, &r.Carrier, &r.Tracking, &r.Currency, &r.Settled, &r.MoneySettled, &r.Refused, &policy, &r.PolicyVersion, &r.Reminded, &r.Account,
 			&r.ExpiresAt, &r.DueAt, &r.ApprovedAt, &r.SentAt, &r.ReceivedAt, &r.InspectedAt, &r.EndedAt, &r.CreatedAt, &r.UpdatedAt, &r.now)
 		if err != nil {
 			return r, err
@@ -261,7 +263,7 @@ func (r Return) save(ctx context.Context, tx pgx.Tx, tenantID string) error {
 
 // ForBuyers leaves out what is meant for staff.
 func (r Return) ForBuyers() Return {
-	r.Review, r.Exception, r.DecidedBy, r.Settled, r.Refused = []string{}, "", "", "", ""
+	r.Review, r.Exception, r.DecidedBy, r.Settled, r.MoneySettled, r.Refused = []string{}, "", "", "", "", ""
 	r.Units = slices.Clone(r.Units)
 	for i := range r.Units {
 		r.Units[i].Note, r.Units[i].InspectedBy, r.Units[i].Bin, r.Units[i].Disposition = "", "", "", ""

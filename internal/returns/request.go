@@ -154,9 +154,10 @@ func Open(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, i
 	if !v.Eligible && in.Exception == "" {
 		return Return{}, notEligible(v)
 	}
+	wanted := map[string]int{}
 	for i, l := range v.Lines {
 		// No exception makes units of what was never delivered, or came back already.
-		if l.Code != nil && l.Quantity > len(f.free(l.LineID)) {
+		if wanted[l.LineID] += l.Quantity; wanted[l.LineID] > len(f.free(l.LineID)) {
 			return Return{}, notEligible(v)
 		}
 		if _, known := f.policy.reason(l.Reason); !known {

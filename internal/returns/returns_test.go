@@ -737,3 +737,93 @@ func TestPay_SeveralAtOnceBookOnce(t *testing.T) {
 	}
 	require.Len(t, h.refunds(), 1)
 }
+
+// rule is a person's verb at the support desk.
+func (h *home) rule(r returns.Return, step, verb, reference string) string {
+	h.t.Helper()
+	d := returns.Ruling{Step: step, Verb: verb, Reference: reference, By: "sofia"}
+	if verb == "resolve" {
+		d.Outcome = returns.OutcomeClosed
+	}
+	said, err := do(h, func(ctx context.Context, tx pgx.Tx) (string, error) { return returns.Rule(ctx, tx, h.shop, r.ID, d) })
+	require.NoError(h.t, err)
+	return said
+}
+
+func TestReturn_WhatCameHasItsMoneyAlsoWhenTheRestNeverComes(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	r := h.must(h.open(asked(h, map[string]int{"A": 3}, "changed_mind")))
+	r = h.must(h.receive(r, arrived(h, "A", 2)))
+	require.Contains(t, h.stand(r).WaitsFor, "2 of the 3 units")
+	h.Exec(t, `UPDATE returns SET due_at = now() - interval '1 hour' WHERE id = $1`, r.ID)
+	require.Equal(t, "inspection_late", h.stand(r).Troubles[0].Reason)
+	require.Contains(t, h.rule(r, returns.StepInspect, "resolve", "lost by the carrier"), "must be inspected first")
+	require.Equal(t, "waits another day", h.rule(r, returns.StepInspect, "retry", ""))
+	require.Empty(t, h.stand(r).Troubles)
+	r = h.must(h.inspect(r, false, restock(h, "A", 2)))
+	require.Equal(t, returns.Received, r.Status)
+	h.rule(r, returns.StepInspect, "resolve", "lost by the carrier")
+	r = h.read(r)
+	require.Equal(t, returns.Inspected, r.Status)
+	require.Equal(t, returns.NextPay, h.stand(r).Next)
+	require.NoError(t, h.pay(r))
+	owed := int64(0)
+	for _, u := range r.Units {
+		if u.Came == returns.Arrived {
+			owed += u.Paid
+		}
+	}
+	require.Equal(t, []int64{owed}, h.refunds())
+	h.gone("succeeded")
+	require.Equal(t, returns.Closed, h.settle(r).Status)
+}
+
+func TestReturn_MoneyForUnitsThatWereNotInTheParcelIsSettledByAPerson(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, func(p *returns.Policy) { p.Reasons[0].Money = returns.OnApproval })
+	r := h.must(h.open(asked(h, map[string]int{"A": 2}, "changed_mind")))
+	require.NoError(t, h.pay(r))
+	h.gone("succeeded")
+	in := arrived(h, "A", 1)
+	in.RestMissing = true
+	r = h.must(h.receive(r, in))
+	r = h.must(h.inspect(r, false, restock(h, "A", 1)))
+	at := h.stand(r)
+	require.Empty(t, at.Next, "it does not end by itself")
+	require.Equal(t, "refunded_and_never_came", at.Troubles[0].Reason)
+	require.Equal(t, returns.Inspected, h.settle(r).Status)
+	h.rule(r, returns.StepGoods, "resolve", "paid by the buyer")
+	require.Equal(t, returns.NextSettle, h.stand(r).Next)
+	r = h.settle(r)
+	require.Equal(t, returns.Closed, r.Status)
+	require.Equal(t, "paid by the buyer", r.Settled)
+	require.Empty(t, r.MoneySettled)
+	require.Len(t, h.refunds(), 1)
+}
+
+func TestReturn_WrongGoodsDoNotKeepBackTheMoneyOfTheRightOnes(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	r := h.must(h.open(asked(h, map[string]int{"A": 2}, "changed_mind")))
+	in := arrived(h, "A", 1)
+	in.Lines = append(in.Lines, returns.ReceivedLine{LineID: h.lines["A"], Quantity: 1, Came: returns.WrongItem})
+	r = h.must(h.receive(r, in))
+	r = h.must(h.inspect(r, false, restock(h, "A", 1)))
+	h.rule(r, returns.StepGoods, "resolve", "sent back")
+	require.Equal(t, returns.NextPay, h.stand(r).Next, "settled before the money went")
+	require.NoError(t, h.pay(r))
+	h.gone("succeeded")
+	require.Equal(t, returns.Closed, h.settle(r).Status)
+	require.Len(t, h.refunds(), 1)
+}
+
+func TestReturn_NoExceptionMakesUnits(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	in := asked(h, map[string]int{"A": 2}, "changed_mind")
+	in.Lines = append(in.Lines, returns.LineAsked{LineID: h.lines["A"], Quantity: 2, Reason: "defective"})
+	in.Exception = "all of it"
+	_, err := h.open(in, support)
+	require.Equal(t, returns.CodeNotEligible, h.code(err))
+}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"justlogistics/internal/money"
 )
 
 // What a return's run can do next.
@@ -55,7 +57,7 @@ func Stand(ctx context.Context, tx pgx.Tx, tenantID, returnID string) (Standing,
 	if err != nil {
 		return Standing{}, err
 	}
-	money, err := moneyOf(ctx, tx, tenantID, returnID)
+	paid, err := moneyOf(ctx, tx, tenantID, returnID)
 	if err != nil {
 		return Standing{}, err
 	}
@@ -63,18 +65,18 @@ func Stand(ctx context.Context, tx pgx.Tx, tenantID, returnID string) (Standing,
 	if err != nil {
 		return Standing{}, err
 	}
-	return r.stand(money, due.total), nil
+	return r.stand(paid, due.total), nil
 }
 
 // stand is a function of what was read alone. due is what must still go back.
-func (r Return) stand(money gone, due int64) Standing {
-	out := Standing{OrderID: r.OrderID, Status: r.Status, WaitsFor: r.waits(money)}
+func (r Return) stand(paid gone, due int64) Standing {
+	out := Standing{OrderID: r.OrderID, Status: r.Status, WaitsFor: r.waits(paid)}
 	if r.DueAt != nil {
 		out.DueAt = r.DueAt.UTC()
 	}
-	r.next(&out, money, due)
-	r.trouble(&out, money)
-	out.Over = slices.Contains([]string{Closed, Rejected, Cancelled, Expired}, r.Status) && out.Next == "" && len(out.Troubles) == 0 && money.done
+	r.next(&out, paid, due)
+	r.trouble(&out, paid)
+	out.Over = slices.Contains([]string{Closed, Rejected, Cancelled, Expired}, r.Status) && out.Next == "" && len(out.Troubles) == 0 && paid.done
 	return out
 }
 
@@ -86,7 +88,7 @@ func minute(at *time.Time) string {
 }
 
 // waits says in words what the return waits for.
-func (r Return) waits(money gone) string {
+func (r Return) waits(paid gone) string {
 	what := "return " + r.Number
 	if n := len(r.Units); n == 1 {
 		what += " (1 unit)"
@@ -115,7 +117,7 @@ func (r Return) waits(money gone) string {
 		}
 		return fmt.Sprintf("Received: %d of %d units of %s are inspected in %s, the rest by %s.", seen, len(r.Units), what, r.Warehouse, minute(r.DueAt))
 	case Inspected, Refunded:
-		if !money.done {
+		if !paid.done {
 			return "Inspected: the money for " + what + " is on its way."
 		}
 		return "Inspected: " + what + " is being settled."
@@ -126,7 +128,7 @@ func (r Return) waits(money gone) string {
 }
 
 // next is what the run does itself.
-func (r Return) next(out *Standing, money gone, due int64) {
+func (r Return) next(out *Standing, paid gone, due int64) {
 	later := func(step string, at time.Time) {
 		if !at.After(r.now) {
 			at = time.Time{}
@@ -135,7 +137,7 @@ func (r Return) next(out *Standing, money gone, due int64) {
 			out.Next, out.NextAt = step, at
 		}
 	}
-	if due > 0 && money.done && money.failed == "" && r.Refused == "" {
+	if due > 0 && paid.done && paid.failed == "" && r.Refused == "" {
 		later(NextPay, time.Time{})
 		return
 	}
@@ -148,35 +150,53 @@ func (r Return) next(out *Standing, money gone, due int64) {
 			later(NextRemind, at)
 		}
 	case Inspected, Refunded:
-		if money.done && (money.failed == "" || r.Settled != "") && (due == 0 || r.Settled != "") && r.odd() == "" {
+		if paid.done && (paid.failed == "" && r.Refused == "" || r.MoneySettled != "") && due == 0 && r.odd(paid) == nil {
 			later(NextSettle, time.Time{})
 		}
 	}
 }
 
-// odd says what was in the parcel that a person must look at.
-func (r Return) odd() string {
+// odd is what a person must settle about the goods before the return can end: things that
+// are others than were sold, or goods that did not come and whose money had gone.
+func (r Return) odd(paid gone) *Trouble {
 	if r.Settled != "" {
-		return ""
+		return nil
 	}
-	wrong := 0
+	wrong, text := 0, ""
 	for _, u := range r.Units {
 		if u.Came == WrongItem {
 			wrong++
 		}
 	}
-	text := ""
 	if wrong > 0 {
 		text = fmt.Sprintf("%d units are others than were sold. ", wrong)
 	}
 	for _, e := range r.Extras {
 		text += fmt.Sprintf("Nobody had asked for %d x %s. ", e.Quantity, e.What)
 	}
-	return text
+	early := r.Money != OnInspection && paid.gone > 0 && slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Came == Gone && u.back > 0 })
+	switch {
+	case r.Status == Expired && paid.gone > 0:
+		return &Trouble{Step: StepGoods, Reason: "refunded_and_never_came", Tried: fmt.Sprintf("reminded %d times", r.Reminded), Verbs: []string{verbResolve},
+			Message: fmt.Sprintf("The buyer of return %s has had the money (%s) and has not sent the goods. Ask for them; receive them when they come, or resolve with outcome `closed` and how it was settled as reference.", r.Number, price(paid.gone, r.Currency))}
+	case r.Status == Expired:
+		return nil
+	case text != "":
+		return &Trouble{Step: StepGoods, Reason: "unexpected_goods", Tried: "it was looked at in " + r.Warehouse, Verbs: []string{verbResolve},
+			Message: "In the parcel of return " + r.Number + ": " + text + "Agree with the buyer what becomes of that and resolve with outcome `closed` and how as reference."}
+	case early:
+		return &Trouble{Step: StepGoods, Reason: "refunded_and_never_came", Tried: "it was looked at in " + r.Warehouse, Verbs: []string{verbResolve},
+			Message: "Money has gone for units of return " + r.Number + " that were not in the parcel. Settle that with the buyer and resolve with outcome `closed` and how as reference."}
+	}
+	return nil
+}
+
+func price(amount int64, currency string) string {
+	return money.Format(amount, money.Currency(currency))
 }
 
 // trouble is what a person is asked about.
-func (r Return) trouble(out *Standing, money gone) {
+func (r Return) trouble(out *Standing, paid gone) {
 	late := r.DueAt != nil && !r.DueAt.After(r.now)
 	waited := "waited until " + minute(r.DueAt)
 	add := func(step, reason, message, tried string, verbs ...string) {
@@ -185,35 +205,28 @@ func (r Return) trouble(out *Standing, money gone) {
 	switch r.Status {
 	case Requested:
 		if late {
-			add(StepDecision, "return_undecided", r.waits(money)+" It is late. `retry` waits another day.", waited, verbRetry)
+			add(StepDecision, "return_undecided", r.waits(paid)+" It is late. `retry` waits another day.", waited, verbRetry)
 		}
 	case InTransit:
 		if late {
-			add(StepGoods, "return_late", r.waits(money)+" It is late: ask the carrier and the buyer. `retry` waits another day; resolve with outcome `closed` when it does not come any more.", waited, verbRetry, verbResolve)
+			add(StepGoods, "return_late", r.waits(paid)+" It is late: ask the carrier and the buyer. `retry` waits another day; resolve with outcome `closed` when it does not come any more.", waited, verbRetry, verbResolve)
 		}
 	case Received:
 		if late {
-			add(StepInspect, "inspection_late", r.waits(money)+" It is late. `retry` waits another day; resolve with outcome `closed` when the rest does not come any more.", waited, verbRetry, verbResolve)
+			add(StepInspect, "inspection_late", r.waits(paid)+" It is late. `retry` waits another day; resolve with outcome `closed` when the rest does not come any more.", waited, verbRetry, verbResolve)
 		}
-	case Expired:
-		if money.gone > 0 && r.Settled == "" {
-			add(StepGoods, "refunded_and_never_came", fmt.Sprintf("The buyer of return %s has had the money (%d %s) and has not sent the goods. Ask for them; receive them when they come, or resolve with outcome `closed`.", r.Number, money.gone, r.Currency), "reminded "+fmt.Sprint(r.Reminded)+" times", verbResolve)
-		}
-	case Inspected, Refunded:
-		if odd := r.odd(); odd != "" {
-			add(StepGoods, "unexpected_goods", "In the parcel of return "+r.Number+": "+odd+"Agree with the buyer what becomes of that and resolve with outcome `closed` and how as reference.", "it was looked at in "+r.Warehouse, verbResolve)
-		}
-		if money.gone > 0 && r.Settled == "" && slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Came == Gone && u.back > 0 }) && r.Money != OnInspection {
-			add(StepGoods, "refunded_and_never_came", "Money for units of return "+r.Number+" has gone that were not in the parcel. Settle that with the buyer and resolve with outcome `closed` and how as reference.", "it was looked at in "+r.Warehouse, verbResolve)
+	case Expired, Inspected, Refunded:
+		if odd := r.odd(paid); odd != nil {
+			out.Troubles = append(out.Troubles, *odd)
 		}
 	}
-	if late && !money.done && (r.Status == Inspected || r.Status == Refunded) {
-		add(StepMoney, "return_money_late", r.waits(money)+" It is late: see the refund. `retry` waits another day.", waited, verbRetry)
+	if late && !paid.done && (r.Status == Inspected || r.Status == Refunded) {
+		add(StepMoney, "return_money_late", r.waits(paid)+" It is late: see the refund. `retry` waits another day.", waited, verbRetry)
 	}
-	if money.failed != "" && r.Settled == "" {
-		add(StepMoney, "return_not_refunded", "The refund "+money.failed+" of return "+r.Number+" came to nothing. `retry` has the money go again; resolve with outcome `closed` and how it was settled as reference.", "refund "+money.failed, verbRetry, verbResolve)
+	if paid.failed != "" && r.MoneySettled == "" {
+		add(StepMoney, "return_not_refunded", "The refund "+paid.failed+" of return "+r.Number+" came to nothing. `retry` has the money go again; resolve with outcome `closed` and how it was settled as reference.", "refund "+paid.failed, verbRetry, verbResolve)
 	}
-	if r.Refused != "" && r.Settled == "" {
+	if r.Refused != "" && r.MoneySettled == "" {
 		add(StepMoney, "refund_refused", "The money for return "+r.Number+" can't go back: "+r.Refused+" `retry` tries again; resolve with outcome `closed` and how it was settled as reference.", "to book a refund", verbRetry, verbResolve)
 	}
 	// One case a step.

@@ -48,9 +48,10 @@ CREATE TABLE returns (
   due_at         timestamptz,
   -- why its money can't go, in words; '' when it can
   refused        text NOT NULL DEFAULT '',
-  -- a person has settled it: goods that never came although their money had gone, or
-  -- money that does not go
+  -- how a person has settled goods that are others than were sold or never came, and money
+  -- that does not go by itself; '' while there is no need
   settled        text NOT NULL DEFAULT '',
+  money_settled  text NOT NULL DEFAULT '',
   approved_at    timestamptz,
   sent_at        timestamptz,
   received_at    timestamptz,
