@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/gateways"
 	"justlogistics/internal/id"
 	"justlogistics/internal/postgres"
 	"justlogistics/internal/problem"
@@ -109,11 +110,27 @@ func (s *Server) judgeReturn(r *request) (reply, error) {
 		return reply{}, err
 	}
 	var out returns.Verdict
+	if in.Able, err = s.able(r, in); err != nil {
+		return reply{}, err
+	}
 	err = s.inShop(r, func(tx pgx.Tx, shop tenant.Tenant) (err error) {
 		out, err = returns.Judge(r.ctx, tx, shop, in)
 		return err
 	})
 	return ok(out), err
+}
+
+// able reads what the gateways of a return's order can give back.
+func (s *Server) able(r *request, in returns.Request) (refund.Able, error) {
+	var orderID string
+	err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		orderID, err = returns.Find(r.ctx, tx, r.tenant, in)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return gateways.Refundable(r.ctx, s.db, s.gateways, r.tenant, orderID)
 }
 
 func returnRequest(r *request) (in returns.Request, err error) {
@@ -141,6 +158,9 @@ func (s *Server) createReturn(r *request) (reply, error) {
 		return reply{}, err
 	}
 	var out returns.Return
+	if in.Able, err = s.able(r, in); err != nil {
+		return reply{}, err
+	}
 	err = s.inShop(r, func(tx pgx.Tx, shop tenant.Tenant) (err error) {
 		if made := r.begun(); made != "" {
 			out, err = returns.Get(r.ctx, tx, r.tenant, made)

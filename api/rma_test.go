@@ -16,6 +16,7 @@ import (
 func (b *bundle) home() map[string]any {
 	b.t.Helper()
 	o := b.bought()
+	b.sql(`UPDATE payments SET method = 'VN'`) // by a credit card
 	for _, set := range []string{`status = 'picking'`, `status = 'packed', packed_at = now(), picked_at = now()`, `status = 'labelled', labelled_at = now(), carrier = 'manual'`,
 		`status = 'handed_over', handed_over_at = now(), due_at = now() + interval '1 day'`, `status = 'delivered', due_at = NULL, ended_at = now()`} {
 		b.sql(`UPDATE shipments SET `+set+` WHERE order_id = $1`, o["id"])
@@ -96,6 +97,21 @@ func TestReturns_WhatIsRefusedSaysWhy(t *testing.T) {
 	require.Equal(t, map[string]string{"exception": "not_allowed"}, b.do("POST", "/v1/returns", returnOf(o, 1, map[string]any{"exception": "please"}), as(b.keys[tenant.Storefront])...).fields())
 	require.Equal(t, 403, b.do("POST", "/v1/returns", returnOf(o, 1, nil), as(b.keys[tenant.Warehouse])...).status)
 	require.Equal(t, 404, b.do("GET", "/v1/returns/01M8P8DG0W0YY85TQG6GXV2SW0", nil).status)
+}
+
+func TestReturns_WhatAGatewayCannotGiveBackIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	o := b.home() // paid by a debit card, which takes back all or nothing
+	b.sql(`UPDATE payments SET method = 'VD'`)
+	require.Equal(t, []any{"bank_transfer"}, b.do("POST", "/v1/returns/eligibility", returnOf(o, 1, nil)).json()["refunds"])
+	a := b.do("POST", "/v1/returns", returnOf(o, 1, nil))
+	require.Equal(t, 409, a.status, a.body)
+	require.Equal(t, "refund_not_possible", a.code())
+	require.Equal(t, []any{"bank_transfer"}, a.json()["alternatives"])
+	require.Equal(t, 0, value[int](b, `SELECT count(*) FROM returns`))
+	require.Equal(t, []any{"original", "bank_transfer"}, b.do("POST", "/v1/returns/eligibility", returnOf(o, 2, nil)).json()["refunds"], "all of it, with the freight")
+	require.Equal(t, 201, b.do("POST", "/v1/returns", returnOf(o, 1, map[string]any{"refund": "bank_transfer"})).status)
 }
 
 func TestReturns_TheAccountOfATransferIsForSupportAlone(t *testing.T) {

@@ -39,6 +39,7 @@ type facts struct {
 	Amount             string
 	ByTransfer, Unused bool
 	Return, Why        string
+	Missing            int
 	Carrier            string
 	Tracking           []string
 	Link               string
@@ -106,7 +107,7 @@ func (c claimed) over(ctx context.Context, tx pgx.Tx) (over bool, err error) {
 }
 
 func (c claimed) facts(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) (facts, error) {
-	f := facts{Shop: oneLine(shop.Name), Carrier: oneLine(c.Data.Carrier), Point: oneLine(c.Data.Point), ByTransfer: c.Data.ByTransfer, Unused: c.Data.Unused, Return: oneLine(c.Data.Return), Why: oneLine(c.Data.Why), Link: webAddress(c.Data.Link)}
+	f := facts{Shop: oneLine(shop.Name), Carrier: oneLine(c.Data.Carrier), Point: oneLine(c.Data.Point), ByTransfer: c.Data.ByTransfer, Unused: c.Data.Unused, Return: oneLine(c.Data.Return), Why: oneLine(c.Data.Why), Missing: c.Data.Missing, Link: webAddress(c.Data.Link)}
 	if f.Link == "" && c.Data.ShipmentID != "" && c.publicURL != "" {
 		var key *string
 		if err := tx.QueryRow(ctx, `SELECT tracking_key::text FROM shipments WHERE tenant = $1 AND id = $2`, c.Tenant, c.Data.ShipmentID).Scan(&key); err != nil {

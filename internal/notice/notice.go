@@ -78,9 +78,11 @@ type Data struct {
 	// By is the day on which the buyer may expect what the notice tells of, or
 	// until which parcels wait for them.
 	By *time.Time `json:"by,omitempty"`
-	// Return is the number of what comes back, Why what the shop says about it.
-	Return string `json:"return,omitempty"`
-	Why    string `json:"why,omitempty"`
+	// Return is the number of what comes back, Why what the shop says about it, Missing how
+	// many of its units did not come.
+	Return  string `json:"return,omitempty"`
+	Why     string `json:"why,omitempty"`
+	Missing int    `json:"missing,omitempty"`
 }
 
 // Units are so many units of a SKU.

@@ -35,7 +35,7 @@ func full(kind notice.Kind) notice.Facts {
 	case notice.ReturnRejected:
 		f.Why = "pasaron los diez días"
 	case notice.ReturnClosed:
-		f.Amount, f.Why = "$12.990", "Falta la caja: $1.000 menos."
+		f.Amount, f.Why, f.Missing = "$12.990", "Falta la caja: $1.000 menos.", 2
 	case notice.OutForDelivery, notice.DeliveryFailed:
 		f.Carrier, f.Tracking, f.Link = "Starken", []string{"960012"}, "https://starken.example/960012?a=1&b=2"
 	}

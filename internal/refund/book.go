@@ -326,6 +326,28 @@ func Left(ctx context.Context, tx pgx.Tx, tenant, orderID string) (left int64, e
 	return left, err
 }
 
+// Possible says why an amount, in minor units, could not go back by the order's payments now:
+// a problem.Error as Book would answer. More than they have left is as much as they have.
+func Possible(ctx context.Context, tx pgx.Tx, tenant, orderID string, amount int64, able Able) error {
+	var currency money.Currency
+	if err := tx.QueryRow(ctx, `SELECT currency FROM orders WHERE tenant = $1 AND id = $2`, tenant, orderID).Scan(&currency); err != nil {
+		return fmt.Errorf("order %s: %w", orderID, err)
+	}
+	from, err := sources(ctx, tx, tenant, orderID, "")
+	if err != nil || len(from) == 1 && from[0].Unsettled {
+		return err
+	}
+	left := int64(0)
+	for _, s := range from {
+		left += s.Left
+	}
+	if amount = min(amount, left); amount == 0 {
+		return nil
+	}
+	_, err = pay(amount, from, Original, currency, able)
+	return err
+}
+
 // ofLine are the units of a line, those with most left first.
 func ofLine(units []*unit, line string) []*unit {
 	var of []*unit

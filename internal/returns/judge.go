@@ -74,6 +74,8 @@ type Verdict struct {
 	Money    string `json:"money"`
 	Amount   int64  `json:"amount"`
 	Currency string `json:"currency"`
+	// Refunds are the ways in which that can go: original, bank_transfer.
+	Refunds []string `json:"refunds"`
 	// SendWithinDays after the approval.
 	SendWithinDays int `json:"send_within_days"`
 	PolicyVersion  int `json:"policy_version"`
@@ -109,7 +111,7 @@ type lineFacts struct {
 
 // judge says what the rules make of what is asked. It is a function of its facts alone.
 func judge(f facts, asked []LineAsked) Verdict {
-	v := Verdict{Eligible: true, Lines: []Line{}, Approval: Automatic, Review: []string{}, FreightBy: Buyer, Money: OnApproval, Currency: f.currency, SendWithinDays: f.policy.SendWithinDays, PolicyVersion: f.version}
+	v := Verdict{Eligible: true, Lines: []Line{}, Approval: Automatic, Review: []string{}, FreightBy: Buyer, Money: OnApproval, Currency: f.currency, Refunds: []string{refund.Original, refund.BankTransfer}, SendWithinDays: f.policy.SendWithinDays, PolicyVersion: f.version}
 	freight := FreightNever
 	left := map[string]int{} // units of a line that are asked for before
 	for _, a := range asked {

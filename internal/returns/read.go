@@ -296,6 +296,11 @@ func (r Return) tell(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, kind no
 		data.Why = r.DecidedWhy
 	case noticeClosed:
 		data.Amount, data.Currency, data.Why = r.Refunded, money.Currency(r.Currency), r.deductions()
+		for _, u := range r.Units {
+			if u.Came != Arrived {
+				data.Missing++
+			}
+		}
 	}
 	counts := map[string]int{}
 	for _, u := range r.Units {

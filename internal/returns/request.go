@@ -57,6 +57,9 @@ type Request struct {
 	// Exception is why the shop takes it back although its rules do not. Support alone
 	// may say so.
 	Exception string `json:"exception"`
+	// Able tells what the gateways of the order's payments can give back; without it that
+	// is found out when the money goes.
+	Able refund.Able `json:"-"`
 }
 
 // Check says what is wrong with a request by itself, and fills in defaults. staff may make
@@ -110,10 +113,31 @@ func (r *Request) find(ctx context.Context, tx pgx.Tx, tenantID string) error {
 	return nil
 }
 
+// Find names the order of a request, for whoever must know it before. 404 as Open.
+func Find(ctx context.Context, tx pgx.Tx, tenantID string, in Request) (orderID string, err error) {
+	err = in.find(ctx, tx, tenantID)
+	return in.OrderID, err
+}
+
 // Judge says what the shop's rules make of a request. It writes nothing of it.
 func Judge(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in Request) (Verdict, error) {
 	v, _, err := consider(ctx, tx, shop, &in)
+	if err != nil {
+		return v, err
+	}
+	err = in.payable(ctx, tx, shop.ID, v)
+	if _, refused := problem.As(err); refused {
+		v.Refunds, err = []string{refund.BankTransfer}, nil
+	}
 	return v, err
+}
+
+// payable says why what a verdict promises could not go back as it came.
+func (r *Request) payable(ctx context.Context, tx pgx.Tx, tenantID string, v Verdict) error {
+	if r.Able == nil || v.Amount == 0 {
+		return nil
+	}
+	return refund.Possible(ctx, tx, tenantID, r.OrderID, v.Amount, r.Able)
 }
 
 func consider(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in *Request) (Verdict, facts, error) {
@@ -145,7 +169,8 @@ type By struct {
 // by themselves. sealed is the account of a bank transfer, sealed for that id.
 //
 // 404 for an order that is not there or another's; 422 not_eligible with the verdict where
-// the rules forbid it and no exception is made.
+// the rules forbid it and no exception is made; 409 refund_not_possible with the
+// alternatives where its money could not go back as it came.
 func Open(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, in Request, sealed []byte, by By) (Return, error) {
 	v, f, err := consider(ctx, tx, shop, &in)
 	if err != nil {
@@ -164,6 +189,11 @@ func Open(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, i
 			var wrong problem.Fields
 			wrong.Add(fmt.Sprintf("lines[%d].reason", i), CodeUnknownReason, "one of the policy's reasons")
 			return Return{}, wrong.Err()
+		}
+	}
+	if in.Refund == refund.Original {
+		if err := in.payable(ctx, tx, shop.ID, v); err != nil {
+			return Return{}, err
 		}
 	}
 	if in.Exception != "" {

@@ -600,6 +600,7 @@ func TestReturn_AnEmptyParcelHasNoMoney(t *testing.T) {
 	require.Equal(t, returns.NextSettle, h.stand(r).Next)
 	require.Equal(t, returns.Closed, h.settle(r).Status)
 	require.Empty(t, h.refunds())
+	require.Equal(t, 1, shoptest.Value[int](t, h.Shop, `SELECT (data->>'missing')::int FROM notices WHERE kind = 'return_closed'`), "the buyer is told why")
 }
 
 func TestReturn_ARefundThatComesToNothingWaitsForAPersonAndGoesAgain(t *testing.T) {
