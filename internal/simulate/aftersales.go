@@ -23,8 +23,9 @@ type AskedRefund struct {
 	asked time.Time // when the API had answered
 }
 
-// untraced is the code of a refund that its provider cannot be asked for.
-const untraced = "refund_untraced"
+// untraced is the code of a refund that its provider cannot be asked for, mixed of one that
+// it is asked for, and whose answer has more in it: what the panel gave back besides.
+const untraced, mixed = "refund_untraced", "refund_mismatch"
 
 // final reports whether a refund has come to an end, or waits for a person.
 func (a AskedRefund) final() bool {
@@ -297,7 +298,7 @@ func (r *run) refunds(ctx context.Context, rec *Record) (done bool, err error) {
 			now.Why = now.Failure.Code + " " + now.Failure.Message
 		}
 		for _, p := range now.Parts {
-			now.InDoubt = now.InDoubt || p.Code == untraced && now.Status != "succeeded"
+			now.InDoubt = now.InDoubt || (p.Code == untraced || p.Code == mixed && rec.Panel > 0) && now.Status != "succeeded"
 		}
 		now.asked = rec.Refunds[i].asked
 		rec.Refunds[i] = now.AskedRefund

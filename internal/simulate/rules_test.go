@@ -2,6 +2,9 @@ package simulate
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -203,4 +206,33 @@ func TestLatency_IsTheNearestRank(t *testing.T) {
 	}
 	require.Equal(t, Latency{Count: 100, P50: 50, P95: 95, P99: 99, Max: 100}, latency(all))
 	require.Equal(t, Latency{}, latency(nil))
+}
+
+func TestRefunds_AreNotWaitedForWhereAPersonMustLook(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		code, status string
+		panel        int64
+		done         bool
+	}{
+		"its provider cannot be asked":       {code: "refund_untraced", status: "pending", done: true},
+		"the panel has given back besides":   {code: "refund_mismatch", status: "pending", panel: 100, done: true},
+		"another sum and nobody's panel":     {code: "refund_mismatch", status: "pending"},
+		"on its way":                         {status: "pending"},
+		"back, whatever was said on the way": {code: "refund_mismatch", status: "succeeded", panel: 100, done: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = fmt.Fprintf(w, `{"id":"r1","amount":1,"status":%q,"parts":[{"code":%q}]}`, tc.status, tc.code)
+			}))
+			defer server.Close()
+			r := &run{shop: newStorefront(server.URL, "a-key", server.Client())}
+			rec := &Record{Panel: tc.panel, Refunds: []AskedRefund{{ID: "r1", Amount: 1, Status: "pending"}}}
+			done, err := r.refunds(t.Context(), rec)
+			require.NoError(t, err)
+			require.Equal(t, tc.done, done)
+			require.Equal(t, tc.done && tc.status == "pending", rec.Refunds[0].InDoubt)
+		})
+	}
 }
