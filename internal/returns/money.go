@@ -21,9 +21,8 @@ type gone struct {
 	// gone is what they come to that did not fail; done that all of them have ended.
 	gone int64
 	done bool
-	// failed is the newest that came to nothing and that nobody has had go again, waits one
-	// that a person must help.
-	failed, waits string
+	// failed is the newest that came to nothing and that nobody has had go again.
+	failed string
 }
 
 // moneyOf reads how a return's refunds stand.
@@ -53,8 +52,6 @@ func moneyOf(ctx context.Context, tx pgx.Tx, tenantID, returnID string) (out gon
 			}
 			continue
 		case "succeeded":
-		case "needs_attention":
-			out.done, out.waits = false, l.ID
 		default:
 			out.done = false
 		}
@@ -301,6 +298,14 @@ func Rule(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d
 	case d.Verb == verbRetry:
 		return "waits another day", exec(`UPDATE returns SET due_at = greatest(due_at, now() + interval '1 day'), updated_at = now() WHERE tenant = $1 AND id = $2 AND due_at IS NOT NULL`)
 	}
+	switch {
+	case d.Step == StepMoney:
+	case slices.Contains([]string{Inspected, Refunded, Expired, Closed}, r.Status):
+	case slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Came == Arrived && u.Disposition == "" }):
+		return "nothing done: units that came must be inspected first", nil
+	case !slices.Contains([]string{Approved, LabelIssued, InTransit, Received}, r.Status):
+		return "nothing done: the return is " + r.Status, nil
+	}
 	if err := timeline.Add(ctx, tx, shop.ID, r.OrderID, "return_settled", "support", map[string]any{"return_id": r.ID, "step": d.Step, "by": d.By}); err != nil {
 		return "", err
 	}
@@ -309,10 +314,6 @@ func Rule(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d
 		return "settled: no more money goes by itself", exec(`UPDATE returns SET money_settled = $3, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2`, d.Reference)
 	case slices.Contains([]string{Inspected, Refunded, Expired, Closed}, r.Status):
 		return "settled", exec(`UPDATE returns SET settled = $3, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2`, d.Reference)
-	case slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Came == Arrived && u.Disposition == "" }):
-		return "nothing done: units that came must be inspected first", nil
-	case !slices.Contains([]string{Approved, LabelIssued, InTransit, Received}, r.Status):
-		return "nothing done: the return is " + r.Status, nil
 	}
 	// What is missing does not come any more. What came has its money.
 	r.lose()

@@ -17,8 +17,8 @@ type Report struct {
 	SKUs     []Rate  `json:"skus"`     // by SKU
 	Reasons  []Share `json:"reasons"`  // by the reason that was given
 	Carriers []Rate  `json:"carriers"` // by who had brought it
-	// Money is how long it took from the request to the money, for each currency's returns
-	// that have had it.
+	// Money is how long it took from the request to the money, of the returns that were asked
+	// for within the span and have had it.
 	Money Waits `json:"money"`
 }
 
