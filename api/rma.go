@@ -38,7 +38,7 @@ func (s *Server) rmaRoutes() {
 	s.handle(http.MethodPost, "/v1/returns/:id/approve", s.changeReturn(returns.Approve), support)
 	s.handle(http.MethodPost, "/v1/returns/:id/reject", s.changeReturn(returns.Reject), support)
 	s.handle(http.MethodPost, "/v1/returns/:id/cancel", s.changeReturn(returns.Cancel), storefront, support)
-	s.handle(http.MethodPost, "/v1/returns/:id/sent", s.forBuyers(change(s, "return", returns.Get, returns.Sent, func(in *returns.Sending, r *request) { in.By = r.asks() })), storefront, support)
+	s.handle(http.MethodPost, "/v1/returns/:id/sent", s.forBuyers(change(s, "return", returns.Get, returns.Sent, func(in *returns.Sending, r *request) { in.By = r.by().Person })), storefront, support)
 	s.handleUpload("/v1/returns/:id/photos", photoFile, s.addReturnPhoto, storefront, warehouse, support)
 	s.handle(http.MethodGet, "/v1/returns/:id/photos/:n", s.getReturnPhoto, storefront, warehouse, support)
 	s.work("receive", http.MethodPost, "/v1/returns/:id/receive", change(s, "return", returns.Get, returns.Receive, func(in *returns.Reception, r *request) { in.By = r.by() }), warehouse)
@@ -46,11 +46,6 @@ func (s *Server) rmaRoutes() {
 }
 
 func returnPath(id string) string { return "/v1/returns/" + id }
-
-// asks is who asks for a return or decides about it.
-func (r *request) asks() returns.By {
-	return returns.By{Person: r.by().Person, Shopper: !r.seesWorkflows()}
-}
 
 // forBuyers leaves out of a return what is meant for staff, where a storefront reads it.
 func (s *Server) forBuyers(h endpoint) endpoint {
@@ -173,7 +168,7 @@ func (s *Server) createReturn(r *request) (reply, error) {
 				return err
 			}
 		}
-		if out, err = returns.Open(r.ctx, tx, shop, returnID, in, sealed, r.asks()); err != nil {
+		if out, err = returns.Open(r.ctx, tx, shop, returnID, in, sealed, r.by().Person); err != nil {
 			return err
 		}
 		return r.claim.Begun(r.ctx, tx, returnID)
@@ -253,13 +248,13 @@ func (s *Server) changeReturn(do func(ctx context.Context, tx pgx.Tx, shop tenan
 	step := func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, in signedDecision) (returns.Return, error) {
 		return do(ctx, tx, shop, returnID, returns.Decision{By: in.by, Reason: in.Reason, Version: in.Version})
 	}
-	return s.forBuyers(change(s, "return", returns.Get, step, func(in *signedDecision, r *request) { in.by = r.asks() }))
+	return s.forBuyers(change(s, "return", returns.Get, step, func(in *signedDecision, r *request) { in.by = r.by().Person }))
 }
 
 type signedDecision struct {
 	Reason  string `json:"reason"`
 	Version int64  `json:"version"`
-	by      returns.By
+	by      string
 }
 
 // inspectReturn books what becomes of units that came, and tells runs whose holds have lost

@@ -62,14 +62,21 @@ func TestReturns_FromTheBuyersPageToTheShelf(t *testing.T) {
 	require.Equal(t, "in_transit", b.do("POST", path+"/sent", map[string]any{"carrier": "Starken", "tracking": "123"}, web...).json()["status"])
 	require.Equal(t, 403, b.do("POST", path+"/receive", map[string]any{"rest_missing": true}, web...).status)
 	line := map[string]any{"line_id": lineOf(o), "quantity": 1}
-	require.Equal(t, "received", b.do("POST", path+"/receive", map[string]any{"lines": []any{line}}, b.ana()...).json()["status"])
+	for range 2 {
+		require.Equal(t, "received", b.do("POST", path+"/receive", map[string]any{"lines": []any{line}}, append(b.ana(), "Idempotency-Key", "door-0")...).json()["status"])
+	}
 	a = b.do("POST", path+"/inspect", map[string]any{"units": []any{map[string]any{"line_id": lineOf(o), "quantity": 1, "grade": "A", "disposition": "restock", "bin": "NADA"}}}, b.ana()...)
 	require.Equal(t, 422, a.status, a.body)
 	require.Equal(t, "unknown_bin", a.code())
 	unit := map[string]any{"line_id": lineOf(o), "quantity": 1, "grade": "A", "disposition": "restock", "bin": "BACK-1"}
-	a = b.do("POST", path+"/inspect", map[string]any{"units": []any{unit}}, b.ana()...)
-	require.Equal(t, 200, a.status, a.body)
+	for range 2 { // sent twice, under one key
+		a = b.do("POST", path+"/inspect", map[string]any{"units": []any{unit}}, append(b.ana(), "Idempotency-Key", "seen-0")...)
+		require.Equal(t, 200, a.status, a.body)
+	}
 	require.Equal(t, "inspected", a.json()["status"])
+	// The scanner did not hear it and says it again; then a person does.
+	again = b.do("POST", path+"/inspect", map[string]any{"units": []any{unit}}, append(b.ana(), "Idempotency-Key", "seen-1")...)
+	require.Equal(t, "out_of_range", again.code(), "a unit enters stock once")
 	require.Equal(t, 1, value[int](b, `SELECT quantity FROM bin_stock WHERE bin = 'BACK-1'`))
 
 	staff := b.do("GET", path, nil, as(b.keys[tenant.Support])...).json()
@@ -156,6 +163,7 @@ func TestReturns_SupportDecidesAndASupervisorCorrects(t *testing.T) {
 	require.Equal(t, 409, a.status)
 	require.Equal(t, "version_changed", a.code())
 	require.Equal(t, "approved", b.do("POST", path+"/approve", nil, desk...).json()["status"])
+	require.Equal(t, map[string]string{"reason": "too_long"}, b.do("POST", path+"/cancel", map[string]any{"reason": strings.Repeat("x", 501)}, desk...).fields())
 	a = b.do("POST", path+"/reject", map[string]any{"reason": "usado"}, desk...)
 	require.Equal(t, "wrong_status", a.code())
 	require.Equal(t, "approved", a.json()["current"].(map[string]any)["status"])

@@ -50,7 +50,7 @@ func (s *shop) takeBack() {
 	var r returns.Return
 	s.inShop(func(tx pgx.Tx, shop tenant.Tenant) (err error) {
 		require.NoError(s.t, tx.QueryRow(ctx, `SELECT line_id FROM order_lines WHERE order_id = $1`, s.ids["pots"]).Scan(&line))
-		r, err = returns.Open(ctx, tx, shop, id.New(), returns.Request{OrderID: s.ids["pots"], Refund: "original", Lines: []returns.LineAsked{{LineID: line, Quantity: 2, Reason: "defective"}}}, nil, returns.By{Person: "web"})
+		r, err = returns.Open(ctx, tx, shop, id.New(), returns.Request{OrderID: s.ids["pots"], Refund: "original", Lines: []returns.LineAsked{{LineID: line, Quantity: 2, Reason: "defective"}}}, nil, "web")
 		return err
 	})
 	s.ids["return"] = r.ID

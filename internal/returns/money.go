@@ -45,16 +45,13 @@ func moneyOf(ctx context.Context, tx pgx.Tx, tenantID, returnID string) (out gon
 		if err != nil {
 			return out, err
 		}
-		switch r.Status {
-		case "failed":
+		if r.Status == "failed" {
 			if !l.Retried {
 				out.failed = l.ID
 			}
 			continue
-		case "succeeded":
-		default:
-			out.done = false
 		}
+		out.done = out.done && r.Status == "succeeded"
 		out.gone += r.Amount
 	}
 	return out, nil

@@ -158,20 +158,14 @@ func consider(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, in *Request) (
 	return judge(f, in.Lines), f, nil
 }
 
-// By is who asks or decides.
-type By struct {
-	// Person is who, as the timeline has it; Shopper that it is the buyer's own shop page.
-	Person  string
-	Shopper bool
-}
-
 // Open begins a return under an id of the caller's, and approves it where the rules do so
-// by themselves. sealed is the account of a bank transfer, sealed for that id.
+// by themselves. sealed is the account of a bank transfer, sealed for that id, and by
+// who asks, as the timeline has it.
 //
 // 404 for an order that is not there or another's; 422 not_eligible with the verdict where
 // the rules forbid it and no exception is made; 409 refund_not_possible with the
 // alternatives where its money could not go back as it came.
-func Open(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, in Request, sealed []byte, by By) (Return, error) {
+func Open(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, in Request, sealed []byte, by string) (Return, error) {
 	v, f, err := consider(ctx, tx, shop, &in)
 	if err != nil {
 		return Return{}, err
@@ -210,14 +204,14 @@ func Open(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, i
 	_, err = tx.Exec(ctx, `INSERT INTO returns (tenant, id, order_id, number, status, policy, policy_version, warehouse, method, bank_account, money, freight_by, requested_by, exception, review, due_at)
 	  SELECT $1, $2, o.id, o.number || '-R' || (1 + (SELECT count(*) FROM returns r WHERE r.tenant = $1 AND r.order_id = o.id)), 'requested', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now() + make_interval(hours => $14)
 	    FROM orders o WHERE o.tenant = $1 AND o.id = $3`,
-		shop.ID, returnID, in.OrderID, policy, v.PolicyVersion, warehouse, in.Refund, sealed, v.Money, v.FreightBy, by.Person, in.Exception, strings.Join(v.Review, " "), f.policy.DecideWithinHours)
+		shop.ID, returnID, in.OrderID, policy, v.PolicyVersion, warehouse, in.Refund, sealed, v.Money, v.FreightBy, by, in.Exception, strings.Join(v.Review, " "), f.policy.DecideWithinHours)
 	if err != nil {
 		return Return{}, fmt.Errorf("return %s: %w", returnID, err)
 	}
 	if err := f.claim(ctx, tx, shop.ID, returnID, in); err != nil {
 		return Return{}, err
 	}
-	if err := timeline.Add(ctx, tx, shop.ID, in.OrderID, "return_requested", by.Person, map[string]any{"return_id": returnID, "units": units(in.Lines)}); err != nil {
+	if err := timeline.Add(ctx, tx, shop.ID, in.OrderID, "return_requested", by, map[string]any{"return_id": returnID, "units": units(in.Lines)}); err != nil {
 		return Return{}, err
 	}
 	if v.Approval == ByHand && in.Exception == "" {
@@ -229,9 +223,9 @@ func Open(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, i
 	}
 	who := "rules"
 	if in.Exception != "" {
-		who = by.Person
+		who = by
 	}
-	return approve(ctx, tx, shop, returnID, Decision{By: By{Person: who}, Reason: in.Exception})
+	return approve(ctx, tx, shop, returnID, Decision{By: who, Reason: in.Exception})
 }
 
 func (f facts) free(lineID string) []refund.Unit {
@@ -289,16 +283,31 @@ func notEligible(v Verdict) *problem.Error {
 
 // Decision is a person's, or the rules', about a return.
 type Decision struct {
-	By By
+	// By is who, as the timeline has it.
+	By string
 	// Reason is for the buyer when it is rejected.
 	Reason string
 	// Version is the return's that the person has seen; zero is any.
 	Version int64
 }
 
+func (d Decision) check(withReason bool) error {
+	var f problem.Fields
+	switch {
+	case withReason && d.Reason == "":
+		f.Add("reason", "required", "say why; the buyer is told")
+	case len(d.Reason) > 500:
+		f.Add("reason", "too_long", "at most 500 bytes")
+	}
+	return f.Err()
+}
+
 // Approve lets a return in that waits for a person. 409 with the return in current:
 // wrong_status, version_changed. Once, whoever asks how often.
 func Approve(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d Decision) (Return, error) {
+	if err := d.check(false); err != nil {
+		return Return{}, err
+	}
 	r, err := lock(ctx, tx, shop.ID, returnID)
 	if err != nil {
 		return r, err
@@ -315,7 +324,7 @@ func Approve(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string
 func approve(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d Decision) (Return, error) {
 	_, err := tx.Exec(ctx, `UPDATE returns SET status = 'approved', version = version + 1, decided_by = $3, decided_why = $4, approved_at = now(), updated_at = now(),
 	    expires_at = now() + make_interval(days => (policy->>'send_within_days')::int), due_at = now() + make_interval(days => (policy->>'send_within_days')::int, hours => 1)
-	  WHERE tenant = $1 AND id = $2`, shop.ID, returnID, d.By.Person, d.Reason)
+	  WHERE tenant = $1 AND id = $2`, shop.ID, returnID, d.By, d.Reason)
 	if err != nil {
 		return Return{}, fmt.Errorf("approve return %s: %w", returnID, err)
 	}
@@ -323,7 +332,7 @@ func approve(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string
 	if err != nil {
 		return r, err
 	}
-	if err := timeline.Add(ctx, tx, shop.ID, r.OrderID, "return_approved", d.By.Person, map[string]any{"return_id": r.ID, "until": r.ExpiresAt}); err != nil {
+	if err := timeline.Add(ctx, tx, shop.ID, r.OrderID, "return_approved", d.By, map[string]any{"return_id": r.ID, "until": r.ExpiresAt}); err != nil {
 		return r, err
 	}
 	return r, r.tell(ctx, tx, shop, noticeApproved)
@@ -332,14 +341,7 @@ func approve(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string
 // Reject refuses a return that waits for a person, with the reason that the buyer is told.
 // Its units may be asked for again.
 func Reject(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d Decision) (Return, error) {
-	var f problem.Fields
-	switch {
-	case d.Reason == "":
-		f.Add("reason", "required", "say why; the buyer is told")
-	case len(d.Reason) > 500:
-		f.Add("reason", "too_long", "at most 500 bytes")
-	}
-	if err := f.Err(); err != nil {
+	if err := d.check(true); err != nil {
 		return Return{}, err
 	}
 	return give(ctx, tx, shop, returnID, d, Rejected, noticeRejected, Requested)
@@ -348,6 +350,9 @@ func Reject(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string,
 // Cancel ends a return of which nothing has come. Its units may be asked for again. Where
 // its money has gone already, a person has to say how that is settled.
 func Cancel(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d Decision) (Return, error) {
+	if err := d.check(false); err != nil {
+		return Return{}, err
+	}
 	r, err := lock(ctx, tx, shop.ID, returnID)
 	if err != nil {
 		return r, err
@@ -375,11 +380,11 @@ func give(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d
 	if err := r.release(ctx, tx, shop.ID); err != nil {
 		return r, err
 	}
-	_, err = tx.Exec(ctx, `UPDATE returns SET status = $3, version = version + 1, decided_by = $4, decided_why = $5, ended_at = now(), due_at = NULL, expires_at = NULL, updated_at = now() WHERE tenant = $1 AND id = $2`, shop.ID, returnID, to, d.By.Person, d.Reason)
+	_, err = tx.Exec(ctx, `UPDATE returns SET status = $3, version = version + 1, decided_by = $4, decided_why = $5, ended_at = now(), due_at = NULL, expires_at = NULL, updated_at = now() WHERE tenant = $1 AND id = $2`, shop.ID, returnID, to, d.By, d.Reason)
 	if err != nil {
 		return r, fmt.Errorf("end return %s: %w", returnID, err)
 	}
-	if err := timeline.Add(ctx, tx, shop.ID, r.OrderID, "return_"+to, d.By.Person, map[string]any{"return_id": r.ID}); err != nil {
+	if err := timeline.Add(ctx, tx, shop.ID, r.OrderID, "return_"+to, d.By, map[string]any{"return_id": r.ID}); err != nil {
 		return r, err
 	}
 	if r, err = Get(ctx, tx, shop.ID, returnID); err != nil {
@@ -402,7 +407,7 @@ type Sending struct {
 	Carrier  string `json:"carrier"`
 	Tracking string `json:"tracking"`
 	Version  int64  `json:"version"`
-	By       By     `json:"-"`
+	By       string `json:"-"`
 }
 
 // Sent says that goods are on their way: the return does not expire any more, and a person
@@ -430,7 +435,7 @@ func Sent(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, i
 		return r, fmt.Errorf("return %s: %w", returnID, err)
 	}
 	if r.Status != InTransit {
-		if err := timeline.Add(ctx, tx, shop.ID, r.OrderID, "return_sent", in.By.Person, map[string]any{"return_id": r.ID}); err != nil {
+		if err := timeline.Add(ctx, tx, shop.ID, r.OrderID, "return_sent", in.By, map[string]any{"return_id": r.ID}); err != nil {
 			return r, err
 		}
 	}
