@@ -14,12 +14,11 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(stacktest.Main(m)) }
 
-// requirePaid demands one charge of the whole total at the provider, one applied
+// requirePaid waits until a checkout is paid and demands one charge of the whole total at the provider, one applied
 // payment, and an order.
 func requirePaid(t *testing.T, s *stacktest.Shop, checkoutID string) stacktest.Checkout {
 	t.Helper()
-	c := s.Get(checkoutID)
-	require.Equal(t, "paid", c.Status)
+	c := s.AwaitStatus(checkoutID, "paid")
 	require.NotNil(t, c.OrderID)
 	require.Equal(t, c.ID, *c.OrderID)
 	require.Equal(t, "paid", s.Order(c.ID).Status)

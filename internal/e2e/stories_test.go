@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 
 	"justlogistics/internal/stacktest"
 	"justlogistics/internal/tenant"
@@ -170,7 +172,7 @@ func abortedThenCancelled(t *testing.T, s *stacktest.Shop) map[string]string {
 	c := s.Checkout("transbank")
 	s.Sandbox.Buyer(c.Payment.ID, "abort")
 	require.Equal(t, "cancelled", s.Get(c.ID).Payment.Status)
-	require.Equal(t, 200, s.Call(tenant.Storefront, "POST", "/v1/checkouts/"+c.ID+"/cancel", nil).Status)
+	s.Cancel(c.ID)
 	s.AwaitClosed(s.CheckoutRun(c.ID))
 	require.Equal(t, 30, s.Available(stacktest.Product))
 	return one(s, c)
@@ -184,10 +186,14 @@ func walkedAway(t *testing.T, s *stacktest.Shop) map[string]string {
 	return one(s, c)
 }
 
+// try begins another attempt and waits until the buyer can pay it.
 func try(t *testing.T, s *stacktest.Shop, checkoutID, gateway string) stacktest.Checkout {
 	t.Helper()
-	a := s.Call(tenant.Storefront, "POST", "/v1/checkouts/"+checkoutID+"/payments", map[string]any{"gateway": gateway, "return_url": "https://shop.example/thanks"})
-	require.Equal(t, 201, a.Status, "%s", a.Body)
+	a := s.Call(tenant.Storefront, "POST", "/v1/checkouts/"+checkoutID+"/payments", map[string]any{"gateway": gateway, "return_url": "https://shop.example/again"})
+	require.Contains(t, []int{201, 202}, a.Status, "%s", a.Body)
+	if a.Status == 202 { // the attempt is being begun
+		return s.Await(checkoutID, func(c stacktest.Checkout) bool { return c.Payment.Gateway == gateway && c.Payment.Redirect != nil })
+	}
 	return stacktest.Decode[stacktest.Checkout](t, a)
 }
 
@@ -260,10 +266,10 @@ func lateReturnWithoutStock(t *testing.T, s *stacktest.Shop) map[string]string {
 
 func lateReturnAfterTheEnd(t *testing.T, s *stacktest.Shop) map[string]string {
 	c := s.Checkout("transbank")
-	require.Equal(t, 200, s.Call(tenant.Storefront, "POST", "/v1/checkouts/"+c.ID+"/cancel", nil).Status)
+	s.Cancel(c.ID)
 	s.AwaitClosed(s.CheckoutRun(c.ID))
 	step := s.Sandbox.Buyer(c.Payment.ID, "approve")
-	require.Equal(t, 303, step.ReturnStatus, step.ReturnError)
+	sentOn(t, s, step)
 	requireUncharged(t, s, c)
 	late := s.WorkflowID(workflows.KindLatePayment, c.Payment.ID)
 	s.AwaitClosed(late)
@@ -374,10 +380,21 @@ func parked(s *stacktest.Shop, run, reason string) stacktest.Stuck {
 	return found
 }
 
-// use has a person decide, and demands that it is done.
+// use has a person decide, and waits until it is done: of a run that does not
+// finish with it while the caller waits, the answer is 202.
 func use(t *testing.T, s *stacktest.Shop, run, verb string, more map[string]any) {
 	t.Helper()
 	a := s.Use(run, verb, more)
+	if a.Status == 202 {
+		sent := stacktest.Decode[struct {
+			ActionID string `json:"action_id"`
+		}](t, a)
+		update := s.Temporal.GetWorkflowUpdateHandle(client.GetWorkflowUpdateHandleOptions{WorkflowID: run, UpdateID: sent.ActionID})
+		ctx, cancel := context.WithTimeout(t.Context(), stacktest.Patience)
+		defer cancel()
+		require.NoError(t, update.Get(ctx, nil))
+		return
+	}
 	require.Equal(t, 200, a.Status, "%s", a.Body)
 }
 
@@ -563,7 +580,11 @@ func refundGivenUp(t *testing.T, s *stacktest.Shop) map[string]string {
 // reserve holds units of a SKU without a payment.
 func reserve(t *testing.T, s *stacktest.Shop, sku string, quantity, seconds int) (reservationID, run string) {
 	t.Helper()
-	a := s.Call(tenant.Storefront, "POST", "/v1/reservations", map[string]any{"items": []any{map[string]any{"sku": sku, "quantity": quantity}}, "hold_seconds": seconds})
+	var a stacktest.Answer
+	s.Eventually(func() (string, bool) { // a 503 leaves nothing held
+		a = s.Call(tenant.Storefront, "POST", "/v1/reservations", map[string]any{"items": []any{map[string]any{"sku": sku, "quantity": quantity}}, "hold_seconds": seconds})
+		return string(a.Body), a.Status != http.StatusServiceUnavailable
+	})
 	require.Equal(t, 201, a.Status, "%s", a.Body)
 	reservationID = stacktest.Decode[struct {
 		ID string `json:"id"`

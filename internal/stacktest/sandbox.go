@@ -45,6 +45,7 @@ type Step struct {
 	Status         string `json:"status"`
 	Returned       bool   `json:"returned"`
 	ReturnURL      string `json:"return_url"`
+	ReturnMethod   string `json:"return_method"`
 	ReturnStatus   int    `json:"return_status"`
 	ReturnLocation string `json:"return_location"`
 	ReturnError    string `json:"return_error"`

@@ -393,8 +393,12 @@ func (c Checkout) Attempt(paymentID string) Payment {
 func (s *Shop) Checkout(gateway string, change ...func(map[string]any)) Checkout {
 	s.t.Helper()
 	a := s.Call(tenant.Storefront, http.MethodPost, "/v1/checkouts", Basket(gateway, change...))
-	require.Equal(s.t, http.StatusCreated, a.Status, "%s", a.Body)
 	c := Decode[Checkout](s.t, a)
+	if a.Status == http.StatusAccepted { // a machine that is busy
+		c = s.AwaitStatus(c.ID, "awaiting_payment")
+	} else {
+		require.Equal(s.t, http.StatusCreated, a.Status, "%s", a.Body)
+	}
 	require.Equal(s.t, "awaiting_payment", c.Status)
 	require.NotNil(s.t, c.Payment.Redirect)
 	return c
@@ -607,6 +611,19 @@ func (s *Shop) Use(workflowID, verb string, more map[string]any) Answer {
 		body[k] = v
 	}
 	return s.Call(tenant.Support, http.MethodPost, "/v1/support/workflows/"+url.PathEscape(workflowID)+"/"+verb, body)
+}
+
+// Cancel cancels a checkout that nobody has paid, and waits until it is.
+func (s *Shop) Cancel(checkoutID string) Checkout {
+	s.t.Helper()
+	a := s.Call(tenant.Storefront, http.MethodPost, "/v1/checkouts/"+checkoutID+"/cancel", nil)
+	if a.Status == http.StatusAccepted { // not decided yet
+		return s.AwaitStatus(checkoutID, "cancelled")
+	}
+	require.Equal(s.t, http.StatusOK, a.Status, "%s", a.Body)
+	c := Decode[Checkout](s.t, a)
+	require.Equal(s.t, "cancelled", c.Status)
+	return c
 }
 
 // Return plays the buyer's browser coming back from a gateway.

@@ -92,8 +92,14 @@ type stopping struct{ m *testing.M }
 
 func (s stopping) Run() int {
 	// The tests wait more than they work; -parallel still overrides this.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	if err := flag.Set("test.parallel", "6"); err != nil {
 		fmt.Fprintln(os.Stderr, "stacktest:", err)
+	}
+	// Not while tests run: the linker takes all of a small machine for as long as
+	// buyers wait for an answer.
+	if _, err := program(); err != nil {
+		fmt.Fprintln(os.Stderr, "stacktest:", err)
+		return 1
 	}
 	code := s.m.Run()
 	for _, stop := range []func(code int) error{stopShared, stopSharedTemporal, removeProgram} {
