@@ -1,13 +1,10 @@
 package activities
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -38,24 +35,6 @@ type FulfillmentRef struct {
 // Standing is how far a shipment is.
 type Standing = shipping.Standing
 
-// Waits between questions to a carrier about one booking.
-const (
-	// notBookedFor is how long a shipment waits that nobody carried.
-	notBookedFor = 10 * time.Minute
-	// quotesWithin is how long carriers are waited for when their prices are compared.
-	quotesWithin = 8 * time.Second
-	longestWait  = 10 * time.Minute
-)
-
-// askAgain is when a carrier is asked again after so many tries.
-func askAgain(tries int) time.Duration {
-	wait := 2 * time.Second
-	for range min(tries, 12) {
-		wait *= 2
-	}
-	return min(wait, longestWait)
-}
-
 func (a *Fulfillments) in(ctx context.Context, ref FulfillmentRef, do func(tx pgx.Tx, shop tenant.Tenant) error) error {
 	return a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error {
 		shop, err := tenant.Get(ctx, tx, ref.Tenant)
@@ -75,104 +54,37 @@ func (a *Fulfillments) StandShipment(ctx context.Context, ref FulfillmentRef) (o
 	return out, classify(err)
 }
 
-// ChosenCarrier is what ChooseCarrier found.
-type ChosenCarrier struct {
-	// Compare: the prices of several carriers must be compared first.
-	Compare bool `json:"compare,omitempty"`
+// labels is the desk at which a shipment's labels are bought.
+func (a *Fulfillments) labels(ref FulfillmentRef) labelDesk {
+	return labelDesk{db: a.DB, carriers: a.Carriers, tenant: ref.Tenant, of: shipping.OfShipment(ref.ShipmentID),
+		read: func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) (shipping.Unbooked, error) {
+			return shipping.ToBook(ctx, tx, shop, ref.ShipmentID)
+		},
+		order: func(ctx context.Context, tx pgx.Tx) (string, error) {
+			s, err := shipping.Get(ctx, tx, ref.Tenant, ref.ShipmentID)
+			return s.OrderID, err
+		},
+		fetched: func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, u shipping.Unbooked) error {
+			_, err := shipping.LabelParcels(ctx, tx, shop, ref.ShipmentID, shipping.Labelling{Carrier: shipping.Manual, By: stock.By{Person: u.WantedBy}})
+			if refusedWith(err) != "" {
+				return nil // changed meanwhile: it is read again
+			}
+			return err
+		}}
 }
 
 // ChooseCarrier writes the intent to book a shipment's parcels with the carrier that a
 // person or the buyer has chosen. It calls nobody. Where there is a choice, or the
 // chosen one has said no, it says so.
-func (a *Fulfillments) ChooseCarrier(ctx context.Context, ref FulfillmentRef) (out ChosenCarrier, err error) {
-	err = a.in(ctx, ref, func(tx pgx.Tx, shop tenant.Tenant) error {
-		u, err := shipping.ToBook(ctx, tx, shop, ref.ShipmentID)
-		if err != nil {
-			return err
-		}
-		if u.Method == shipping.InShop && u.Carrier == "" {
-			// Nobody carries what the buyer fetches.
-			_, err := shipping.LabelParcels(ctx, tx, shop, ref.ShipmentID, shipping.Labelling{Carrier: shipping.Manual, By: stock.By{Person: u.Shipment.Label.WantedBy}})
-			if refusedWith(err) != "" {
-				return nil // changed meanwhile: it is read again
-			}
-			return err
-		}
-		choice, fixed := u.Fixed()
-		if !fixed {
-			out.Compare = true
-			return nil
-		}
-		if slices.Contains(u.Tried, choice.Carrier) {
-			return shipping.NotBooked(ctx, tx, ref.Tenant, ref.ShipmentID, strings.Join(u.Refusals, "; ")+". No other carrier may be used. Say who does (POST /v1/shipments/{id}/label), or retry.", notBookedFor)
-		}
-		full, ok, err := u.Intend(ctx, tx, ref.Tenant, []shipping.Choice{choice})
-		if err != nil || ok {
-			return err
-		}
-		if u.Carrier == "" { // the buyer's choice has no room: another may have
-			out.Compare = true
-			return nil
-		}
-		return shipping.NotBooked(ctx, tx, ref.Tenant, ref.ShipmentID, full[0].Title()+" takes no more parcels today (carrier_capacity).", notBookedFor)
-	})
-	return out, classify(err)
+func (a *Fulfillments) ChooseCarrier(ctx context.Context, ref FulfillmentRef) (ChosenCarrier, error) {
+	return a.labels(ref).choose(ctx)
 }
 
 // CompareCarriers asks all carriers for prices, each for at most some seconds, and writes
 // the intent to book with the best that has room. Nobody: it writes down why, and the
 // shipment is tried again later.
 func (a *Fulfillments) CompareCarriers(ctx context.Context, ref FulfillmentRef) error {
-	var u shipping.Unbooked
-	err := a.in(ctx, ref, func(tx pgx.Tx, shop tenant.Tenant) (err error) {
-		u, err = shipping.ToBook(ctx, tx, shop, ref.ShipmentID)
-		return err
-	})
-	if err != nil {
-		return classify(err)
-	}
-	all, err := a.Carriers.All(ctx, ref.Tenant)
-	if err != nil {
-		return classify(err)
-	}
-	for name := range all {
-		if u.Carrier != "" && name != u.Carrier || slices.Contains(u.Tried, name) {
-			delete(all, name)
-		}
-	}
-	asking, cancel := context.WithTimeout(ctx, quotesWithin)
-	rates, silent := shipping.Compare(asking, all, u.Quote())
-	cancel()
-	if ctx.Err() != nil {
-		return classify(ctx.Err())
-	}
-	choices := u.Prefer(rates)
-	return classify(a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error {
-		full, ok, err := u.Intend(ctx, tx, ref.Tenant, choices)
-		if err != nil || ok {
-			return err
-		}
-		return shipping.NotBooked(ctx, tx, ref.Tenant, ref.ShipmentID, whyNobody(u, len(all), silent, full), notBookedFor)
-	}))
-}
-
-// whyNobody says why no carrier takes a shipment.
-func whyNobody(u shipping.Unbooked, asked int, silent []shipping.Silent, full []shipping.Name) string {
-	var why []string
-	for _, s := range silent {
-		why = append(why, s.Carrier.Title()+" does not answer ("+strings.ReplaceAll(s.Why, "_", " ")+")")
-	}
-	for _, name := range full {
-		why = append(why, name.Title()+" takes no more parcels today")
-	}
-	why = append(why, u.Refusals...)
-	switch {
-	case asked == 0 && len(why) == 0:
-		why = append(why, "no carrier is set up (PUT /v1/carriers/{carrier}/credentials)")
-	case len(why) == 0:
-		why = append(why, "no carrier goes to "+u.To.Comuna+" with such a parcel")
-	}
-	return "Nobody carries it yet: " + strings.Join(why, "; ") + ". It is tried again by itself; or correct what is wrong and retry, or say who carries it (POST /v1/shipments/{id}/label, carrier manual for own delivery)."
+	return a.labels(ref).compare(ctx)
 }
 
 // BookParcel does the next thing about one parcel of a shipment that is to be booked:
@@ -181,158 +93,7 @@ func whyNobody(u shipping.Unbooked, asked int, silent []shipping.Silent, full []
 // asked about before it is tried again: however often this runs, and wherever it is
 // killed, a parcel has one label.
 func (a *Fulfillments) BookParcel(ctx context.Context, ref FulfillmentRef) error {
-	var u shipping.Unbooked
-	var k shipping.Kept
-	found := false
-	err := a.in(ctx, ref, func(tx pgx.Tx, shop tenant.Tenant) (err error) {
-		if u, err = shipping.ToBook(ctx, tx, shop, ref.ShipmentID); err != nil {
-			return err
-		}
-		k, found, err = next(ctx, tx, ref, func(k shipping.Kept) bool { return k.Live() && (k.Status != shipping.BookedNow || !k.Labelled) })
-		return err
-	})
-	if err != nil || !found || u.Shipment.Status != shipping.Packed {
-		return classify(err)
-	}
-	c, err := a.Carriers.Carrier(ctx, ref.Tenant, k.Carrier)
-	if errors.Is(err, carriers.ErrNotConfigured) {
-		return a.later(ctx, ref, k, "credentials", "the credentials are missing or have a wrong form", longestWait)
-	}
-	if err != nil {
-		return classify(err)
-	}
-	if k.Status == shipping.BookedNow {
-		return a.fetchLabel(ctx, ref, c, k)
-	}
-	before, err := a.before(ctx, ref, c, k)
-	if err != nil || before == nil {
-		return err
-	}
-	booking, ok := u.Booking(k, form(c))
-	if !ok {
-		return nil // unpacked meanwhile
-	}
-	begun := false
-	err = a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) (err error) {
-		begun, err = k.Begin(ctx, tx, ref.Tenant, before.Tried())
-		return err
-	})
-	if err != nil || !begun {
-		return classify(err)
-	}
-	answer, err := c.Book(ctx, booking, *before)
-	return a.save(ctx, ref, c, k, answer, err)
-}
-
-// next is the booking of a shipment whose turn has come.
-func next(ctx context.Context, tx pgx.Tx, ref FulfillmentRef, which func(shipping.Kept) bool) (shipping.Kept, bool, error) {
-	list, err := shipping.Bookings(ctx, tx, ref.Tenant, ref.ShipmentID)
-	if err != nil {
-		return shipping.Kept{}, false, err
-	}
-	var now time.Time
-	if err := tx.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
-		return shipping.Kept{}, false, fmt.Errorf("clock of the database: %w", err)
-	}
-	for _, k := range list {
-		if which(k) && k.NextAt != nil && !k.NextAt.After(now) {
-			return k, true, nil
-		}
-	}
-	return shipping.Kept{}, false, nil
-}
-
-// before asks what an earlier try has done. It is nil when the answer is written down
-// and there is nothing to book now.
-func (a *Fulfillments) before(ctx context.Context, ref FulfillmentRef, c shipping.Carrier, k shipping.Kept) (*shipping.Looked, error) {
-	if k.TriedAt == nil {
-		untried := shipping.Untried
-		return &untried, nil
-	}
-	looked, err := c.Lookup(ctx, k.Booked())
-	can := c.Capabilities()
-	switch {
-	case errors.Is(err, shipping.ErrNoLookup):
-		return nil, a.later(ctx, ref, k, "no_lookup", "the carrier cannot be asked for it", 0)
-	case err != nil:
-		return nil, a.later(ctx, ref, k, "lookup", told(err), askAgain(k.Tries))
-	case looked.Outcome != shipping.OutcomeNotFound:
-		return nil, a.save(ctx, ref, c, k, looked.Answer, nil)
-	case can.LookupFinal && time.Since(*k.TriedAt) >= can.LookupAfter:
-		return &looked, nil
-	case can.LookupFinal:
-		return nil, a.later(ctx, ref, k, "not_found", "it may still appear", min(can.LookupAfter-time.Since(*k.TriedAt)+time.Second, longestWait))
-	}
-	// That it is not found proves nothing at this carrier.
-	return nil, a.later(ctx, ref, k, "not_found", "the carrier does not find it, which proves nothing", askAgain(k.Tries))
-}
-
-// told is a failure in words that name nobody.
-func told(err error) string {
-	var f *shipping.Failure
-	if errors.As(err, &f) {
-		return strings.TrimSpace(string(f.Reason) + " " + f.Code + " " + f.Message)
-	}
-	return "no answer"
-}
-
-// save writes down what a carrier said to a booking.
-func (a *Fulfillments) save(ctx context.Context, ref FulfillmentRef, c shipping.Carrier, k shipping.Kept, answer shipping.Answer, failure error) error {
-	var f *shipping.Failure
-	if failure != nil && !errors.As(failure, &f) {
-		return classify(failure)
-	}
-	// What a carrier has answered must be kept, also when the caller's time is over.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	again := askAgain(k.Tries)
-	switch answer.Outcome {
-	case shipping.OutcomeBooked:
-		again = 0
-	case shipping.OutcomePending:
-		again = min(again, 30*time.Second)
-	case shipping.OutcomeUnknown:
-		if can := c.Capabilities(); !can.Lookup && k.CarrierID == "" && answer.CarrierID == "" {
-			return a.later(ctx, ref, k, answer.Code, answer.Message, 0)
-		}
-	}
-	return classify(a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error {
-		if f != nil {
-			return k.SaveFailure(ctx, tx, ref.Tenant, cmp.Or(f.Code, string(f.Reason)), f.Message)
-		}
-		return k.Save(ctx, tx, ref.Tenant, answer, again)
-	}))
-}
-
-func (a *Fulfillments) later(ctx context.Context, ref FulfillmentRef, k shipping.Kept, code, message string, again time.Duration) error {
-	return classify(a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error { return k.Later(ctx, tx, ref.Tenant, code, message, again) }))
-}
-
-// fetchLabel fetches a booking's label. Where a carrier gives one only with the booking
-// and it was lost, the booking is given up and the parcel booked anew, if the carrier can
-// cancel; else a person is asked.
-func (a *Fulfillments) fetchLabel(ctx context.Context, ref FulfillmentRef, c shipping.Carrier, k shipping.Kept) error {
-	can := c.Capabilities()
-	if !can.Reprint && can.Void {
-		return classify(a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error { return k.GiveUp(ctx, tx, ref.Tenant) }))
-	}
-	label, err := c.Label(ctx, k.Booked())
-	switch {
-	case errors.Is(err, shipping.ErrNoReprint):
-		return a.later(ctx, ref, k, "no_reprint", "the carrier gives a label only with the booking", 0)
-	case err != nil:
-		return a.later(ctx, ref, k, "label", told(err), askAgain(k.Tries))
-	}
-	return classify(a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error { return k.KeepLabel(ctx, tx, ref.Tenant, label) }))
-}
-
-// form is the form of label that we ask a carrier for: the one that everybody can print.
-func form(c shipping.Carrier) shipping.Format {
-	all := c.Capabilities().Labels
-	if slices.Contains(all, shipping.PDF) || len(all) == 0 {
-		return shipping.PDF
-	}
-	return all[0]
+	return a.labels(ref).book(ctx)
 }
 
 // FinishLabels labels the shipment when every parcel has its label.
@@ -357,82 +118,7 @@ func (a *Fulfillments) WithdrawShipment(ctx context.Context, ref FulfillmentRef)
 // VoidLabel cancels one label of a shipment that is not wanted any more, asking first
 // what became of it. What the carrier cannot cancel lapses unused.
 func (a *Fulfillments) VoidLabel(ctx context.Context, ref FulfillmentRef) error {
-	var k shipping.Kept
-	var orderID string
-	found := false
-	err := a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) (err error) {
-		s, err := shipping.Get(ctx, tx, ref.Tenant, ref.ShipmentID)
-		if err != nil {
-			return err
-		}
-		orderID = s.OrderID
-		k, found, err = next(ctx, tx, ref, func(k shipping.Kept) bool {
-			return k.VoidAt != nil && slices.Contains([]string{shipping.Intended, shipping.InDoubt, shipping.IssuedLater, shipping.BookedNow}, k.Status)
-		})
-		if err != nil || !found || k.TriedAt != nil {
-			return err
-		}
-		found = false // the carrier never heard of it
-		return k.Withdraw(ctx, tx, ref.Tenant)
-	})
-	if err != nil || !found {
-		return classify(err)
-	}
-	c, err := a.Carriers.Carrier(ctx, ref.Tenant, k.Carrier)
-	if errors.Is(err, carriers.ErrNotConfigured) {
-		return a.later(ctx, ref, k, "credentials", "the credentials are missing or have a wrong form", longestWait)
-	}
-	if err != nil {
-		return classify(err)
-	}
-	can := c.Capabilities()
-	looked, err := c.Lookup(ctx, k.Booked())
-	switch {
-	case errors.Is(err, shipping.ErrNoLookup) && !can.Void:
-		return a.lapse(ctx, ref, k, orderID)
-	case errors.Is(err, shipping.ErrNoLookup):
-		return a.later(ctx, ref, k, "no_lookup", "the carrier cannot be asked for it", 0)
-	case err != nil:
-		return a.later(ctx, ref, k, "lookup", told(err), askAgain(k.Tries))
-	}
-	switch looked.Outcome {
-	case shipping.OutcomeVoided, shipping.OutcomeRefused:
-		looked.Outcome = shipping.OutcomeVoided // also where it was booked before
-		return a.save(ctx, ref, c, k, looked.Answer, nil)
-	case shipping.OutcomeNotFound:
-		switch {
-		case k.Status == shipping.BookedNow && !can.Void:
-			return a.lapse(ctx, ref, k, orderID)
-		case can.LookupFinal && k.Status != shipping.BookedNow && time.Since(k.Booked().At) >= can.LookupAfter:
-			return a.save(ctx, ref, c, k, shipping.Answer{}, &shipping.Failure{Reason: shipping.Unavailable, Code: "not_made", Message: "the carrier does not know of it"})
-		case can.LookupFinal:
-			return a.later(ctx, ref, k, "not_found", "it may still appear", min(can.LookupAfter-time.Since(k.Booked().At)+time.Second, longestWait))
-		}
-		return a.later(ctx, ref, k, "not_found", "the carrier does not find it, which proves nothing", askAgain(k.Tries))
-	case shipping.OutcomePending, shipping.OutcomeUnknown:
-		return a.later(ctx, ref, k, looked.Code, looked.Message, min(askAgain(k.Tries), 30*time.Second))
-	}
-	k.Tracking, k.CarrierID = cmp.Or(looked.Tracking, k.Tracking), cmp.Or(looked.CarrierID, k.CarrierID)
-	if !can.Void {
-		return a.lapse(ctx, ref, k, orderID)
-	}
-	at := k.Booked()
-	answer, err := c.Void(ctx, at, looked)
-	switch {
-	case err != nil && !errors.As(err, new(*shipping.Failure)):
-		return classify(err)
-	case err != nil:
-		return a.later(ctx, ref, k, "void", told(err), askAgain(k.Tries))
-	case answer.Outcome == shipping.OutcomeVoided:
-		return a.save(ctx, ref, c, k, answer, nil)
-	case answer.Outcome == shipping.OutcomeRefused: // the carrier has the parcel, or what it thinks is one
-		return a.later(ctx, ref, k, answer.Code, answer.Message, 0)
-	}
-	return a.later(ctx, ref, k, answer.Code, answer.Message, askAgain(k.Tries))
-}
-
-func (a *Fulfillments) lapse(ctx context.Context, ref FulfillmentRef, k shipping.Kept, orderID string) error {
-	return classify(a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error { return k.Lapse(ctx, tx, ref.Tenant, orderID) }))
+	return a.labels(ref).void(ctx)
 }
 
 // FulfillmentDecision is a person's verb at a step of a shipment's run.

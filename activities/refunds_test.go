@@ -366,3 +366,16 @@ func TestRemakeRefund_WhereTheBuyerHasTheMoneyOtherwiseBooksNothing(t *testing.T
 	require.Equal(t, []string{"failed"}, shoptest.List[string](t, b.Shop, `SELECT status FROM refunds`))
 	require.Zero(t, shoptest.Value[int64](t, b.Shop, `SELECT coalesce(sum(amount), 0)::bigint FROM refund_bookings WHERE NOT released`))
 }
+
+func TestRemakeRefund_OfMoneyThatPaidNoOrderIsOfWhatIsLeftOfIt(t *testing.T) {
+	t.Parallel()
+	b, _, part := lostRefund(t, nil)
+	require.NoError(t, b.payments.PutRefund(t.Context(), part, "needs_attention", payment.RefundAnswer{Code: payment.CodeRefundUntraced}, 0))
+	b.Exec(t, `UPDATE refunds SET request_id = NULL`)
+	b.Exec(t, `UPDATE payments SET refunded_elsewhere = captured_amount - 400`) // in the provider's panel, meanwhile
+	out, err := b.payments.RemakeRefund(t.Context(), part)
+	require.NoError(t, err)
+	require.True(t, out.OK)
+	require.NotEmpty(t, out.RefundID)
+	require.Equal(t, []string{"failed 1000", "pending 400"}, shoptest.List[string](t, b.Shop, `SELECT status || ' ' || amount FROM refunds ORDER BY id`))
+}

@@ -64,8 +64,8 @@ func (a *Sweeps) Sweep(ctx context.Context) error {
 func (a *Sweeps) oldLabels(ctx context.Context) error {
 	return a.DB.AsSystem(ctx, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `DELETE FROM carrier_labels l USING (
-		    SELECT l.tenant, l.booking_id FROM carrier_labels l JOIN bookings b ON b.tenant = l.tenant AND b.id = l.booking_id JOIN shipments s ON s.tenant = b.tenant AND s.id = b.shipment_id
-		     WHERE s.ended_at < now() - interval '30 days' OR b.status IN ('voided','lapsed') AND b.updated_at < now() - interval '1 day' LIMIT $1) old
+		    SELECT l.tenant, l.booking_id FROM carrier_labels l JOIN bookings b ON b.tenant = l.tenant AND b.id = l.booking_id LEFT JOIN shipments s ON s.tenant = b.tenant AND s.id = b.shipment_id LEFT JOIN returns r ON r.tenant = b.tenant AND r.id = b.return_id
+		     WHERE coalesce(s.ended_at, r.ended_at) < now() - interval '30 days' OR b.status IN ('voided','lapsed') AND b.updated_at < now() - interval '1 day' LIMIT $1) old
 		  WHERE l.tenant = old.tenant AND l.booking_id = old.booking_id`, sweepBatch)
 		return err
 	})
@@ -190,7 +190,7 @@ const openSubjects = `
   UNION ALL
   SELECT tenant, 'fulfillment', id, due_at FROM shipments WHERE due_at IS NOT NULL OR status IN ('lost','returned_to_sender') AND settled = '' AND tracking_key IS NOT NULL
   UNION ALL
-  SELECT tenant, 'fulfillment', shipment_id, next_at + interval '10 minutes' FROM bookings WHERE next_at IS NOT NULL AND status IN ('intended','unknown','pending','booked') AND (status <> 'booked' OR void_at IS NOT NULL)
+  SELECT tenant, CASE WHEN return_id IS NULL THEN 'fulfillment' ELSE 'return' END, coalesce(shipment_id, return_id), next_at + interval '10 minutes' FROM bookings WHERE next_at IS NOT NULL AND status IN ('intended','unknown','pending','booked') AND (status <> 'booked' OR void_at IS NOT NULL)
   UNION ALL
   SELECT tenant, split_part(workflow_id, ':', 1), split_part(workflow_id, ':', 3), due_at FROM parked WHERE resolved_at IS NULL`
 

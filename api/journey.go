@@ -236,7 +236,7 @@ func (s *Server) getPassages(r *request) (reply, error) {
 		if _, err := shipping.Get(r.ctx, tx, r.tenant, shipmentID); err != nil {
 			return err
 		}
-		list, err = shipping.Passages(r.ctx, tx, r.tenant, shipmentID)
+		list, err = shipping.Passages(r.ctx, tx, r.tenant, shipping.OfShipment(shipmentID))
 		return err
 	})
 	return ok(map[string]any{"data": list}), err

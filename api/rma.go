@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/gin-gonic/gin"
 	"github.com/jackc/pgx/v5"
 
 	"justlogistics/internal/gateways"
@@ -17,7 +18,10 @@ import (
 	"justlogistics/internal/problem"
 	"justlogistics/internal/refund"
 	"justlogistics/internal/returns"
+	"justlogistics/internal/shipping"
+	"justlogistics/internal/shippingdoc"
 	"justlogistics/internal/stock"
+	"justlogistics/internal/telemetry"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/warehouse/operator"
 )
@@ -39,6 +43,10 @@ func (s *Server) rmaRoutes() {
 	s.handle(http.MethodPost, "/v1/returns/:id/reject", s.changeReturn(returns.Reject), support)
 	s.handle(http.MethodPost, "/v1/returns/:id/cancel", s.changeReturn(returns.Cancel), storefront, support)
 	s.handle(http.MethodPost, "/v1/returns/:id/sent", s.forBuyers(change(s, "return", returns.Get, returns.Sent, func(in *returns.Sending, r *request) { in.By = r.by().Person })), storefront, support)
+	s.handle(http.MethodPost, "/v1/returns/:id/label", s.forBuyers(s.labelReturn), storefront, support)
+	s.handle(http.MethodPost, "/v1/returns/:id/cancel-label", s.changeReturn(returns.CancelLabel), support)
+	s.handle(http.MethodGet, "/v1/returns/:id/labels.pdf", s.getReturnLabels, storefront, warehouse, support)
+	s.handle(http.MethodGet, "/v1/returns/:id/tracking", s.getReturnPassages, storefront, warehouse, support)
 	s.handleUpload("/v1/returns/:id/photos", photoFile, s.addReturnPhoto, storefront, warehouse, support)
 	s.handle(http.MethodGet, "/v1/returns/:id/photos/:n", s.getReturnPhoto, storefront, warehouse, support)
 	s.work("receive", http.MethodPost, "/v1/returns/:id/receive", change(s, "return", returns.Get, returns.Receive, func(in *returns.Reception, r *request) { in.By = r.by() }), warehouse)
@@ -278,6 +286,81 @@ func (s *Server) inspectReturn(r *request) (reply, error) {
 		s.tellShorted(r, moved.Shorted)
 	}
 	return out, err
+}
+
+// labelReturn asks for a label for the way back and waits some seconds for the carrier: 202
+// with the approved return when it takes longer.
+func (s *Server) labelReturn(r *request) (reply, error) {
+	answer, err := change(s, "return", returns.Get, returns.AskLabel, func(in *returns.LabelAsked, r *request) { in.By, in.Shopper = r.by().Person, r.shopper() })(r)
+	return whileLabelled(s, r, answer, err, returns.Get, func(out returns.Return) (string, bool) {
+		return out.ID, out.Status == returns.Approved && out.Label != nil && out.Label.NotBooked == ""
+	}, func(out returns.Return) bool { return out.Status == returns.Approved })
+}
+
+// getReturnLabels gives the carrier's labels for the way back, to be printed.
+func (s *Server) getReturnLabels(r *request) (reply, error) {
+	returnID, err := idParam(r, "id", "return")
+	if err != nil {
+		return reply{}, err
+	}
+	var pdf []byte
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
+		pdf, err = shippingdoc.ReturnLabels(r.ctx, tx, r.tenant, returnID)
+		return err
+	})
+	if p, is := problem.As(err); is && r.shopper() {
+		if current, ok := p.More["current"].(returns.Return); ok {
+			p.More["current"] = current.ForBuyers()
+		}
+	}
+	return reply{status: http.StatusOK, text: pdf, contentType: typePDF, filename: "return-" + returnID + ".pdf"}, err
+}
+
+// getReturnPassages is what the carrier has said about a return's parcels.
+func (s *Server) getReturnPassages(r *request) (reply, error) {
+	returnID, err := idParam(r, "id", "return")
+	if err != nil {
+		return reply{}, err
+	}
+	var list []shipping.Passage
+	err = s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) error {
+		if _, err := returns.Get(r.ctx, tx, r.tenant, returnID); err != nil {
+			return err
+		}
+		list, err = shipping.Passages(r.ctx, tx, r.tenant, shipping.OfReturn(returnID))
+		return err
+	})
+	return ok(map[string]any{"data": list}), err
+}
+
+// returnLabel gives the label of a return to whoever has its key, which nobody can guess,
+// while the parcel is still with the buyer.
+func (s *Server) returnLabel(c *gin.Context) {
+	ctx := telemetry.With(c.Request.Context(), telemetry.Tenant(c.Param("tenant")))
+	out := reply{status: http.StatusOK, contentType: typePDF, filename: "label.pdf"}
+	var failure error = problem.Missing("label")
+	if keyShape.MatchString(c.Param("key")) {
+		failure = s.db.InTenant(ctx, c.Param("tenant"), func(tx pgx.Tx) error {
+			returnID, err := returns.PublicLabel(ctx, tx, c.Param("tenant"), c.Param("key"))
+			if err != nil {
+				return err
+			}
+			out.text, err = shippingdoc.ReturnLabels(ctx, tx, c.Param("tenant"), returnID)
+			return err
+		})
+	}
+	if p, is := problem.As(failure); is {
+		delete(p.More, "current") // it is for those with a key of the API
+	}
+	if errors.Is(failure, postgres.ErrNoTenant) {
+		failure = problem.Missing("label")
+	}
+	h := c.Writer.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Robots-Tag", "noindex")
+	h.Set("X-Content-Type-Options", "nosniff")
+	s.encode(c, out, failure).send(c)
 }
 
 // addReturnPhoto reads a picture and keeps it with its return.

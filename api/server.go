@@ -249,6 +249,7 @@ func (s *Server) routes() {
 	r.GET("/payments/:tenant/:gateway/:payment/return/wait", s.buyerWait)
 
 	r.GET("/track/:tenant/:key", s.journey)
+	r.GET("/return-label/:tenant/:key", s.returnLabel)
 
 	r.GET("/healthz", s.healthz)
 	r.GET("/readyz", s.readyz)

@@ -87,13 +87,26 @@ const (
 // with the packed shipment when it takes longer.
 func (s *Server) labelShipment(r *request) (reply, error) {
 	answer, err := changeShipment(s, shipping.LabelParcels, func(in *shipping.Labelling, by stock.By) { in.By = by })(r)
-	if err != nil {
+	return whileLabelled(s, r, answer, err, shipping.Get, func(out shipping.Shipment) (string, bool) {
+		return out.ID, out.Status == shipping.Packed && (out.Label == nil || out.Label.NotBooked == "")
+	}, func(out shipping.Shipment) bool { return out.Status == shipping.Packed })
+}
+
+// whileLabelled waits some seconds for the labels that an answer's subject wants: 202 with
+// what it is by then when they take longer.
+func whileLabelled[T any](s *Server, r *request, answer reply, err error, get func(ctx context.Context, tx pgx.Tx, tenantID, id string) (T, error),
+	waits func(T) (id string, waits bool), missing func(T) bool) (reply, error) {
+	out, is := answer.body.(T)
+	if err != nil || !is {
 		return answer, err
 	}
-	out, is := answer.body.(shipping.Shipment)
 	ctx, cancel := context.WithTimeout(r.ctx, r.left(labelIn))
 	defer cancel()
-	for is && out.Status == shipping.Packed && (out.Label == nil || out.Label.NotBooked == "") {
+	for {
+		id, still := waits(out)
+		if !still {
+			break
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(labelEvery):
@@ -102,14 +115,14 @@ func (s *Server) labelShipment(r *request) (reply, error) {
 			break
 		}
 		err := s.db.InTenant(r.ctx, r.tenant, func(tx pgx.Tx) (err error) {
-			out, err = shipping.Get(r.ctx, tx, r.tenant, out.ID)
+			out, err = get(r.ctx, tx, r.tenant, id)
 			return err
 		})
 		if err != nil {
 			return reply{}, err
 		}
 	}
-	if answer = ok(out); out.Status == shipping.Packed {
+	if answer = ok(out); missing(out) {
 		answer.status = http.StatusAccepted
 	}
 	return answer, nil

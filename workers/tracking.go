@@ -13,6 +13,7 @@ import (
 
 	"justlogistics/internal/carriers"
 	"justlogistics/internal/postgres"
+	"justlogistics/internal/returns"
 	"justlogistics/internal/shipping"
 	"justlogistics/internal/tenant"
 )
@@ -129,6 +130,9 @@ func (l *trackingLoop) keep(ctx context.Context, f shipping.Followed, t shipping
 		shop, err := tenant.Get(ctx, tx, f.Tenant)
 		if err != nil {
 			return err
+		}
+		if f.ReturnID != "" {
+			return returns.Heard(ctx, tx, shop, f, t, l.pace)
 		}
 		return f.Heard(ctx, tx, shop, t, l.pace)
 	})

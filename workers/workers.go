@@ -191,8 +191,8 @@ func newWorker(d Deps, queue string) worker.Worker {
 		w.RegisterActivity(&activities.Counts{DB: d.DB})
 		w.RegisterActivity(sweeps(d))
 		w.RegisterActivity(&activities.Shortages{DB: d.DB, Able: able(d)})
-		w.RegisterActivity(&activities.Returns{DB: d.DB, Keys: d.CredentialKeys, Able: able(d)})
 	}
+	w.RegisterActivity(&activities.Returns{DB: d.DB, Keys: d.CredentialKeys, Carriers: d.Carriers, Able: able(d)})
 	w.RegisterActivity(&activities.Fulfillments{DB: d.DB, Carriers: d.Carriers, Able: able(d)})
 	if isCarriers(queue) {
 		return w

@@ -109,11 +109,11 @@ func (r *fulfillmentRun) do(ctx workflow.Context, now activities.Standing) error
 		if err != nil || !chosen.Compare {
 			return err
 		}
-		return r.call(workflow.WithActivityOptions(ctx, carrierCall(TaskQueue, "compare the carriers' prices")), fulfillments.CompareCarriers)
+		return callCarrier(ctx, r.desk, TaskQueue, "compare the carriers' prices", fulfillments.CompareCarriers, r.ref)
 	case shipping.NextBook:
-		return r.call(workflow.WithActivityOptions(ctx, carrierCall(CarrierTaskQueue(now.Carrier), "buy a label of "+now.Carrier.Title())), fulfillments.BookParcel)
+		return callCarrier(ctx, r.desk, CarrierTaskQueue(now.Carrier), "buy a label of "+now.Carrier.Title(), fulfillments.BookParcel, r.ref)
 	case shipping.NextVoid:
-		return r.call(workflow.WithActivityOptions(ctx, carrierCall(CarrierTaskQueue(now.Carrier), "cancel a label of "+now.Carrier.Title())), fulfillments.VoidLabel)
+		return callCarrier(ctx, r.desk, CarrierTaskQueue(now.Carrier), "cancel a label of "+now.Carrier.Title(), fulfillments.VoidLabel, r.ref)
 	case shipping.NextWithdraw:
 		_, err := certain[any](ctx, r.desk, "withdraw", "the order is cancelled: undo what was done", fulfillments.WithdrawShipment, r.ref)
 		return err
@@ -127,26 +127,22 @@ func (r *fulfillmentRun) do(ctx workflow.Context, now activities.Standing) error
 	return nil
 }
 
-// carrierCall is for a step that calls a carrier: what came of the call is written down
-// by the step, which fails only when the database or the worker does, and asks first when
-// it is done again.
-func carrierCall(queue, summary string) workflow.ActivityOptions {
-	return workflow.ActivityOptions{
+// callCarrier runs a step that calls a carrier: what came of the call is written down by
+// the step, which fails only when the database or the worker does, and asks first when it
+// is done again. A bug in it waits for a person.
+func callCarrier(ctx workflow.Context, d *desk, queue, summary string, step, ref any) error {
+	call := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:           queue,
 		StartToCloseTimeout: 75 * time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 30 * time.Second},
 		Summary:             summary,
-	}
-}
-
-// call runs a step that calls a carrier. A bug in it waits for a person.
-func (r *fulfillmentRun) call(ctx workflow.Context, activity any) error {
+	})
 	for {
-		err := workflow.ExecuteActivity(ctx, activity, r.ref).Get(ctx, nil)
+		err := workflow.ExecuteActivity(call, step, ref).Get(ctx, nil)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if _, err = r.desk.wait(ctx, Case{Step: "carrier_call", Reason: "step_failed", Message: "A step that calls a carrier failed in a way that trying again does not cure by itself.", Tried: "it fails with: " + cause(err), Verbs: []string{VerbRetry}}); err != nil {
+		if _, err = d.wait(ctx, Case{Step: "carrier_call", Reason: "step_failed", Message: "A step that calls a carrier failed in a way that trying again does not cure by itself.", Tried: "it fails with: " + cause(err), Verbs: []string{VerbRetry}}); err != nil {
 			return err
 		}
 	}

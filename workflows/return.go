@@ -70,7 +70,7 @@ type returnRun struct {
 }
 
 // returnSteps are those at which a return can wait for a person.
-var returnSteps = []string{returns.StepDecision, returns.StepGoods, returns.StepInspect, returns.StepMoney}
+var returnSteps = []string{returns.StepDecision, returns.StepGoods, returns.StepInspect, returns.StepMoney, returns.StepLabel, returns.StepBooking, returns.StepVoid}
 
 // show tells people what the return waits for, and asks them what it cannot decide.
 func (r *returnRun) show(ctx workflow.Context, now activities.ReturnStanding) error {
@@ -100,6 +100,20 @@ func (r *returnRun) do(ctx workflow.Context, now activities.ReturnStanding) (err
 		_, err = certain[any](ctx, r.desk, "pay", "have the money go back", returning.PayReturn, r.ref)
 	case returns.NextSettle:
 		_, err = certain[any](ctx, r.desk, "settle", "nothing is left to do", returning.CloseReturn, r.ref)
+	case returns.NextChoose:
+		chosen, err := certain[activities.ChosenCarrier](ctx, r.desk, "choose", "choose who carries it back", returning.ChooseReturnCarrier, r.ref)
+		if err != nil || !chosen.Compare {
+			return err
+		}
+		return callCarrier(ctx, r.desk, TaskQueue, "compare the carriers' prices", returning.CompareReturnCarriers, r.ref)
+	case returns.NextBook:
+		return callCarrier(ctx, r.desk, CarrierTaskQueue(now.Carrier), "buy a label of "+now.Carrier.Title(), returning.BookReturnParcel, r.ref)
+	case returns.NextVoid:
+		return callCarrier(ctx, r.desk, CarrierTaskQueue(now.Carrier), "cancel a label of "+now.Carrier.Title(), returning.VoidReturnLabel, r.ref)
+	case returns.NextScan:
+		return callCarrier(ctx, r.desk, CarrierTaskQueue(now.Carrier), "ask "+now.Carrier.Title()+" whether it has had the parcel", returning.ScanReturnLabel, r.ref)
+	case returns.NextFinish:
+		_, err = certain[any](ctx, r.desk, "label", "the buyer has a label", returning.FinishReturnLabel, r.ref)
 	}
 	return err
 }

@@ -589,13 +589,16 @@ func (d *database) bookAnew(r *payment.RefundRecord, code, status string) *payme
 	d.setRefund(r, "failed")
 	r.Code = code
 	d.restate(p)
-	if p.Captured-p.Refunded-p.RefundedElsewhere < r.Amount {
-		if q := d.request(r.RequestID); q != nil {
-			q.booked -= r.Amount
-		}
+	left := p.Captured - p.Refunded - p.RefundedElsewhere
+	if q := d.request(r.RequestID); left < r.Amount && q != nil {
+		q.booked -= r.Amount
+		return nil
+	}
+	if left <= 0 {
 		return nil
 	}
 	n := *r
+	n.Amount = min(n.Amount, left)
 	n.ID, n.Status, n.TriedAt, n.Reference, n.Revived, n.CreatedAt = d.id("PART"), status, nil, "", true, d.now()
 	d.revives[n.ID] = r.ID
 	p.Refunded += n.Amount

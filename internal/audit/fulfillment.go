@@ -7,7 +7,7 @@ var fulfillmentRules = []rule{
 		invariant: 2, name: "bookings.one_label_per_parcel",
 		says: "no parcel has two bookings that count or may count",
 		rows: `SELECT count(*) FROM bookings`,
-		find: `SELECT tenant, parcel_id, jsonb_build_object('shipment', min(shipment_id), 'bookings', jsonb_agg(jsonb_build_object('carrier', carrier, 'reference', reference, 'tracking', tracking, 'status', status) ORDER BY id)),
+		find: `SELECT tenant, parcel_id, jsonb_build_object('shipment', min(shipment_id), 'return', min(return_id), 'bookings', jsonb_agg(jsonb_build_object('carrier', carrier, 'reference', reference, 'tracking', tracking, 'status', status) ORDER BY id)),
 		         format('%s bookings count for it: %s', count(*), string_agg(carrier || ' ' || reference || ' ' || status, ', ' ORDER BY id))
 		    FROM bookings WHERE status IN ('intended','unknown','pending','booked') AND void_at IS NULL GROUP BY tenant, parcel_id HAVING count(*) > 1 ORDER BY 1, 2`,
 		repair: "cancel in the carrier's panel the label that is not on the parcel",
@@ -26,17 +26,30 @@ var fulfillmentRules = []rule{
 		repair: "look for the number in the carrier's panel; a parcel that is still here is unpacked and labelled again",
 	},
 	{
+		invariant: 3, name: "bookings.return_labels_are_booked",
+		says: "each parcel of a return whose buyer has a label has one booking, by its number",
+		rows: `SELECT count(*) FROM parcels p JOIN returns r ON r.tenant = p.tenant AND r.id = p.return_id WHERE p.unpacked_at IS NULL AND r.labelled_at IS NOT NULL`,
+		find: `SELECT r.tenant, p.id, jsonb_build_object('return', r.id, 'status', r.status, 'carrier', r.label_carrier, 'tracking', p.tracking), format('comes back by %s %s, of its bookings %s are that', r.label_carrier, p.tracking, b.right)
+		    FROM returns r JOIN parcels p ON p.tenant = r.tenant AND p.return_id = r.id AND p.unpacked_at IS NULL,
+		      LATERAL (SELECT count(*) AS right FROM bookings b WHERE b.tenant = p.tenant AND b.parcel_id = p.id AND b.status = 'booked' AND b.void_at IS NULL AND b.carrier = r.label_carrier AND b.tracking = p.tracking) b
+		   WHERE r.labelled_at IS NOT NULL AND b.right <> 1
+		  UNION ALL
+		  SELECT r.tenant, r.id, jsonb_build_object('status', r.status), 'its buyer has a label, and it has no parcel' FROM returns r
+		   WHERE r.labelled_at IS NOT NULL AND NOT EXISTS (SELECT FROM parcels p WHERE p.tenant = r.tenant AND p.return_id = r.id AND p.unpacked_at IS NULL) ORDER BY 1, 2`,
+		repair: "look for the number in the carrier's panel; cancel the label (POST /v1/returns/{id}/cancel-label) and ask for another",
+	},
+	{
 		invariant: 6, name: "bookings.doubts_have_their_time",
 		says: "a booking of which not all is known is asked about again, or a person was told",
 		rows: `SELECT count(*) FROM bookings WHERE tried_at IS NOT NULL`,
-		find: `SELECT b.tenant, b.id, jsonb_build_object('shipment', b.shipment_id, 'carrier', b.carrier, 'reference', b.reference, 'tracking', b.tracking, 'status', b.status, 'not_wanted_since', b.void_at),
+		find: `SELECT b.tenant, b.id, jsonb_build_object('shipment', b.shipment_id, 'return', b.return_id, 'carrier', b.carrier, 'reference', b.reference, 'tracking', b.tracking, 'status', b.status, 'not_wanted_since', b.void_at),
 		         format('%s %s is %s%s, and nobody asks', b.carrier, b.reference, b.status, CASE WHEN b.void_at IS NULL THEN '' ELSE ' and not wanted' END)
 		    FROM bookings b
 		   WHERE (b.status IN ('unknown','pending') OR b.status = 'intended' AND b.tried_at IS NOT NULL OR b.status = 'booked' AND b.void_at IS NOT NULL)
 		     AND b.next_at IS NULL AND b.updated_at < now() - interval '1 minute'
-		     AND NOT EXISTS (SELECT FROM parked w WHERE w.tenant = b.tenant AND w.workflow_id = 'fulfillment:' || b.tenant || ':' || b.shipment_id AND w.step IN ('booking','void') AND w.resolved_at IS NULL)
-		     AND NOT EXISTS (SELECT FROM run_problems r WHERE r.tenant = b.tenant AND r.workflow_id = 'fulfillment:' || b.tenant || ':' || b.shipment_id) ORDER BY 1, 2`,
-		repair: "set next_at to now() and restart the shipment's run (support restart fulfillment:<tenant>:<shipment>)",
+		     AND NOT EXISTS (SELECT FROM parked w WHERE w.tenant = b.tenant AND w.workflow_id = CASE WHEN b.return_id IS NULL THEN 'fulfillment:' || b.tenant || ':' || b.shipment_id ELSE 'return:' || b.tenant || ':' || b.return_id END AND w.step IN ('booking','void') AND w.resolved_at IS NULL)
+		     AND NOT EXISTS (SELECT FROM run_problems r WHERE r.tenant = b.tenant AND r.workflow_id = CASE WHEN b.return_id IS NULL THEN 'fulfillment:' || b.tenant || ':' || b.shipment_id ELSE 'return:' || b.tenant || ':' || b.return_id END) ORDER BY 1, 2`,
+		repair: "set next_at to now() and restart the run of the shipment or the return (support restart fulfillment:<tenant>:<shipment>, return:<tenant>:<return>)",
 	},
 	{
 		invariant: 3, name: "bookings.fill_their_days",

@@ -32,10 +32,10 @@ func (s *shop) sendCups() {
 		require.NoError(s.t, err)
 		u, err = shipping.ToBook(ctx, tx, shop, shipment)
 		require.NoError(s.t, err)
-		_, intended, err := u.Intend(ctx, tx, shopID, []shipping.Choice{{Carrier: shipping.Correos, Service: "24", Days: &days}})
+		_, intended, err := u.Intend(ctx, tx, []shipping.Choice{{Carrier: shipping.Correos, Service: "24", Days: &days}})
 		require.True(s.t, intended)
 		require.NoError(s.t, err)
-		all, err := shipping.Bookings(ctx, tx, shopID, shipment)
+		all, err := shipping.Bookings(ctx, tx, shopID, shipping.OfShipment(shipment))
 		require.NoError(s.t, err)
 		k = all[0]
 		s.ids["cup_booking"], s.ids["cup_parcel"], s.ids["cup_reference"] = k.ID, k.ParcelID, k.Reference

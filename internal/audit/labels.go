@@ -23,7 +23,8 @@ func (l labelEntry) violation(tenant, words, repair string) Violation {
 
 // bookedLabel is a booking of ours and where its parcel is.
 type bookedLabel struct {
-	Tenant, ShipmentID, ParcelID         string
+	Tenant, ShipmentID, ReturnID         string
+	ParcelID                             string
 	Carrier, Reference, Tracking, Status string
 	// Unwanted: it is to be cancelled.
 	Unwanted bool
@@ -41,12 +42,12 @@ func (b bookedLabel) open() bool {
 }
 
 func (b bookedLabel) violation(words, repair string) Violation {
-	return Violation{Tenant: b.Tenant, Subject: b.Reference, Data: map[string]any{"shipment": b.ShipmentID, "parcel": b.ParcelID, "carrier": b.Carrier, "reference": b.Reference, "tracking": b.Tracking, "status": b.Status, "state": b.State},
+	return Violation{Tenant: b.Tenant, Subject: b.Reference, Data: map[string]any{"shipment": b.ShipmentID, "return": b.ReturnID, "parcel": b.ParcelID, "carrier": b.Carrier, "reference": b.Reference, "tracking": b.Tracking, "status": b.Status, "state": b.State},
 		Words: words, Repair: repair}
 }
 
 func readLabels(ctx context.Context, tx pgx.Tx) ([]bookedLabel, error) {
-	rows, err := tx.Query(ctx, `SELECT b.tenant, b.shipment_id, b.parcel_id, b.carrier, b.reference, b.tracking, b.status, b.void_at IS NOT NULL, p.state, p.track_at IS NOT NULL
+	rows, err := tx.Query(ctx, `SELECT b.tenant, coalesce(b.shipment_id, ''), coalesce(b.return_id, ''), b.parcel_id, b.carrier, b.reference, b.tracking, b.status, b.void_at IS NOT NULL, p.state, p.track_at IS NOT NULL
 	  FROM bookings b JOIN parcels p ON p.tenant = b.tenant AND p.id = b.parcel_id ORDER BY b.tenant, b.id`)
 	if err != nil {
 		return nil, fmt.Errorf("audit: bookings: %w", err)

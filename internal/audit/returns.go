@@ -32,12 +32,12 @@ var returnRules = []rule{
 	},
 	{
 		invariant: 7, name: "returns.promised_money_goes",
-		says: "of a return that is closed and not settled otherwise, the money for each unit that came went back, but for what was deducted or was not left to give",
+		says: "of a return that is closed and not settled otherwise, the money for each unit that came went back, but for what was deducted, what the label of the way back costs the buyer, and what was not left to give",
 		rows: `SELECT count(*) FROM returns WHERE status = 'closed'`,
 		find: `SELECT r.tenant, r.id, jsonb_build_object('order', r.order_id, 'owed', o.owed, 'left', m.money), format('%s of %s has not gone back', o.owed, r.number)
 		    FROM returns r,
-		      LATERAL (SELECT coalesce(sum(greatest(f.paid - u.deducted - f.refunded, 0)), 0) AS owed FROM return_units u JOIN refundable f ON f.tenant = u.tenant AND f.order_id = u.order_id AND f.line_id = u.line_id AND f.unit = u.unit
-		                WHERE u.tenant = r.tenant AND u.return_id = r.id AND u.came = 'arrived') o,
+		      LATERAL (SELECT greatest(coalesce(sum(greatest(f.paid - u.deducted - f.refunded, 0)), 0) - r.label_fee, 0) AS owed FROM return_units u JOIN refundable f ON f.tenant = u.tenant AND f.order_id = u.order_id AND f.line_id = u.line_id AND f.unit = u.unit
+		                WHERE u.tenant = r.tenant AND u.return_id = r.id AND u.came IN ('arrived','lost')) o,
 		      LATERAL (SELECT coalesce(sum(greatest(p.captured_amount - p.refunded_amount - p.refunded_elsewhere, 0)), 0) AS money FROM payments p WHERE p.tenant = r.tenant AND coalesce(p.order_id, p.checkout_id) = r.order_id AND p.applied) m
 		   WHERE r.status = 'closed' AND r.money_settled = '' AND o.owed > 0 AND m.money >= o.owed AND r.updated_at < now() - interval '1 minute' ORDER BY 1, 2`,
 		repair: "restart the return's run (support restart return:<tenant>:<return>): it books what is owed",

@@ -96,7 +96,7 @@ var rows = []row{
 
 	{Return, "requested", "approved rejected cancelled"},
 	{Return, "approved", "label_issued in_transit received expired cancelled"},
-	{Return, "label_issued", "in_transit received expired cancelled"},
+	{Return, "label_issued", "approved in_transit received expired cancelled"},
 	{Return, "in_transit", "received cancelled"},
 	// A parcel that comes after all.
 	{Return, "expired", "received"},

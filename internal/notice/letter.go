@@ -117,6 +117,9 @@ func (c claimed) facts(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) (fact
 			f.Link = c.publicURL + "/track/" + c.Tenant + "/" + *key
 		}
 	}
+	if f.Link == "" && c.Data.LabelPath != "" && c.publicURL != "" {
+		f.Link = c.publicURL + c.Data.LabelPath
+	}
 	for _, number := range c.Data.Tracking {
 		f.Tracking = append(f.Tracking, oneLine(number))
 	}

@@ -38,6 +38,7 @@ const (
 	OrderCancelled    Kind = "order_cancelled"
 	ReturnRequested   Kind = "return_requested"
 	ReturnApproved    Kind = "return_approved"
+	ReturnLabel       Kind = "return_label"
 	ReturnRejected    Kind = "return_rejected"
 	ReturnReminder    Kind = "return_reminder"
 	ReturnReceived    Kind = "return_received"
@@ -64,6 +65,9 @@ type Data struct {
 	Tracking []string `json:"tracking,omitempty"`
 	// Link is where the parcels can be followed, http or https.
 	Link string `json:"link,omitempty"`
+	// LabelPath is where the buyer prints the label of what comes back, below the shop's
+	// public address.
+	LabelPath string `json:"label_path,omitempty"`
 	// Units are what the notice is about, where that is not the whole order.
 	Units []Units `json:"units,omitempty"`
 	// Amount is money that went back, in minor units.

@@ -32,6 +32,8 @@ func full(kind notice.Kind) notice.Facts {
 		f.Carrier, f.Tracking, f.Point, f.By = "Starken", []string{"960012"}, "Agencia Providencia, Av. Providencia 1234", "lunes 7 de diciembre"
 	case notice.ReturnApproved, notice.ReturnReminder:
 		f.Point, f.By = "Bodega Central, Av. Uno 1, Renca", "lunes 7 de diciembre"
+	case notice.ReturnLabel:
+		f.Carrier, f.Tracking, f.Link, f.By, f.Amount = "Starken", []string{"960012"}, "https://shop.example/return-label/sur/abc", "lunes 7 de diciembre", "$3.990"
 	case notice.ReturnRejected:
 		f.Why = "pasaron los diez días"
 	case notice.ReturnClosed:

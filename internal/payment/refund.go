@@ -445,8 +445,9 @@ func RemakeRefund(ctx context.Context, tx pgx.Tx, tenant, partID string) (refund
 }
 
 // bookAnew ends a refund as failed, for the reason that a tells, and books it
-// again with the status under another id, which it returns: "" when the payment
-// has not that much left. The caller holds the locks of the refund and its
+// again with the status under another id, which it returns. Of money that paid no order
+// what is left goes back, when that is less by now; "" when nothing is, or when a request
+// for an order's can't have all that it was for. The caller holds the locks of the refund and its
 // payment.
 func bookAnew(ctx context.Context, tx pgx.Tx, tenant, partID, status string, a RefundAnswer) (refundID string, err error) {
 	requestID, amount, err := putRefund(ctx, tx, tenant, partID, "failed", a, 0)
@@ -458,16 +459,19 @@ func bookAnew(ctx context.Context, tx pgx.Tx, tenant, partID, status string, a R
 	if err != nil {
 		return "", fmt.Errorf("book refund %s anew: %w", partID, err)
 	}
-	if left < amount {
-		if requestID == "" {
-			return "", nil
-		}
+	switch {
+	case left >= amount:
+	case requestID != "":
 		return "", ReleaseBookings(ctx, tx, tenant, requestID, amount)
+	case left <= 0:
+		return "", nil
+	default:
+		amount = left
 	}
 	refundID = id.New()
 	_, err = tx.Exec(ctx, `INSERT INTO refunds (tenant, id, payment_id, order_id, request_id, amount, currency, reason, status, captured_at, revives, code, message, due_at)
-	  SELECT tenant, $3, payment_id, order_id, request_id, amount, currency, reason, $4, captured_at, id, $5, $6, now() + interval '10 minutes' FROM refunds WHERE tenant = $1 AND id = $2`,
-		tenant, partID, refundID, status, a.Code, clip(a.Message, 300))
+	  SELECT tenant, $3, payment_id, order_id, request_id, $7, currency, reason, $4, captured_at, id, $5, $6, now() + interval '10 minutes' FROM refunds WHERE tenant = $1 AND id = $2`,
+		tenant, partID, refundID, status, a.Code, clip(a.Message, 300), amount)
 	if err != nil {
 		return "", fmt.Errorf("book refund %s anew: %w", partID, err)
 	}

@@ -1,6 +1,7 @@
 package returns
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -70,6 +71,11 @@ type Verdict struct {
 	// goes back too.
 	FreightBy   string `json:"freight_by"`
 	FreightBack int64  `json:"freight_back"`
+	// Label is when a carrier's label for the way back is bought: none, on_request or
+	// on_approval; LabelFee what the buyer is charged for it, null where that is what the
+	// carrier takes.
+	Label    string `json:"label"`
+	LabelFee *int64 `json:"label_fee"`
 	// Money is when it goes, Amount how much when all comes back as it was sold.
 	Money    string `json:"money"`
 	Amount   int64  `json:"amount"`
@@ -111,7 +117,7 @@ type lineFacts struct {
 
 // judge says what the rules make of what is asked. It is a function of its facts alone.
 func judge(f facts, asked []LineAsked) Verdict {
-	v := Verdict{Eligible: true, Lines: []Line{}, Approval: Automatic, Review: []string{}, FreightBy: Buyer, Money: OnApproval, Currency: f.currency, Refunds: []string{refund.Original, refund.BankTransfer}, SendWithinDays: f.policy.SendWithinDays, PolicyVersion: f.version}
+	v := Verdict{Eligible: true, Lines: []Line{}, Approval: Automatic, Review: []string{}, FreightBy: Buyer, Label: LabelNever, Money: OnApproval, Currency: f.currency, Refunds: []string{refund.Original, refund.BankTransfer}, SendWithinDays: f.policy.SendWithinDays, PolicyVersion: f.version}
 	freight := FreightNever
 	left := map[string]int{} // units of a line that are asked for before
 	for _, a := range asked {
@@ -132,6 +138,11 @@ func judge(f facts, asked []LineAsked) Verdict {
 		}
 		freight = more(freight, r.FreightBack, FreightNever, FreightWhole, FreightAlways)
 		v.Money = more(v.Money, r.Money, OnApproval, OnReceipt, OnInspection) // the latest of them
+		v.Label = more(v.Label, cmp.Or(r.Label, LabelNever), LabelNever, LabelOnRequest, LabelAtOnce)
+	}
+	var free int64
+	if v.LabelFee = &free; v.FreightBy == Buyer {
+		v.LabelFee = f.policy.LabelFee
 	}
 	switch {
 	case freight == FreightAlways, freight == FreightWhole && f.whole(asked):

@@ -12,6 +12,7 @@ import (
 	"justlogistics/internal/problem"
 	"justlogistics/internal/refund"
 	"justlogistics/internal/secretbox"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/tenant"
 	"justlogistics/internal/timeline"
 )
@@ -67,9 +68,23 @@ type owed struct {
 	total   int64
 }
 
+// keep leaves of what must go back as much as the buyer pays otherwise: first of the units,
+// the last of them first.
+func (o *owed) keep(amount int64) {
+	o.total -= min(amount, o.total)
+	for i := len(o.units) - 1; i >= 0 && amount > 0; i-- {
+		n := min(amount, o.units[i].Amount)
+		o.units[i].Amount -= n
+		amount -= n
+	}
+	o.units = slices.DeleteFunc(o.units, func(u refund.UnitAsked) bool { return u.Amount == 0 })
+	o.freight -= min(amount, o.freight)
+}
+
 // owes reckons what must go back for a return as it stands, beyond what has: of each unit
-// that earns its money what was paid for it less what is deducted. It converges: booked
-// twice it is nothing the second time, and what a correction adds is the difference.
+// that earns its money what was paid for it less what is deducted, less what the label of
+// the way back costs the buyer. It converges: booked twice it is nothing the second time,
+// and what a correction adds is the difference.
 func (r Return) owes(ctx context.Context, tx pgx.Tx, tenantID string) (out owed, err error) {
 	if r.MoneySettled != "" {
 		return out, nil
@@ -87,6 +102,9 @@ func (r Return) owes(ctx context.Context, tx pgx.Tx, tenantID string) (out owed,
 		return out, err
 	}
 	out.total += out.freight
+	if r.Label != nil {
+		out.keep(r.Label.Fee)
+	}
 	if out.total == 0 {
 		return out, nil
 	}
@@ -104,6 +122,8 @@ func (r Return) earns(u Unit) bool {
 	switch {
 	case u.Came == WrongItem || u.Came == Gone:
 		return false
+	case u.Came == Lost:
+		return true
 	case u.Disposition != "":
 		return slices.Contains([]string{Inspected, Refunded, Closed}, r.Status) || r.Money != OnInspection
 	case u.Came == Arrived:
@@ -119,7 +139,7 @@ func (r Return) freightBack(ctx context.Context, tx pgx.Tx, tenantID string) (in
 	}
 	rule := FreightNever
 	for _, u := range r.Units {
-		if reason, known := r.Policy.reason(u.Reason); known && u.Came == Arrived {
+		if reason, known := r.Policy.reason(u.Reason); known && (u.Came == Arrived || u.Came == Lost) {
 			rule = more(rule, reason.FreightBack, FreightNever, FreightWhole, FreightAlways)
 		}
 	}
@@ -131,7 +151,7 @@ func (r Return) freightBack(ctx context.Context, tx pgx.Tx, tenantID string) (in
 	// Whole: of every unit that was sold the money goes back, or has, or it came back.
 	err := tx.QueryRow(ctx, `SELECT coalesce((SELECT paid - refunded FROM refundable WHERE tenant = $1 AND order_id = $2 AND line_id = ''), 0),
 	    NOT EXISTS (SELECT FROM refundable f WHERE f.tenant = $1 AND f.order_id = $2 AND f.line_id <> '' AND f.paid > 0 AND f.refunded < f.paid
-	      AND NOT EXISTS (SELECT FROM return_units u WHERE u.tenant = f.tenant AND u.order_id = f.order_id AND u.line_id = f.line_id AND u.unit = f.unit AND u.live AND u.came = 'arrived'))`, tenantID, r.OrderID).Scan(&freight, &whole)
+	      AND NOT EXISTS (SELECT FROM return_units u WHERE u.tenant = f.tenant AND u.order_id = f.order_id AND u.line_id = f.line_id AND u.unit = f.unit AND u.live AND u.came IN ('arrived','lost')))`, tenantID, r.OrderID).Scan(&freight, &whole)
 	if err != nil {
 		return 0, fmt.Errorf("freight of order %s: %w", r.OrderID, err)
 	}
@@ -243,10 +263,15 @@ func Settle(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string)
 const (
 	verbRetry   = "retry"
 	verbResolve = "resolve"
+	verbCancel  = "cancel"
 )
 
-// OutcomeClosed is that a person has settled it otherwise.
-const OutcomeClosed = "closed"
+// Outcomes of what a person rules: it was settled otherwise; the carrier has lost goods with
+// the shop's label on, and the buyer has the money.
+const (
+	OutcomeClosed = "closed"
+	OutcomeLost   = "lost"
+)
 
 // Ruling is what a person rules about a return that waits for one.
 type Ruling struct {
@@ -257,10 +282,14 @@ type Ruling struct {
 // CheckRuling says what is wrong with a ruling by itself.
 func CheckRuling(d Ruling) error {
 	var f problem.Fields
-	if d.Verb == verbResolve && d.Outcome != OutcomeClosed {
-		f.Add("outcome", "invalid", "closed: it was settled otherwise, as reference says")
+	if d.Step == StepBooking || d.Step == StepVoid {
+		return shipping.CheckDecision(shipping.Decision{Step: d.Step, Verb: d.Verb, Outcome: d.Outcome, Reference: d.Reference})
 	}
-	if d.Verb == verbResolve && d.Reference == "" {
+	switch {
+	case d.Verb != verbResolve || d.Outcome == OutcomeLost && d.Step == StepGoods:
+	case d.Outcome != OutcomeClosed:
+		f.Add("outcome", "invalid", "closed: it was settled otherwise, as reference says")
+	case d.Reference == "":
 		f.Add("reference", "required", "say how it was settled")
 	}
 	return f.Err()
@@ -283,6 +312,8 @@ func Rule(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d
 		return nil
 	}
 	switch {
+	case d.Step == StepLabel || d.Step == StepBooking || d.Step == StepVoid:
+		return r.ruleLabel(ctx, tx, shop.ID, d)
 	case d.Step == StepMoney && d.Verb == verbRetry:
 		money, err := moneyOf(ctx, tx, shop.ID, r.ID)
 		if err != nil {
@@ -293,6 +324,9 @@ func Rule(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d
 		}
 		return "the money goes again", exec(`UPDATE returns SET refused = '', due_at = greatest(due_at, now() + interval '1 day'), updated_at = now() WHERE tenant = $1 AND id = $2`)
 	case d.Verb == verbRetry:
+		if err := shipping.OfReturn(r.ID).AskAgain(ctx, tx, shop.ID); err != nil {
+			return "", err
+		}
 		return "waits another day", exec(`UPDATE returns SET due_at = greatest(due_at, now() + interval '1 day'), updated_at = now() WHERE tenant = $1 AND id = $2 AND due_at IS NOT NULL`)
 	}
 	switch {
@@ -312,8 +346,13 @@ func Rule(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d
 	case slices.Contains([]string{Inspected, Refunded, Expired, Closed}, r.Status):
 		return "settled", exec(`UPDATE returns SET settled = $3, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2`, d.Reference)
 	}
-	// What is missing does not come any more. What came has its money.
-	r.lose()
+	// What has not come does not any more. What came has its money, and so has what a
+	// carrier lost for the shop.
+	came, result := Gone, "the goods that are missing do not come any more"
+	if d.Outcome == OutcomeLost {
+		came, result = Lost, "the carrier has lost them: the buyer gets the money"
+	}
+	r.end(came)
 	if err := r.save(ctx, tx, shop.ID); err != nil {
 		return "", err
 	}
@@ -321,5 +360,29 @@ func Rule(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d
 		return "", err
 	}
 	_, err = r.over(ctx, tx, shop, d.By)
-	return "the goods that are missing do not come any more", err
+	return result, err
+}
+
+// ruleLabel carries out a ruling about a label for the way back.
+func (r Return) ruleLabel(ctx context.Context, tx pgx.Tx, tenantID string, d Ruling) (result string, err error) {
+	of := shipping.OfReturn(r.ID)
+	as := shipping.Decision{Step: d.Step, Verb: d.Verb, Outcome: d.Outcome, Reference: d.Reference, By: d.By}
+	anew := false
+	switch {
+	case d.Step == StepVoid:
+		return of.DecideVoid(ctx, tx, tenantID, as)
+	case d.Step == StepBooking:
+		if result, anew, err = of.DecideBooking(ctx, tx, tenantID, as); err != nil || !anew {
+			return result, err
+		}
+	case d.Verb == verbCancel:
+		return "no label is bought: the buyer sends it as they like", r.dropLabel(ctx, tx, tenantID, d.By)
+	default:
+		result = "all carriers are asked again"
+	}
+	_, err = tx.Exec(ctx, `UPDATE returns SET label_wanted_at = clock_timestamp(), label_round_at = NULL, label_not_booked = '', version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'approved' AND label_wanted_at IS NOT NULL`, tenantID, r.ID)
+	if err != nil {
+		return "", fmt.Errorf("label of return %s: %w", r.ID, err)
+	}
+	return result, nil
 }

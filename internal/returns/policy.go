@@ -68,6 +68,9 @@ type Policy struct {
 	Review Review `json:"review"`
 	// Trusted buyers have their money with the approval.
 	Trusted Trusted `json:"trusted"`
+	// LabelFee is what a buyer who pays the way back is charged for a label of the shop's, of
+	// the money that goes back; null is what the carrier takes.
+	LabelFee *int64 `json:"label_fee"`
 	// Warehouse is where goods go back to; empty is whence they came.
 	Warehouse string `json:"warehouse"`
 }
@@ -87,6 +90,9 @@ type Reason struct {
 	FreightBack string `json:"freight_back"`
 	// Money is when it goes.
 	Money string `json:"money"`
+	// Label is when a carrier's label for the way back is bought: none (default), on_request
+	// of the buyer, or on_approval.
+	Label string `json:"label"`
 	// EvenFinalSale: also what was sold for good, as the law has it for what is faulty.
 	EvenFinalSale bool `json:"even_final_sale"`
 }
@@ -123,11 +129,11 @@ type Trusted struct {
 func Defaults() Policy {
 	return Policy{
 		Reasons: []Reason{
-			{Code: "changed_mind", Title: "Me arrepentí de la compra", WindowDays: 10, Approve: Automatic, FreightBy: Buyer, FreightBack: FreightWhole, Money: OnInspection},
-			{Code: "defective", Title: "No funciona o tiene una falla", WindowDays: 180, Approve: Automatic, FreightBy: Shop, FreightBack: FreightWhole, Money: OnInspection, EvenFinalSale: true},
-			{Code: "damaged", Title: "Llegó dañado", WindowDays: 30, Approve: Automatic, FreightBy: Shop, FreightBack: FreightWhole, Money: OnInspection, EvenFinalSale: true},
-			{Code: "wrong_item", Title: "Llegó otro producto", WindowDays: 30, Approve: Automatic, FreightBy: Shop, FreightBack: FreightWhole, Money: OnInspection, EvenFinalSale: true},
-			{Code: "not_as_described", Title: "No es como se ofrecía", WindowDays: 180, Approve: ByHand, FreightBy: Shop, FreightBack: FreightWhole, Money: OnInspection, EvenFinalSale: true},
+			{Code: "changed_mind", Title: "Me arrepentí de la compra", WindowDays: 10, Approve: Automatic, FreightBy: Buyer, FreightBack: FreightWhole, Money: OnInspection, Label: LabelOnRequest},
+			{Code: "defective", Title: "No funciona o tiene una falla", WindowDays: 180, Approve: Automatic, FreightBy: Shop, FreightBack: FreightWhole, Money: OnInspection, Label: LabelAtOnce, EvenFinalSale: true},
+			{Code: "damaged", Title: "Llegó dañado", WindowDays: 30, Approve: Automatic, FreightBy: Shop, FreightBack: FreightWhole, Money: OnInspection, Label: LabelAtOnce, EvenFinalSale: true},
+			{Code: "wrong_item", Title: "Llegó otro producto", WindowDays: 30, Approve: Automatic, FreightBy: Shop, FreightBack: FreightWhole, Money: OnInspection, Label: LabelAtOnce, EvenFinalSale: true},
+			{Code: "not_as_described", Title: "No es como se ofrecía", WindowDays: 180, Approve: ByHand, FreightBy: Shop, FreightBack: FreightWhole, Money: OnInspection, Label: LabelAtOnce, EvenFinalSale: true},
 		},
 		Goods:          []Goods{},
 		SendWithinDays: 14, RemindDays: []int{7, 2}, LateArrivalDays: 15, ArriveWithinDays: 15, DecideWithinHours: 48, InspectWithinHours: 72,
@@ -161,6 +167,11 @@ func (p *Policy) Check() error {
 		choice(&f, at+"freight_by", r.FreightBy, Shop, Buyer)
 		choice(&f, at+"freight_back", r.FreightBack, FreightNever, FreightWhole, FreightAlways)
 		choice(&f, at+"money", r.Money, OnApproval, OnReceipt, OnInspection)
+		if r.Label == "" {
+			p.Reasons[i].Label = LabelNever
+		} else {
+			choice(&f, at+"label", r.Label, LabelNever, LabelOnRequest, LabelAtOnce)
+		}
 	}
 	if len(p.Goods) > 1000 {
 		f.Add("goods", "out_of_range", "at most 1000")
@@ -187,6 +198,9 @@ func (p *Policy) Check() error {
 	days(&f, "trusted.most_returned_percent", p.Trusted.MostReturnedPercent, 0, 100)
 	if p.Review.AboveAmount < 0 {
 		f.Add("review.above_amount", "out_of_range", "not negative")
+	}
+	if p.LabelFee != nil && *p.LabelFee < 0 {
+		f.Add("label_fee", "out_of_range", "not negative")
 	}
 	if p.Trusted.MostAmount < 0 {
 		f.Add("trusted.most_amount", "out_of_range", "not negative")

@@ -14,6 +14,7 @@ import (
 	"justlogistics/internal/money"
 	"justlogistics/internal/notice"
 	"justlogistics/internal/problem"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/tenant"
 )
 
@@ -43,6 +44,10 @@ type Return struct {
 	Photos   []Photo `json:"photos"`
 	Carrier  string  `json:"carrier"`
 	Tracking string  `json:"tracking"`
+	// Label is a carrier's for the way back, null when none is wanted; Parcels are those that
+	// it is for.
+	Label   *Label                  `json:"label"`
+	Parcels []shipping.PackedParcel `json:"parcels"`
 	// RefundIDs are its refunds, Refunded what went back by them so far.
 	RefundIDs []string `json:"refund_ids"`
 	Refunded  int64    `json:"refunded"`
@@ -58,6 +63,7 @@ type Return struct {
 	DueAt         *time.Time `json:"due_at"`
 	ApprovedAt    *time.Time `json:"approved_at"`
 	SentAt        *time.Time `json:"sent_at"`
+	ArrivedAt     *time.Time `json:"arrived_at"`
 	ReceivedAt    *time.Time `json:"received_at"`
 	InspectedAt   *time.Time `json:"inspected_at"`
 	EndedAt       *time.Time `json:"ended_at"`
@@ -102,7 +108,8 @@ type Unit struct {
 }
 
 const returnColumns = `SELECT r.id, r.number, r.order_id, o.number, r.status, r.version, r.review, r.exception, r.decided_by, r.decided_why, r.warehouse, r.freight_by, r.method, r.money, r.carrier, r.tracking, o.currency, r.settled, r.money_settled, r.refused, r.policy, r.policy_version, r.reminded, r.bank_account,
-    r.expires_at, r.due_at, r.approved_at, r.sent_at, r.received_at, r.inspected_at, r.ended_at, r.created_at, r.updated_at, now()
+    r.label_wanted_at, r.label_wanted_by, r.label_asked_carrier, r.label_not_booked, r.label_carrier, r.label_price, r.label_fee, r.labelled_at, coalesce(r.label_key::text, ''), r.label_round_at, r.label_checked_at,
+    r.expires_at, r.due_at, r.approved_at, r.sent_at, r.arrived_at, r.received_at, r.inspected_at, r.ended_at, r.created_at, r.updated_at, now()
   FROM returns r JOIN orders o ON o.tenant = r.tenant AND o.id = r.order_id WHERE r.tenant = $1 AND `
 
 func read(ctx context.Context, tx pgx.Tx, tenantID, which string, args ...any) ([]Return, error) {
@@ -111,15 +118,25 @@ func read(ctx context.Context, tx pgx.Tx, tenantID, which string, args ...any) (
 		return nil, fmt.Errorf("returns: %w", err)
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Return, error) {
-		r := Return{Review: []string{}, Units: []Unit{}, Extras: []Extra{}, Photos: []Photo{}, RefundIDs: []string{}}
+		r := Return{Review: []string{}, Units: []Unit{}, Extras: []Extra{}, Photos: []Photo{}, RefundIDs: []string{}, Parcels: []shipping.PackedParcel{}}
 		var policy []byte
-		var review string
+		var review, key string
+		var l Label
+		var wantedAt *time.Time
 		err := row.Scan(&r.ID, &r.Number, &r.OrderID, &r.OrderNumber, &r.Status, &r.Version, &review, &r.Exception, &r.DecidedBy, &r.DecidedWhy, &r.Warehouse, &r.FreightBy, &r.Refund, &r.Money, &r.Carrier, &r.Tracking, &r.Currency, &r.Settled, &r.MoneySettled, &r.Refused, &policy, &r.PolicyVersion, &r.Reminded, &r.Account,
-			&r.ExpiresAt, &r.DueAt, &r.ApprovedAt, &r.SentAt, &r.ReceivedAt, &r.InspectedAt, &r.EndedAt, &r.CreatedAt, &r.UpdatedAt, &r.now)
+			&wantedAt, &l.WantedBy, &l.Asked, &l.NotBooked, &l.Carrier, &l.Price, &l.Fee, &l.IssuedAt, &key, &l.nextRound, &l.checkedAt,
+			&r.ExpiresAt, &r.DueAt, &r.ApprovedAt, &r.SentAt, &r.ArrivedAt, &r.ReceivedAt, &r.InspectedAt, &r.EndedAt, &r.CreatedAt, &r.UpdatedAt, &r.now)
 		if err != nil {
 			return r, err
 		}
 		r.Review = append(r.Review, strings.Fields(review)...)
+		if wantedAt != nil {
+			l.WantedAt = *wantedAt
+			if key != "" {
+				l.Path = LabelPath(tenantID, key)
+			}
+			r.Label = &l
+		}
 		return r, json.Unmarshal(policy, &r.Policy)
 	})
 	if err != nil {
@@ -183,8 +200,19 @@ func fillIn(ctx context.Context, tx pgx.Tx, tenantID string, list []Return) erro
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("what returns are about: %w", err)
 	}
+	parcels, err := shipping.ParcelsOfReturns(ctx, tx, tenantID, ids)
+	if err != nil {
+		return err
+	}
+	for id, of := range parcels {
+		r := &list[slices.Index(ids, id)]
+		r.Parcels = append(r.Parcels, of...)
+	}
 	return nil
 }
+
+// LabelPath is where whoever has a label's key prints it.
+func LabelPath(tenantID, key string) string { return "/return-label/" + tenantID + "/" + key }
 
 // Get reads a return. 404 for another tenant's.
 func Get(ctx context.Context, tx pgx.Tx, tenantID, returnID string) (Return, error) {
@@ -264,6 +292,11 @@ func (r Return) save(ctx context.Context, tx pgx.Tx, tenantID string) error {
 // ForBuyers leaves out what is meant for staff.
 func (r Return) ForBuyers() Return {
 	r.Review, r.Exception, r.DecidedBy, r.Settled, r.MoneySettled, r.Refused = []string{}, "", "", "", "", ""
+	if r.Label != nil {
+		l := *r.Label
+		l.WantedBy, l.NotBooked, l.Price = "", "", nil
+		r.Label = &l
+	}
 	r.Units = slices.Clone(r.Units)
 	for i := range r.Units {
 		r.Units[i].Note, r.Units[i].InspectedBy, r.Units[i].Bin, r.Units[i].Disposition = "", "", "", ""
@@ -278,6 +311,7 @@ const (
 	noticeNone      noticeKind = ""
 	noticeRequested            = notice.ReturnRequested
 	noticeApproved             = notice.ReturnApproved
+	noticeLabel                = notice.ReturnLabel
 	noticeRejected             = notice.ReturnRejected
 	noticeReminder             = notice.ReturnReminder
 	noticeReceived             = notice.ReturnReceived
@@ -291,13 +325,23 @@ func (r Return) tell(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, kind no
 		return nil
 	}
 	data := notice.Data{Return: r.Number, By: r.ExpiresAt}
+	dedupe := r.ID
 	switch kind {
 	case noticeRejected:
 		data.Why = r.DecidedWhy
+	case noticeReminder:
+		dedupe = fmt.Sprintf("%s:%d", r.ID, r.Reminded)
+	case noticeLabel:
+		// One that was given up leaves room for another.
+		dedupe = r.ID + ":" + r.Parcels[0].ID
+		data.LabelPath, data.Carrier, data.Amount, data.Currency = r.Label.Path, r.Label.Carrier.Title(), r.Label.Fee, money.Currency(r.Currency)
+		for _, p := range r.Parcels {
+			data.Tracking = append(data.Tracking, p.Tracking)
+		}
 	case noticeClosed:
 		data.Amount, data.Currency, data.Why = r.Refunded, money.Currency(r.Currency), r.deductions()
 		for _, u := range r.Units {
-			if u.Came != Arrived {
+			if u.Came != Arrived && u.Came != Lost {
 				data.Missing++
 			}
 		}
@@ -318,10 +362,6 @@ func (r Return) tell(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, kind no
 			return err
 		}
 		data.Point = place
-	}
-	dedupe := r.ID
-	if kind == noticeReminder {
-		dedupe = fmt.Sprintf("%s:%d", r.ID, r.Reminded)
 	}
 	return notice.Queue(ctx, tx, shop, r.OrderID, kind, dedupe, data)
 }

@@ -21,6 +21,7 @@ const (
 	Arrived   = "arrived"
 	WrongItem = "wrong_item" // something else lay in its place
 	Gone      = "missing"    // it was not in the parcel
+	Lost      = "lost"       // its carrier has lost it, with the shop's label on
 )
 
 // Reception is what somebody found in a parcel.
@@ -140,7 +141,7 @@ func Receive(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string
 		return r, err
 	}
 	if in.RestMissing {
-		r.lose()
+		r.end(Gone)
 	}
 	if err := r.save(ctx, tx, shop.ID); err != nil {
 		return r, err
@@ -166,11 +167,11 @@ func Receive(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string
 	return r, r.tell(ctx, tx, shop, noticeReceived)
 }
 
-// lose has what has not come be missing.
-func (r *Return) lose() {
+// end says what became of the units that have not come.
+func (r *Return) end(came string) {
 	for i := range r.Units {
 		if r.Units[i].Came == "" {
-			r.Units[i].Came = Gone
+			r.Units[i].Came = came
 		}
 	}
 }
@@ -213,7 +214,7 @@ func (r Return) over(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, person 
 		return r, fmt.Errorf("return %s: %w", r.ID, err)
 	}
 	// What did not come may be asked for again.
-	if _, err := tx.Exec(ctx, `UPDATE return_units SET live = false WHERE tenant = $1 AND return_id = $2 AND came <> 'arrived'`, shop.ID, r.ID); err != nil {
+	if _, err := tx.Exec(ctx, `UPDATE return_units SET live = false WHERE tenant = $1 AND return_id = $2 AND came NOT IN ('arrived','lost')`, shop.ID, r.ID); err != nil {
 		return r, fmt.Errorf("units of return %s: %w", r.ID, err)
 	}
 	if err := timeline.Add(ctx, tx, shop.ID, r.OrderID, "return_inspected", "warehouse", map[string]any{"return_id": r.ID, "by": person}); err != nil {
@@ -517,6 +518,9 @@ func Expire(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string)
 		return err
 	}
 	if err := r.release(ctx, tx, shop.ID); err != nil {
+		return err
+	}
+	if err := r.dropLabel(ctx, tx, shop.ID, "system"); err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, `UPDATE returns SET status = 'expired', version = version + 1, due_at = NULL, updated_at = now() WHERE tenant = $1 AND id = $2`, shop.ID, r.ID)

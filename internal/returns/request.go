@@ -335,6 +335,19 @@ func approve(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string
 	if err := timeline.Add(ctx, tx, shop.ID, r.OrderID, "return_approved", d.By, map[string]any{"return_id": r.ID, "until": r.ExpiresAt}); err != nil {
 		return r, err
 	}
+	if r.Policy.label(r.Units) == LabelAtOnce {
+		// Where no carrier can be asked the buyer sends it as they like.
+		why, err := r.unlabelled(ctx, tx, shop.ID, "")
+		if err == nil && why == nil {
+			err = r.wantLabel(ctx, tx, shop.ID, LabelAsked{By: "rules"})
+		}
+		if err == nil {
+			r, err = Get(ctx, tx, shop.ID, returnID)
+		}
+		if err != nil {
+			return r, err
+		}
+	}
 	return r, r.tell(ctx, tx, shop, noticeApproved)
 }
 
@@ -347,7 +360,7 @@ func Reject(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string,
 	return give(ctx, tx, shop, returnID, d, Rejected, noticeRejected, Requested)
 }
 
-// Cancel ends a return of which nothing has come. Its units may be asked for again. Where
+// Cancel ends a return of which nothing has come. A label that nobody has used is cancelled. Its units may be asked for again. Where
 // its money has gone already, a person has to say how that is settled.
 func Cancel(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d Decision) (Return, error) {
 	if err := d.check(false); err != nil {
@@ -378,6 +391,9 @@ func give(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d
 		return r, err
 	}
 	if err := r.release(ctx, tx, shop.ID); err != nil {
+		return r, err
+	}
+	if err := r.dropLabel(ctx, tx, shop.ID, d.By); err != nil {
 		return r, err
 	}
 	_, err = tx.Exec(ctx, `UPDATE returns SET status = $3, version = version + 1, decided_by = $4, decided_why = $5, ended_at = now(), due_at = NULL, expires_at = NULL, updated_at = now() WHERE tenant = $1 AND id = $2`, shop.ID, returnID, to, d.By, d.Reason)

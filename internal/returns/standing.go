@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"justlogistics/internal/money"
+	"justlogistics/internal/shipping"
 )
 
 // What a return's run can do next.
@@ -17,6 +18,14 @@ const (
 	NextRemind = "remind" // tell the buyer until when
 	NextPay    = "pay"    // have the money go
 	NextSettle = "settle" // nothing is left to do
+	// NextScan: the goods are there, and the carrier has said nothing of the label: ask
+	// whether it has had it.
+	NextScan = "scan"
+	// Of the label for the way back, as of a shipment's.
+	NextChoose = shipping.NextChoose
+	NextBook   = shipping.NextBook
+	NextFinish = shipping.NextFinish
+	NextVoid   = shipping.NextVoid
 )
 
 // Steps at which a return can wait for a person.
@@ -25,6 +34,9 @@ const (
 	StepGoods    = "goods"    // they do not come, or are others
 	StepInspect  = "inspection"
 	StepMoney    = "money" // it does not go
+	StepLabel    = "label" // nobody carries it
+	StepBooking  = shipping.StepBooking
+	StepVoid     = shipping.StepVoid
 )
 
 // Standing is how far a return is, for the run that looks after it.
@@ -36,6 +48,8 @@ type Standing struct {
 	// Next is what the run does itself, at NextAt (zero: now).
 	Next   string    `json:"next,omitempty"`
 	NextAt time.Time `json:"next_at,omitzero"`
+	// Carrier is whom the next step calls.
+	Carrier shipping.Name `json:"carrier,omitempty"`
 	// DueAt is when it is late where it is; zero: it isn't.
 	DueAt    time.Time `json:"due_at,omitzero"`
 	Troubles []Trouble `json:"troubles,omitempty"`
@@ -43,13 +57,7 @@ type Standing struct {
 }
 
 // Trouble is what a person is asked, and with which verbs it is cured.
-type Trouble struct {
-	Step    string   `json:"step"`
-	Reason  string   `json:"reason"`
-	Message string   `json:"message"`
-	Tried   string   `json:"tried"`
-	Verbs   []string `json:"verbs"`
-}
+type Trouble = shipping.Trouble
 
 // Stand reads how a return stands.
 func Stand(ctx context.Context, tx pgx.Tx, tenantID, returnID string) (Standing, error) {
@@ -65,17 +73,31 @@ func Stand(ctx context.Context, tx pgx.Tx, tenantID, returnID string) (Standing,
 	if err != nil {
 		return Standing{}, err
 	}
-	return r.stand(paid, due.total), nil
+	bookings, err := shipping.Bookings(ctx, tx, tenantID, shipping.OfReturn(returnID))
+	if err != nil {
+		return Standing{}, err
+	}
+	return r.stand(paid, due.total, bookings), nil
+}
+
+// papers are the labels for the way back.
+func (r Return) papers(bookings []shipping.Kept) shipping.Papers {
+	p := shipping.Papers{Parcels: r.Parcels, Bookings: bookings, Now: r.now}
+	if r.Label != nil {
+		p.Wanted, p.Asked, p.NextRound = r.Status == Approved, r.Label.Asked, r.Label.nextRound
+	}
+	return p
 }
 
 // stand is a function of what was read alone. due is what must still go back.
-func (r Return) stand(paid gone, due int64) Standing {
+func (r Return) stand(paid gone, due int64, bookings []shipping.Kept) Standing {
 	out := Standing{OrderID: r.OrderID, Status: r.Status, WaitsFor: r.waits(paid)}
 	if r.DueAt != nil {
 		out.DueAt = r.DueAt.UTC()
 	}
-	r.next(&out, paid, due)
-	r.trouble(&out, paid)
+	papers := r.papers(bookings)
+	r.next(&out, paid, due, papers)
+	r.trouble(&out, paid, papers)
 	out.Over = slices.Contains([]string{Closed, Rejected, Cancelled, Expired}, r.Status) && out.Next == "" && len(out.Troubles) == 0 && paid.done
 	return out
 }
@@ -98,9 +120,17 @@ func (r Return) waits(paid gone) string {
 	switch r.Status {
 	case Requested:
 		return "Waits for a person to approve or reject " + what + " by " + minute(r.DueAt) + " (POST /v1/returns/" + r.ID + "/approve or /reject)."
-	case Approved, LabelIssued:
+	case Approved:
+		if r.Label != nil {
+			return "Approved: a label is being bought for " + what + "; the buyer sends it to " + r.Warehouse + " until " + minute(r.ExpiresAt) + "."
+		}
 		return "Approved: waits for the buyer to send " + what + " to " + r.Warehouse + " until " + minute(r.ExpiresAt) + "."
+	case LabelIssued:
+		return "The buyer has a label of " + r.Label.Carrier.Title() + " (" + r.Tracking + ") for " + what + " and sends it to " + r.Warehouse + " until " + minute(r.ExpiresAt) + "."
 	case InTransit:
+		if r.ArrivedAt != nil {
+			return r.Label.Carrier.Title() + " has brought " + what + " to " + r.Warehouse + ": somebody opens it by " + minute(r.DueAt) + " (POST /v1/returns/" + r.ID + "/receive)."
+		}
 		return "On its way: " + what + " is expected in " + r.Warehouse + " by " + minute(r.DueAt) + "."
 	case Received:
 		came, seen := 0, 0
@@ -108,7 +138,7 @@ func (r Return) waits(paid gone) string {
 			if u.Came != "" {
 				came++
 			}
-			if u.Disposition != "" || u.Came == WrongItem || u.Came == Gone {
+			if u.Disposition != "" || u.Came != "" && u.Came != Arrived {
 				seen++
 			}
 		}
@@ -128,14 +158,26 @@ func (r Return) waits(paid gone) string {
 }
 
 // next is what the run does itself.
-func (r Return) next(out *Standing, paid gone, due int64) {
+func (r Return) next(out *Standing, paid gone, due int64, papers shipping.Papers) {
 	later := func(step string, at time.Time) {
 		if !at.After(r.now) {
 			at = time.Time{}
 		}
 		if out.Next == "" || out.NextAt.After(at) {
-			out.Next, out.NextAt = step, at
+			out.Next, out.NextAt, out.Carrier = step, at, ""
 		}
+	}
+	// Labels that are not wanted come first: they cost money.
+	for _, d := range []shipping.Due{papers.Unwanted(), papers.Missing()} {
+		if d.Step != "" && (out.Next == "" || out.NextAt.After(d.At)) {
+			later(d.Step, d.At)
+			out.Carrier = d.Carrier
+		}
+	}
+	if r.Status == Inspected && len(r.Unscanned()) > 0 && r.Label.IssuedAt != nil && r.Label.checkedAt == nil {
+		later(NextScan, time.Time{})
+		out.Carrier = r.Label.Carrier
+		return
 	}
 	if due > 0 && paid.done && paid.failed == "" && r.Refused == "" {
 		later(NextPay, time.Time{})
@@ -191,12 +233,17 @@ func (r Return) odd(paid gone) *Trouble {
 	return nil
 }
 
+// parcelIs reports whether a carrier says so of one of the parcels.
+func (r Return) parcelIs(state shipping.State) bool {
+	return slices.ContainsFunc(r.Parcels, func(p shipping.PackedParcel) bool { return p.State == state })
+}
+
 func price(amount int64, currency string) string {
 	return money.Format(amount, money.Currency(currency))
 }
 
 // trouble is what a person is asked about.
-func (r Return) trouble(out *Standing, paid gone) {
+func (r Return) trouble(out *Standing, paid gone, papers shipping.Papers) {
 	late := r.DueAt != nil && !r.DueAt.After(r.now)
 	waited := "waited until " + minute(r.DueAt)
 	add := func(step, reason, message, tried string, verbs ...string) {
@@ -207,7 +254,17 @@ func (r Return) trouble(out *Standing, paid gone) {
 		if late {
 			add(StepDecision, "return_undecided", r.waits(paid)+" It is late. `retry` waits another day.", waited, verbRetry)
 		}
+	case Approved:
+		if r.Label != nil && r.Label.NotBooked != "" {
+			add(StepLabel, "no_return_label", r.Label.NotBooked, papers.Tried(), verbRetry, verbCancel)
+		}
 	case InTransit:
+		switch {
+		case r.parcelIs(shipping.Lost):
+			add(StepGoods, "return_lost", r.Label.Carrier.Title()+" says that it has lost return "+r.Number+" ("+r.Tracking+"). Claim it there, and resolve with outcome `lost`: the buyer gets the money. `closed` (with how as reference) when it was settled otherwise; `retry` asks the carrier again.", "the carrier's tracking", verbResolve, verbRetry)
+		case r.parcelIs(shipping.Returned):
+			add(StepGoods, "return_went_back", r.Label.Carrier.Title()+" brings return "+r.Number+" ("+r.Tracking+") back to the buyer. See what was wrong; receive it when it comes all the same. Resolve with outcome `closed` and how it was settled as reference; `retry` asks the carrier again.", "the carrier's tracking", verbResolve, verbRetry)
+		}
 		if late {
 			add(StepGoods, "return_late", r.waits(paid)+" It is late: ask the carrier and the buyer. `retry` waits another day; resolve with outcome `closed` when it does not come any more.", waited, verbRetry, verbResolve)
 		}
@@ -229,6 +286,7 @@ func (r Return) trouble(out *Standing, paid gone) {
 	if r.Refused != "" && r.MoneySettled == "" {
 		add(StepMoney, "refund_refused", "The money for return "+r.Number+" can't go back: "+r.Refused+" `retry` tries again; resolve with outcome `closed` and how it was settled as reference.", "to book a refund", verbRetry, verbResolve)
 	}
+	out.Troubles = append(out.Troubles, papers.Doubts()...)
 	// One case a step.
 	seen := map[string]bool{}
 	out.Troubles = slices.DeleteFunc(out.Troubles, func(t Trouble) bool {

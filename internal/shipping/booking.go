@@ -63,30 +63,40 @@ func (k Kept) Booked() Booked {
 	return Booked{Reference: k.Reference, Tracking: k.Tracking, CarrierID: k.CarrierID, At: at}
 }
 
-const keptColumns = `SELECT id, parcel_id, carrier, service, reference, status, tracking, carrier_id, code, message, tries, tried_at, next_at, void_at, created_at,
+const keptColumns = `SELECT b.id, b.parcel_id, carrier, service, reference, status, tracking, carrier_id, code, message, tries, tried_at, next_at, void_at, created_at,
     b.by_hand OR EXISTS (SELECT FROM carrier_labels l WHERE l.tenant = b.tenant AND l.booking_id = b.id) FROM bookings b WHERE b.tenant = $1 AND `
 
 func scanKept(row pgx.CollectableRow) (k Kept, err error) {
 	return k, row.Scan(&k.ID, &k.ParcelID, &k.Carrier, &k.Service, &k.Reference, &k.Status, &k.Tracking, &k.CarrierID, &k.Code, &k.Message, &k.Tries, &k.TriedAt, &k.NextAt, &k.VoidAt, &k.CreatedAt, &k.Labelled)
 }
 
-// Bookings are those of a shipment, the oldest first.
-func Bookings(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) ([]Kept, error) {
-	rows, err := tx.Query(ctx, keptColumns+`b.shipment_id = $2 ORDER BY b.id`, tenantID, shipmentID)
+// Bookings are those of a shipment or a return, the oldest first.
+func Bookings(ctx context.Context, tx pgx.Tx, tenantID string, of Owner) ([]Kept, error) {
+	rows, err := tx.Query(ctx, keptColumns+`b.`+of.column+` = $2 ORDER BY b.id`, tenantID, of.ID)
 	if err != nil {
-		return nil, fmt.Errorf("bookings of shipment %s: %w", shipmentID, err)
+		return nil, fmt.Errorf("bookings of %s: %w", of, err)
 	}
 	list, err := pgx.CollectRows(rows, scanKept)
 	if err != nil {
-		return nil, fmt.Errorf("bookings of shipment %s: %w", shipmentID, err)
+		return nil, fmt.Errorf("bookings of %s: %w", of, err)
 	}
 	return list, nil
 }
 
-// Unbooked is what a carrier must know to carry a shipment's parcels, and what was
-// tried already.
+// Unbooked is what a carrier must know to carry the parcels of a shipment or a return,
+// and what was tried already.
 type Unbooked struct {
-	Shipment Shipment
+	Of Owner
+	// Subject is what the parcels belong to, as far as their labels go.
+	Subject Subject
+	// Number is what people call the order, printed on labels.
+	Number  string
+	Parcels []PackedParcel
+	// Wanted: labels are to be bought now, for WantedBy.
+	Wanted   bool
+	WantedBy string
+	// Else is what a person can do where nobody carries them, in words.
+	Else string
 	// Carrier and Service that must be used, and those that the buyer has paid for;
 	// empty: any.
 	Carrier, Chosen               Name
@@ -98,8 +108,7 @@ type Unbooked struct {
 	DeclaredValue                 int64 // pesos
 	Tried                         []Name
 	Refusals                      []string // of those tried, in their own words
-	TimeZone                      string
-	shop                          tenant.Tenant
+	Shop                          tenant.Tenant
 	chosenDays                    *int // of the rate that the buyer has paid for
 	parcelsWithout, parcelsToVoid []string
 }
@@ -110,7 +119,11 @@ func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	if err != nil {
 		return Unbooked{}, err
 	}
-	u := Unbooked{Shipment: s, TimeZone: shop.Settings.TimeZone, shop: shop}
+	u := Unbooked{Of: OfShipment(s.ID), Subject: packed{s, shop}, Number: s.Number, Parcels: s.Parcels, Wanted: s.Status == Packed, Shop: shop,
+		Else: "say who carries it (POST /v1/shipments/{id}/label, carrier manual for own delivery)."}
+	if s.Label != nil {
+		u.WantedBy = s.Label.WantedBy
+	}
 	var customer, address []byte
 	var wantedAt, bookAt *time.Time
 	var warehouse string
@@ -120,35 +133,46 @@ func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	if err != nil {
 		return u, fmt.Errorf("shipment %s: %w", s.ID, err)
 	}
-	if err := u.people(customer, address); err != nil {
-		return u, err
+	if err := u.People(customer, address); err != nil {
+		return u, fmt.Errorf("order %s: %w", s.OrderID, err)
 	}
 	// A storefront need not name its buyer, and carriers refuse a parcel to nobody: it goes
 	// to the order. A courier who cannot reach the buyer calls the shop.
 	u.Receiver.Name = cmp.Or(strings.TrimSpace(u.Receiver.Name), "Pedido "+s.Number)
 	u.Receiver.Phone, u.Receiver.Email = cmp.Or(u.Receiver.Phone, shop.Settings.Sender.Phone), cmp.Or(u.Receiver.Email, shop.Settings.Sender.Email)
-	sender := shop.Settings.Sender
-	u.Sender = Contact{Name: sender.Name, Phone: sender.Phone, Email: sender.Email, RUT: sender.RUT}
-	if u.Sender.Name == "" {
-		u.Sender.Name = shop.Name
+	u.Sender = Desk(shop)
+	skus, quantities := make([]string, 0, len(s.Lines)), make([]int, 0, len(s.Lines))
+	for _, l := range s.Lines {
+		skus, quantities = append(skus, l.SKU), append(quantities, l.Quantity)
 	}
-	if err := u.goods(ctx, tx, shop.ID); err != nil {
+	if err := u.Goods(ctx, tx, s.OrderID, skus, quantities); err != nil {
 		return u, err
 	}
-	bookings, err := Bookings(ctx, tx, shop.ID, s.ID)
-	if err != nil {
-		return u, err
-	}
-	// A round in which nobody carried it is over: each may be asked again.
-	if wantedAt != nil && bookAt != nil && bookAt.After(*wantedAt) {
-		wantedAt = bookAt
-	}
-	u.read(bookings, wantedAt)
-	return u, nil
+	return u, u.Learn(ctx, tx, wantedAt, bookAt)
 }
 
-// people reads who gets it and where, as the order keeps them.
-func (u *Unbooked) people(customer, address []byte) error {
+// Desk is whom a carrier calls about a shop's parcels.
+func Desk(shop tenant.Tenant) Contact {
+	s := shop.Settings.Sender
+	return Contact{Name: cmp.Or(s.Name, shop.Name), Phone: s.Phone, Email: s.Email, RUT: s.RUT}
+}
+
+// Learn reads what has been tried since labels are wanted. A round in which nobody carried
+// the parcels is over when the next begins, and each carrier may be asked again.
+func (u *Unbooked) Learn(ctx context.Context, tx pgx.Tx, wantedAt, nextRound *time.Time) error {
+	bookings, err := Bookings(ctx, tx, u.Shop.ID, u.Of)
+	if err != nil {
+		return err
+	}
+	if wantedAt != nil && nextRound != nil && nextRound.After(*wantedAt) {
+		wantedAt = nextRound
+	}
+	u.read(bookings, wantedAt)
+	return nil
+}
+
+// People reads who gets it and where, as an order keeps them.
+func (u *Unbooked) People(customer, address []byte) error {
 	var c struct {
 		Name  string `json:"name"`
 		Phone string `json:"phone"`
@@ -168,10 +192,10 @@ func (u *Unbooked) people(customer, address []byte) error {
 		Days    *int   `json:"promised_days"`
 	}
 	if err := json.Unmarshal(customer, &c); err != nil {
-		return fmt.Errorf("customer of order %s: %w", u.Shipment.OrderID, err)
+		return fmt.Errorf("its customer: %w", err)
 	}
 	if err := json.Unmarshal(address, &a); err != nil {
-		return fmt.Errorf("address of order %s: %w", u.Shipment.OrderID, err)
+		return fmt.Errorf("its address: %w", err)
 	}
 	u.Receiver = Contact{Name: c.Name, Phone: c.Phone, Email: c.Email, RUT: c.RUT}
 	u.To = Place{Street: a.Street, Number: a.Number, Unit: a.Unit, Comuna: a.Comuna, Region: a.Region, PointID: a.Point}
@@ -187,16 +211,12 @@ func (u *Unbooked) people(customer, address []byte) error {
 	return nil
 }
 
-// goods are what the parcels hold, for the carrier's declaration.
-func (u *Unbooked) goods(ctx context.Context, tx pgx.Tx, tenantID string) error {
-	skus, quantities := make([]string, 0, len(u.Shipment.Lines)), make([]int, 0, len(u.Shipment.Lines))
-	for _, l := range u.Shipment.Lines {
-		skus, quantities = append(skus, l.SKU), append(quantities, l.Quantity)
-	}
+// Goods are what the parcels hold of an order, for the carrier's declaration.
+func (u *Unbooked) Goods(ctx context.Context, tx pgx.Tx, orderID string, skus []string, quantities []int) error {
 	err := tx.QueryRow(ctx, `SELECT coalesce(sum(l.total * w.quantity / l.quantity), 0), coalesce(left(string_agg(DISTINCT l.name, ', '), 100), '')
-	    FROM unnest($3::text[], $4::int[]) AS w (sku, quantity) JOIN order_lines l ON l.tenant = $1 AND l.order_id = $2 AND l.sku = w.sku`, tenantID, u.Shipment.OrderID, skus, quantities).Scan(&u.DeclaredValue, &u.Contents)
+	    FROM unnest($3::text[], $4::int[]) AS w (sku, quantity) JOIN order_lines l ON l.tenant = $1 AND l.order_id = $2 AND l.sku = w.sku`, u.Shop.ID, orderID, skus, quantities).Scan(&u.DeclaredValue, &u.Contents)
 	if err != nil {
-		return fmt.Errorf("goods of shipment %s: %w", u.Shipment.ID, err)
+		return fmt.Errorf("goods of %s: %w", u.Of, err)
 	}
 	return nil
 }
@@ -204,7 +224,7 @@ func (u *Unbooked) goods(ctx context.Context, tx pgx.Tx, tenantID string) error 
 // read sorts out which parcels have no booking, and which carriers have said no in this
 // round.
 func (u *Unbooked) read(bookings []Kept, since *time.Time) {
-	for _, p := range u.Shipment.Parcels {
+	for _, p := range u.Parcels {
 		booked := false
 		for _, k := range bookings {
 			switch {
@@ -235,6 +255,8 @@ type Choice struct {
 	Service string
 	// Days are working days that it promises; nil where they are not known.
 	Days *int
+	// Price in pesos, of a parcel; zero where it was not asked for.
+	Price int64
 }
 
 // Fixed is the choice that needs no quotes: what a person or the buyer has chosen.
@@ -251,10 +273,10 @@ func (u Unbooked) Fixed() (c Choice, ok bool) {
 	return Choice{}, false
 }
 
-// Largest is the parcel that decides what a carrier takes for the shipment's.
+// Largest is the parcel that decides what a carrier takes for all of them.
 func (u Unbooked) Largest() Parcel {
 	var out Parcel
-	for _, p := range u.Shipment.Parcels {
+	for _, p := range u.Parcels {
 		out.WeightGrams = max(out.WeightGrams, p.WeightGrams)
 		out.LengthMM, out.WidthMM, out.HeightMM = max(out.LengthMM, p.Dimensions.Length), max(out.WidthMM, p.Dimensions.Width), max(out.HeightMM, p.Dimensions.Height)
 	}
@@ -269,7 +291,7 @@ func (u Unbooked) Quote() QuoteRequest {
 // Prefer puts offers into the order of the tenant's policy, without the carriers that
 // were tried and those that must not be used. A point belongs to one carrier.
 func (u Unbooked) Prefer(rates []Rate) []Choice {
-	Sort(rates, u.shop.Settings.Rates.Prefer, u.shop.Settings.Rates.DayValue)
+	Sort(rates, u.Shop.Settings.Rates.Prefer, u.Shop.Settings.Rates.DayValue)
 	var out []Choice
 	for _, r := range rates {
 		if (u.Carrier != "" && r.Carrier != u.Carrier) || u.Method == ToPoint && r.Carrier != u.Chosen || slices.Contains(u.Tried, r.Carrier) {
@@ -277,23 +299,23 @@ func (u Unbooked) Prefer(rates []Rate) []Choice {
 		}
 		// A carrier's other services are for those who name them.
 		if !slices.ContainsFunc(out, func(c Choice) bool { return c.Carrier == r.Carrier }) {
-			out = append(out, Choice{r.Carrier, r.Service, r.WorkingDays(u.TimeZone)})
+			out = append(out, Choice{r.Carrier, r.Service, r.WorkingDays(u.Shop.Settings.TimeZone), r.Price})
 		}
 	}
 	return out
 }
 
 // Intend writes down that the first of the choices that has room today will be booked
-// for every parcel of the shipment, before it hears of it. Parcels that another carrier
-// has meanwhile are taken from it: a shipment has one carrier. ok is false when no
-// choice has room, or none was given.
+// for every parcel, before it hears of it. Parcels that another carrier has meanwhile are
+// taken from it: a shipment, and a return, has one carrier. ok is false when no choice
+// has room, or none was given.
 //
-// It changes nothing when the shipment is not packed any more or no label is wanted.
-func (u Unbooked) Intend(ctx context.Context, tx pgx.Tx, tenantID string, choices []Choice) (full []Name, ok bool, err error) {
-	var wanted bool
-	err = tx.QueryRow(ctx, `SELECT status = 'packed' AND wanted_at IS NOT NULL AND version = $3 FROM shipments WHERE tenant = $1 AND id = $2 FOR UPDATE`, tenantID, u.Shipment.ID, u.Shipment.Version).Scan(&wanted)
+// It changes nothing when labels are not wanted any more.
+func (u Unbooked) Intend(ctx context.Context, tx pgx.Tx, choices []Choice) (full []Name, ok bool, err error) {
+	tenantID := u.Shop.ID
+	wanted, err := u.Subject.StillWanted(ctx, tx)
 	if err != nil {
-		return nil, false, fmt.Errorf("shipment %s: %w", u.Shipment.ID, err)
+		return nil, false, err
 	}
 	if !wanted || len(u.parcelsWithout) == 0 {
 		return nil, true, nil
@@ -302,15 +324,15 @@ func (u Unbooked) Intend(ctx context.Context, tx pgx.Tx, tenantID string, choice
 	var booked bool
 	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM bookings WHERE tenant = $1 AND parcel_id = ANY($2) AND `+live+`)`, tenantID, u.parcelsWithout).Scan(&booked)
 	if err != nil || booked {
-		return nil, true, wrap(err, "bookings of shipment "+u.Shipment.ID)
+		return nil, true, wrap(err, "bookings of "+u.Of.String())
 	}
-	zone, err := time.LoadLocation(u.TimeZone)
+	zone, err := time.LoadLocation(u.Shop.Settings.TimeZone)
 	if err != nil {
 		return nil, false, fmt.Errorf("time zone of %s: %w", tenantID, err)
 	}
 	today := time.Now().In(zone).Format(time.DateOnly)
 	for _, c := range choices {
-		room, err := takeRoom(ctx, tx, tenantID, c.Carrier, today, len(u.Shipment.Parcels), u.shop.Settings.CarrierCapacity[string(c.Carrier)])
+		room, err := takeRoom(ctx, tx, tenantID, c.Carrier, today, len(u.Parcels), u.Shop.Settings.CarrierCapacity[string(c.Carrier)])
 		if err != nil {
 			return full, false, err
 		}
@@ -321,44 +343,23 @@ func (u Unbooked) Intend(ctx context.Context, tx pgx.Tx, tenantID string, choice
 		if err := u.withdraw(ctx, tx, tenantID); err != nil {
 			return full, false, err
 		}
-		for _, p := range u.Shipment.Parcels {
-			if _, err := tx.Exec(ctx, `INSERT INTO bookings (tenant, id, shipment_id, parcel_id, carrier, service, reference, day) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)`,
-				tenantID, id.New(), u.Shipment.ID, p.ID, c.Carrier, c.Service, newReference(), today); err != nil {
+		for _, p := range u.Parcels {
+			if _, err := tx.Exec(ctx, `INSERT INTO bookings (tenant, id, `+u.Of.column+`, parcel_id, carrier, service, reference, day) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)`,
+				tenantID, id.New(), u.Of.ID, p.ID, c.Carrier, c.Service, newReference(), today); err != nil {
 				return full, false, fmt.Errorf("booking of parcel %s: %w", p.ID, err)
 			}
 		}
-		return full, true, u.promise(ctx, tx, c.Days, zone)
+		return full, true, u.Subject.Intended(ctx, tx, c)
 	}
 	return full, false, nil
 }
 
-// promise writes down how long the carrier takes. Where no rate has told the buyer a day
-// the promise is the carrier's, after the time that the shop gives itself.
-func (u Unbooked) promise(ctx context.Context, tx pgx.Tx, days *int, zone *time.Location) error {
-	s := u.Shipment
-	if s.PromisedAt == nil && days != nil {
-		at := PromisedAt(s.CreatedAt.Add(time.Duration(u.shop.Settings.DispatchHours)*time.Hour), *days, zone)
-		s.PromisedAt = &at
-	}
-	// It is the run's own step, which reads the shipment next anyway.
-	_, err := tx.Exec(ctx, `SELECT set_config('jl.own_run', $1, true)`, s.ID)
-	if err != nil {
-		return fmt.Errorf("promise of shipment %s: %w", s.ID, err)
-	}
-	_, err = tx.Exec(ctx, `UPDATE shipments SET not_booked = '', promised_days = $3, promised_at = coalesce(promised_at, $4), updated_at = now() WHERE tenant = $1 AND id = $2`, u.shop.ID, s.ID, days, s.PromisedAt)
-	if err != nil {
-		return fmt.Errorf("days of shipment %s: %w", s.ID, err)
-	}
-	return s.reckon(ctx, tx, u.shop)
-}
-
-// withdraw takes back what another carrier has of a shipment whose other parcels it
-// refused.
+// withdraw takes back what another carrier has of parcels of which it refused others.
 func (u Unbooked) withdraw(ctx context.Context, tx pgx.Tx, tenantID string) error {
 	return unwant(ctx, tx, tenantID, `parcel_id = ANY($2)`, u.parcelsToVoid)
 }
 
-// unwant marks bookings as not wanted: the shipment's run voids them.
+// unwant marks bookings as not wanted: the run of what they are for voids them.
 func unwant(ctx context.Context, tx pgx.Tx, tenantID, which string, args ...any) error {
 	_, err := tx.Exec(ctx, `UPDATE bookings SET void_at = now(), next_at = now(), updated_at = now() WHERE tenant = $1 AND `+live+` AND `+which, append([]any{tenantID}, args...)...)
 	if err != nil {
@@ -381,26 +382,16 @@ func takeRoom(ctx context.Context, tx pgx.Tx, tenantID string, carrier Name, day
 	return tag.RowsAffected() == 1, nil
 }
 
-// NotBooked writes down why nobody carries a shipment now, in words for people, and when
-// it is tried again.
-func NotBooked(ctx context.Context, tx pgx.Tx, tenantID, shipmentID, why string, again time.Duration) error {
-	_, err := tx.Exec(ctx, `UPDATE shipments SET not_booked = $3, book_at = now() + $4::interval, updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'packed'`, tenantID, shipmentID, why, again)
-	if err != nil {
-		return fmt.Errorf("shipment %s: %w", shipmentID, err)
-	}
-	return nil
-}
-
 // Booking is what a carrier is told about a parcel.
 func (u Unbooked) Booking(k Kept, form Format) (Booking, bool) {
-	i := slices.IndexFunc(u.Shipment.Parcels, func(p PackedParcel) bool { return p.ID == k.ParcelID })
+	i := slices.IndexFunc(u.Parcels, func(p PackedParcel) bool { return p.ID == k.ParcelID })
 	if i < 0 {
 		return Booking{}, false
 	}
-	p := u.Shipment.Parcels[i]
-	return Booking{Reference: k.Reference, Number: u.Shipment.Number, Service: k.Service, Method: u.Method, From: u.From, To: u.To, Sender: u.Sender, Receiver: u.Receiver,
+	p := u.Parcels[i]
+	return Booking{Reference: k.Reference, Number: u.Number, Service: k.Service, Method: u.Method, From: u.From, To: u.To, Sender: u.Sender, Receiver: u.Receiver,
 		Parcel:   Parcel{WeightGrams: p.WeightGrams, LengthMM: p.Dimensions.Length, WidthMM: p.Dimensions.Width, HeightMM: p.Dimensions.Height},
-		Contents: u.Contents, DeclaredValue: u.DeclaredValue / int64(max(1, len(u.Shipment.Parcels))), Label: form, At: k.Booked().At}, true
+		Contents: u.Contents, DeclaredValue: u.DeclaredValue / int64(max(1, len(u.Parcels))), Label: form, At: k.Booked().At}, true
 }
 
 // withdrawn is the code of a booking that the carrier never heard of.
@@ -495,16 +486,16 @@ func (k Kept) KeepLabel(ctx context.Context, tx pgx.Tx, tenantID string, l Label
 	return wrap(err, "label of booking "+k.ID)
 }
 
-// CarrierLabels are the labels that a shipment's carrier has made, in the order of its
-// parcels: of all of them, or of the one at a position; zero is all.
-func CarrierLabels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string, position int) ([]Label, error) {
+// CarrierLabels are the labels that the carrier of a shipment or a return has made, in the
+// order of the parcels: of all of them, or of the one at a position; zero is all.
+func CarrierLabels(ctx context.Context, tx pgx.Tx, tenantID string, of Owner, position int) ([]Label, error) {
 	rows, err := tx.Query(ctx, `SELECT l.format, l.data FROM carrier_labels l JOIN bookings b ON b.tenant = l.tenant AND b.id = l.booking_id JOIN parcels p ON p.tenant = b.tenant AND p.id = b.parcel_id
-	  WHERE l.tenant = $1 AND b.shipment_id = $2 AND b.status = 'booked' AND b.void_at IS NULL AND p.unpacked_at IS NULL AND ($3 = 0 OR p.position = $3) ORDER BY p.position`, tenantID, shipmentID, position)
+	  WHERE l.tenant = $1 AND b.`+of.column+` = $2 AND b.status = 'booked' AND b.void_at IS NULL AND p.unpacked_at IS NULL AND ($3 = 0 OR p.position = $3) ORDER BY p.position`, tenantID, of.ID, position)
 	if err != nil {
-		return nil, fmt.Errorf("labels of shipment %s: %w", shipmentID, err)
+		return nil, fmt.Errorf("labels of %s: %w", of, err)
 	}
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Label])
-	return list, wrap(err, "labels of shipment "+shipmentID)
+	return list, wrap(err, "labels of "+of.String())
 }
 
 // Finish labels a packed shipment all of whose parcels are booked: from now on it can be
@@ -523,31 +514,22 @@ func Finish(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	if err != nil {
 		return err
 	}
-	bookings, err := Bookings(ctx, tx, shop.ID, s.ID)
+	bookings, err := Bookings(ctx, tx, shop.ID, OfShipment(s.ID))
 	if err != nil {
 		return err
 	}
-	numbers := make([]string, 0, len(s.Parcels))
-	for _, p := range s.Parcels {
-		i := slices.IndexFunc(bookings, func(k Kept) bool { return k.ParcelID == p.ID && k.Live() && k.Status == BookedNow })
-		if i < 0 || !bookings[i].Labelled {
-			return nil
-		}
-		numbers = append(numbers, bookings[i].Tracking)
-		t.args = []any{string(bookings[i].Carrier)}
-	}
+	carrier, numbers := Ready(s.Parcels, bookings)
 	if len(numbers) == 0 {
 		return nil
 	}
+	t.args = []any{string(carrier)}
 	if err := s.stopped(ctx, tx, shop.ID); refused(err) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	for i, p := range s.Parcels {
-		if _, err := tx.Exec(ctx, `UPDATE parcels SET tracking = $3, state = 'announced', track_at = now() + $4::interval WHERE tenant = $1 AND id = $2`, shop.ID, p.ID, numbers[i], firstLook); err != nil {
-			return fmt.Errorf("tracking of parcel %s: %w", p.ID, err)
-		}
+	if err := Follow(ctx, tx, shop.ID, s.Parcels, numbers); err != nil {
+		return err
 	}
 	if s, err = t.take(ctx, tx, s); refused(err) {
 		return errors.New("the shipment was changed meanwhile: read it again")
@@ -559,6 +541,29 @@ func Finish(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 		return fmt.Errorf("shipment %s: %w", s.ID, err)
 	}
 	return timeline.Add(ctx, tx, shop.ID, s.OrderID, "labelled", "shipping", map[string]any{"shipment_id": s.ID, "carrier": s.Carrier, "tracking": numbers, "by": by})
+}
+
+// Ready is the carrier of parcels that all have a label, and their numbers; none while one
+// has not.
+func Ready(parcels []PackedParcel, bookings []Kept) (carrier Name, numbers []string) {
+	for _, p := range parcels {
+		i := slices.IndexFunc(bookings, func(k Kept) bool { return k.ParcelID == p.ID && k.Live() && k.Status == BookedNow })
+		if i < 0 || !bookings[i].Labelled {
+			return "", nil
+		}
+		carrier, numbers = bookings[i].Carrier, append(numbers, bookings[i].Tracking)
+	}
+	return carrier, numbers
+}
+
+// Follow has the carrier asked about parcels under these numbers from now on.
+func Follow(ctx context.Context, tx pgx.Tx, tenantID string, parcels []PackedParcel, numbers []string) error {
+	for i, p := range parcels {
+		if _, err := tx.Exec(ctx, `UPDATE parcels SET tracking = $3, state = 'announced', track_at = now() + $4::interval WHERE tenant = $1 AND id = $2`, tenantID, p.ID, numbers[i], firstLook); err != nil {
+			return fmt.Errorf("tracking of parcel %s: %w", p.ID, err)
+		}
+	}
+	return nil
 }
 
 func wrap(err error, what string) error {
@@ -575,7 +580,7 @@ func first(s string, n int) string {
 	return s
 }
 
-// GiveUp says that a booking is not wanted any more: the shipment's run voids it, and its
+// GiveUp says that a booking is not wanted any more: the run voids it, and its
 // parcel is booked anew.
 func (k Kept) GiveUp(ctx context.Context, tx pgx.Tx, tenantID string) error {
 	return unwant(ctx, tx, tenantID, `id = $2`, k.ID)

@@ -66,7 +66,7 @@ func Decide(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	case StepBooking:
 		return s.decideBooking(ctx, tx, shop.ID, d)
 	case StepVoid:
-		return s.decideVoid(ctx, tx, shop.ID, d)
+		return OfShipment(s.ID).DecideVoid(ctx, tx, shop.ID, d)
 	case StepParcel:
 		return s.decideParcel(ctx, tx, shop.ID, d)
 	case StepLate:
@@ -89,50 +89,62 @@ func (s Shipment) decideCarrier(ctx context.Context, tx pgx.Tx, tenantID string,
 // doubtful is SQL that is true of a booking that StepBooking asks about.
 const doubtful = `(status IN ('intended','unknown','pending') AND tried_at IS NOT NULL OR status = 'booked' AND NOT by_hand AND NOT EXISTS (SELECT FROM carrier_labels l WHERE l.tenant = bookings.tenant AND l.booking_id = bookings.id))`
 
-func (s Shipment) decideBooking(ctx context.Context, tx pgx.Tx, tenantID string, d Decision) (string, error) {
+// DecideBooking carries out what a person has decided about the oldest label of which
+// nobody knows whether it was bought. anew: it was not, and the parcels are booked again.
+func (of Owner) DecideBooking(ctx context.Context, tx pgx.Tx, tenantID string, d Decision) (result string, anew bool, err error) {
 	// The oldest: one case at a time is told.
-	which := ` WHERE tenant = $1 AND id = (SELECT id FROM bookings WHERE tenant = $1 AND shipment_id = $2 AND void_at IS NULL AND ` + doubtful + ` AND (next_at IS NULL OR tries >= ` + fmt.Sprint(manyTries) + `) ORDER BY id LIMIT 1)`
+	which := ` WHERE tenant = $1 AND id = (SELECT id FROM bookings WHERE tenant = $1 AND ` + of.column + ` = $2 AND void_at IS NULL AND ` + doubtful + ` AND (next_at IS NULL OR tries >= ` + fmt.Sprint(manyTries) + `) ORDER BY id LIMIT 1)`
 	switch {
 	case d.Verb == "retry":
-		_, err := tx.Exec(ctx, `UPDATE bookings SET next_at = now(), tries = 1, updated_at = now()`+which, tenantID, s.ID)
-		return "the carrier is asked again", wrap(err, "bookings of shipment "+s.ID)
+		_, err := tx.Exec(ctx, `UPDATE bookings SET next_at = now(), tries = 1, updated_at = now()`+which, tenantID, of.ID)
+		return "the carrier is asked again", false, wrap(err, "bookings of "+of.String())
 	case d.Outcome == "booked":
 		var other bool
-		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM bookings b JOIN (SELECT id, carrier FROM bookings`+which+`) mine ON b.id <> mine.id AND b.carrier = mine.carrier WHERE b.tenant = $1 AND b.tracking = $3)`, tenantID, s.ID, d.Reference).Scan(&other)
+		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM bookings b JOIN (SELECT id, carrier FROM bookings`+which+`) mine ON b.id <> mine.id AND b.carrier = mine.carrier WHERE b.tenant = $1 AND b.tracking = $3)`, tenantID, of.ID, d.Reference).Scan(&other)
 		if err != nil {
-			return "", wrap(err, "number "+d.Reference)
+			return "", false, wrap(err, "number "+d.Reference)
 		}
 		if other {
-			return "nothing done: " + d.Reference + " is the number of another parcel", nil
+			return "nothing done: " + d.Reference + " is the number of another parcel", false, nil
 		}
-		tag, err := tx.Exec(ctx, `UPDATE bookings SET status = 'booked', tracking = $3, booked_at = coalesce(booked_at, now()), by_hand = true, next_at = NULL, updated_at = now()`+which, tenantID, s.ID, d.Reference)
+		tag, err := tx.Exec(ctx, `UPDATE bookings SET status = 'booked', tracking = $3, booked_at = coalesce(booked_at, now()), by_hand = true, next_at = NULL, updated_at = now()`+which, tenantID, of.ID, d.Reference)
 		if err == nil && tag.RowsAffected() == 0 {
-			return "nothing done: no label is in doubt any more", nil
+			return "nothing done: no label is in doubt any more", false, nil
 		}
-		return "booked as " + d.Reference + ", with the label from the carrier's panel", wrap(err, "bookings of shipment "+s.ID)
+		return "booked as " + d.Reference + ", with the label from the carrier's panel", false, wrap(err, "bookings of "+of.String())
 	}
 	// What was booked without a label is given up, what was not made has no effect.
-	rows, err := tx.Query(ctx, `UPDATE bookings SET status = CASE WHEN status = 'booked' THEN 'voided' ELSE 'failed' END, void_at = CASE WHEN status = 'booked' THEN now() ELSE void_at END, code = 'not_made', next_at = NULL, updated_at = now()`+which+` RETURNING id`, tenantID, s.ID)
+	rows, err := tx.Query(ctx, `UPDATE bookings SET status = CASE WHEN status = 'booked' THEN 'voided' ELSE 'failed' END, void_at = CASE WHEN status = 'booked' THEN now() ELSE void_at END, code = 'not_made', next_at = NULL, updated_at = now()`+which+` RETURNING id`, tenantID, of.ID)
 	if err != nil {
-		return "", wrap(err, "bookings of shipment "+s.ID)
+		return "", false, wrap(err, "bookings of "+of.String())
 	}
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return "", wrap(err, "bookings of shipment "+s.ID)
+		return "", false, wrap(err, "bookings of "+of.String())
 	}
 	for _, bookingID := range ids {
 		if err := (Kept{ID: bookingID}).giveBack(ctx, tx, tenantID); err != nil {
-			return "", err
+			return "", false, err
 		}
+	}
+	return "not made: the parcel is booked anew", true, nil
+}
+
+func (s Shipment) decideBooking(ctx context.Context, tx pgx.Tx, tenantID string, d Decision) (string, error) {
+	result, anew, err := OfShipment(s.ID).DecideBooking(ctx, tx, tenantID, d)
+	if err != nil || !anew {
+		return result, err
 	}
 	// The same carrier may be asked again: it has not refused.
 	_, err = tx.Exec(ctx, `UPDATE shipments SET wanted_at = clock_timestamp(), book_at = NULL, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'packed' AND wanted_at IS NOT NULL`, tenantID, s.ID)
-	return "not made: the parcel is booked anew", wrap(err, "shipment "+s.ID)
+	return result, wrap(err, "shipment "+s.ID)
 }
 
-func (s Shipment) decideVoid(ctx context.Context, tx pgx.Tx, tenantID string, d Decision) (string, error) {
+// DecideVoid carries out what a person has decided about the oldest label that is not
+// wanted and of which nobody knows whether it is cancelled.
+func (of Owner) DecideVoid(ctx context.Context, tx pgx.Tx, tenantID string, d Decision) (string, error) {
 	// The oldest: one case at a time is told.
-	which := ` WHERE tenant = $1 AND id = (SELECT id FROM bookings WHERE tenant = $1 AND shipment_id = $2 AND void_at IS NOT NULL AND status IN ('unknown','pending','booked') AND (next_at IS NULL OR tries >= ` + fmt.Sprint(manyTries) + `) ORDER BY id LIMIT 1)`
+	which := ` WHERE tenant = $1 AND id = (SELECT id FROM bookings WHERE tenant = $1 AND ` + of.column + ` = $2 AND void_at IS NOT NULL AND status IN ('unknown','pending','booked') AND (next_at IS NULL OR tries >= ` + fmt.Sprint(manyTries) + `) ORDER BY id LIMIT 1)`
 	to, result := `next_at = now(), tries = 1`, "the carrier is asked again"
 	switch d.Verb {
 	case "resolve":
@@ -140,14 +152,14 @@ func (s Shipment) decideVoid(ctx context.Context, tx pgx.Tx, tenantID string, d 
 	case "skip":
 		to, result = `status = 'lapsed', next_at = NULL`, "it lapses unused"
 	}
-	rows, err := tx.Query(ctx, `UPDATE bookings SET updated_at = now(), `+to+which+` RETURNING id, status`, tenantID, s.ID)
+	rows, err := tx.Query(ctx, `UPDATE bookings SET updated_at = now(), `+to+which+` RETURNING id, status`, tenantID, of.ID)
 	if err != nil {
-		return "", wrap(err, "bookings of shipment "+s.ID)
+		return "", wrap(err, "bookings of "+of.String())
 	}
 	type changed struct{ ID, Status string }
 	done, err := pgx.CollectRows(rows, pgx.RowToStructByPos[changed])
 	if err != nil {
-		return "", wrap(err, "bookings of shipment "+s.ID)
+		return "", wrap(err, "bookings of "+of.String())
 	}
 	for _, k := range done {
 		if k.Status != CancelledNow {
@@ -162,8 +174,7 @@ func (s Shipment) decideVoid(ctx context.Context, tx pgx.Tx, tenantID string, d 
 
 func (s Shipment) decideParcel(ctx context.Context, tx pgx.Tx, tenantID string, d Decision) (string, error) {
 	if d.Verb == "retry" {
-		_, err := tx.Exec(ctx, `UPDATE parcels SET track_at = now(), quiet = 0 WHERE tenant = $1 AND shipment_id = $2 AND unpacked_at IS NULL AND tracking <> ''`, tenantID, s.ID)
-		return "the carrier is asked again", wrap(err, "parcels of shipment "+s.ID)
+		return "the carrier is asked again", OfShipment(s.ID).AskAgain(ctx, tx, tenantID)
 	}
 	settled, result := "closed", "settled"
 	if d.Outcome == OutcomeOfRefund {

@@ -24,7 +24,7 @@ func twoUnwanted(d *dock) (shipment string) {
 		require.NoError(d.t, err)
 		u, err := shipping.ToBook(d.t.Context(), tx, shop, shipment)
 		require.NoError(d.t, err)
-		_, intended, err := u.Intend(d.t.Context(), tx, acme, []shipping.Choice{{Carrier: shipping.Starken, Service: "0"}})
+		_, intended, err := u.Intend(d.t.Context(), tx, []shipping.Choice{{Carrier: shipping.Starken, Service: "0"}})
 		require.True(d.t, intended)
 		return err
 	})
@@ -88,7 +88,7 @@ func TestLapse_OfABookingThatWasTriedAndNeverAnsweredHasAnEnd(t *testing.T) {
 	d.Exec(t, `UPDATE bookings SET status = 'intended', next_at = now()`)
 	order := shoptest.Value[string](t, d.Shop, `SELECT order_id FROM shipments`)
 	d.Do(t, func(tx pgx.Tx) error {
-		all, err := shipping.Bookings(t.Context(), tx, acme, shipment)
+		all, err := shipping.Bookings(t.Context(), tx, acme, shipping.OfShipment(shipment))
 		require.NoError(t, err)
 		all[0].Tracking = "91" // told by the carrier since
 		return all[0].Lapse(t.Context(), tx, acme, order)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"justlogistics/internal/id"
 	"justlogistics/internal/order"
 	"justlogistics/internal/problem"
 	"justlogistics/internal/stock"
@@ -47,17 +46,21 @@ func (in Packing) check() error {
 		f.Add("parcels", "out_of_range", "1 to %d", MostParcels)
 	}
 	for i, p := range in.Parcels {
-		at := fmt.Sprintf("parcels[%d].", i)
-		if p.WeightGrams < 1 || p.WeightGrams > mostGrams {
-			f.Add(at+"weight_grams", "out_of_range", "1 to %d", mostGrams)
-		}
-		for name, mm := range map[string]int{"length": p.Dimensions.Length, "width": p.Dimensions.Width, "height": p.Dimensions.Height} {
-			if mm < 0 || mm > mostMM {
-				f.Add(at+"dimensions_mm."+name, "out_of_range", "0 to %d", mostMM)
-			}
-		}
+		p.Check(&f, fmt.Sprintf("parcels[%d].", i))
 	}
 	return f.Err()
+}
+
+// Check says what is wrong with a parcel that a request names at a place.
+func (p ParcelInput) Check(f *problem.Fields, at string) {
+	if p.WeightGrams < 1 || p.WeightGrams > mostGrams {
+		f.Add(at+"weight_grams", "out_of_range", "1 to %d", mostGrams)
+	}
+	for name, mm := range map[string]int{"length": p.Dimensions.Length, "width": p.Dimensions.Width, "height": p.Dimensions.Height} {
+		if mm < 0 || mm > mostMM {
+			f.Add(at+"dimensions_mm."+name, "out_of_range", "0 to %d", mostMM)
+		}
+	}
 }
 
 // Pack puts a shipment that was picked as a whole into parcels and weighs them.
@@ -92,12 +95,8 @@ func Pack(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string,
 	if err := s.weigh(ctx, tx, shop, in, wanted); err != nil {
 		return s, err
 	}
-	for i, p := range in.Parcels {
-		_, err := tx.Exec(ctx, `INSERT INTO parcels (tenant, id, shipment_id, position, reference, weight_grams, length_mm, width_mm, height_mm, packed_by) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)`,
-			shop.ID, id.New(), s.ID, i+1, newReference(), p.WeightGrams, p.Dimensions.Length, p.Dimensions.Width, p.Dimensions.Height, in.By.Person)
-		if err != nil {
-			return s, fmt.Errorf("parcels of shipment %s: %w", s.ID, err)
-		}
+	if err := OfShipment(s.ID).AddParcels(ctx, tx, shop.ID, in.Parcels, in.By.Person); err != nil {
+		return s, err
 	}
 	if s, err = t.take(ctx, tx, s); err != nil {
 		return s, err
@@ -178,11 +177,8 @@ func Unpack(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 			return s, err
 		}
 	}
-	if err := unwant(ctx, tx, shop.ID, `shipment_id = $2`, s.ID); err != nil {
+	if err := OfShipment(s.ID).DropParcels(ctx, tx, shop.ID); err != nil {
 		return s, err
-	}
-	if _, err := tx.Exec(ctx, `UPDATE parcels SET unpacked_at = now(), track_at = NULL WHERE tenant = $1 AND shipment_id = $2 AND unpacked_at IS NULL`, shop.ID, s.ID); err != nil {
-		return s, fmt.Errorf("parcels of shipment %s: %w", s.ID, err)
 	}
 	_, whole, err := s.wanted(ctx, tx, shop.ID)
 	switch {

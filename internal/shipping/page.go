@@ -37,15 +37,16 @@ type Passage struct {
 	Place string `json:"place"`
 }
 
-// Passages are what carriers have said about a shipment's parcels, the newest first.
-func Passages(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) ([]Passage, error) {
+// Passages are what carriers have said about a shipment's or a return's parcels, the newest
+// first.
+func Passages(ctx context.Context, tx pgx.Tx, tenantID string, of Owner) ([]Passage, error) {
 	rows, err := tx.Query(ctx, `SELECT p.tracking, e.at, e.state, e.code, e.words, e.place FROM tracking_events e JOIN parcels p ON p.tenant = e.tenant AND p.id = e.parcel_id
-	  WHERE p.tenant = $1 AND p.shipment_id = $2 AND p.unpacked_at IS NULL ORDER BY coalesce(e.at, e.created_at) DESC, e.seq DESC LIMIT 500`, tenantID, shipmentID)
+	  WHERE p.tenant = $1 AND p.`+of.column+` = $2 AND p.unpacked_at IS NULL ORDER BY coalesce(e.at, e.created_at) DESC, e.seq DESC LIMIT 500`, tenantID, of.ID)
 	if err != nil {
-		return nil, fmt.Errorf("what carriers said of shipment %s: %w", shipmentID, err)
+		return nil, fmt.Errorf("what carriers said of %s: %w", of, err)
 	}
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Passage])
-	return list, wrap(err, "what carriers said of shipment "+shipmentID)
+	return list, wrap(err, "what carriers said of "+of.String())
 }
 
 // Public reads a shipment by its key. 404 for a key that is nobody's, and before the
@@ -70,7 +71,7 @@ func Public(ctx context.Context, tx pgx.Tx, tenantID, key string) (Journey, erro
 			State    State  `json:"state"`
 		}{p.Tracking, p.State})
 	}
-	j.Events, err = Passages(ctx, tx, tenantID, shipmentID)
+	j.Events, err = Passages(ctx, tx, tenantID, OfShipment(shipmentID))
 	return j, err
 }
 
@@ -80,9 +81,9 @@ const mostHints = 500
 // Hint takes a carrier's message that proves nothing: the parcels that it names are asked
 // about soon, each at most once a minute for such a message. It reports how many.
 func Hint(ctx context.Context, tx pgx.Tx, tenantID string, carrier Name, words []string) (int, error) {
-	tag, err := tx.Exec(ctx, `UPDATE parcels p SET track_at = now(), hinted_at = now() FROM shipments s
+	tag, err := tx.Exec(ctx, `UPDATE parcels p SET track_at = now(), hinted_at = now()
 	  WHERE p.tenant = $1 AND p.tracking = ANY($3) AND p.track_at > now() AND (p.hinted_at IS NULL OR p.hinted_at < now() - interval '1 minute')
-	    AND s.tenant = p.tenant AND s.id = p.shipment_id AND s.carrier = $2`, tenantID, carrier, words[:min(len(words), mostHints)])
+	    AND (EXISTS (SELECT FROM shipments s WHERE s.tenant = p.tenant AND s.id = p.shipment_id AND s.carrier = $2) OR EXISTS (SELECT FROM returns r WHERE r.tenant = p.tenant AND r.id = p.return_id AND r.label_carrier = $2))`, tenantID, carrier, words[:min(len(words), mostHints)])
 	if err != nil {
 		return 0, fmt.Errorf("news of %s: %w", carrier, err)
 	}

@@ -365,7 +365,7 @@ func TestIntend_WithoutARateThePromiseIsTheDispatchTimeAndTheCarriersDays(t *tes
 			require.NoError(t, err)
 			u, err := shipping.ToBook(t.Context(), tx, shop, shipment)
 			require.NoError(t, err)
-			_, ok, err := u.Intend(t.Context(), tx, acme, []shipping.Choice{{Carrier: shipping.Chilexpress, Service: "3", Days: days}})
+			_, ok, err := u.Intend(t.Context(), tx, []shipping.Choice{{Carrier: shipping.Chilexpress, Service: "3", Days: days}})
 			require.True(t, ok)
 			return err
 		})

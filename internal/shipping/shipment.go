@@ -172,28 +172,10 @@ func readParcels(ctx context.Context, tx pgx.Tx, tenantID string, list []Shipmen
 	for i, s := range list {
 		ids[i] = s.ID
 	}
-	// A list of ids is planned anew at every call, which costs more than reading one
-	// shipment's parcels; and most are read one by one.
-	which, of := `= ANY($2)`, any(ids)
-	if len(ids) == 1 {
-		which, of = `= $2`, ids[0]
-	}
-	rows, err := tx.Query(ctx, `SELECT shipment_id, id, position, reference, weight_grams, length_mm, width_mm, height_mm, tracking, state, told_at, packed_by
-	  FROM parcels WHERE tenant = $1 AND shipment_id `+which+` AND unpacked_at IS NULL ORDER BY shipment_id, position`, tenantID, of)
-	if err != nil {
-		return fmt.Errorf("parcels: %w", err)
-	}
-	var shipmentID string
-	var p PackedParcel
-	_, err = pgx.ForEachRow(rows, []any{&shipmentID, &p.ID, &p.Position, &p.Reference, &p.WeightGrams, &p.Dimensions.Length, &p.Dimensions.Width, &p.Dimensions.Height, &p.Tracking, &p.State, &p.ToldAt, &p.PackedBy}, func() error {
-		i := slices.Index(ids, shipmentID)
+	return eachParcel(ctx, tx, tenantID, "shipment_id", ids, func(id string, p PackedParcel) {
+		i := slices.Index(ids, id)
 		list[i].Parcels = append(list[i].Parcels, p)
-		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("parcels: %w", err)
-	}
-	return nil
 }
 
 // conflict refuses a step and says how the shipment stands.

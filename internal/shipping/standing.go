@@ -1,7 +1,6 @@
 package shipping
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -67,8 +66,7 @@ type Trouble struct {
 type standing struct {
 	Shipment
 	surroundings
-	bookings  []Kept
-	wanted    bool
+	papers    Papers
 	notBooked string
 	// mustStay says why nothing of the order may leave now.
 	mustStay string
@@ -85,13 +83,15 @@ func Stand(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string
 		return Standing{}, err
 	}
 	at := standing{Shipment: s}
-	if s.Label != nil {
-		at.wanted, at.notBooked = true, s.Label.NotBooked
-	}
 	if at.surroundings, err = s.around(ctx, tx, shop.ID); err != nil {
 		return Standing{}, err
 	}
-	if at.bookings, err = Bookings(ctx, tx, shop.ID, shipmentID); err != nil {
+	at.papers = Papers{Parcels: s.Parcels, NextRound: at.bookAt, Now: at.now}
+	if s.Label != nil {
+		at.papers.Wanted, at.notBooked = s.Status == Packed, s.Label.NotBooked
+		at.papers.Asked = s.Label.Carrier
+	}
+	if at.papers.Bookings, err = Bookings(ctx, tx, shop.ID, OfShipment(shipmentID)); err != nil {
 		return Standing{}, err
 	}
 	if at.withdrawn = at.cancelled && slices.Contains(inWarehouse, s.Status); at.withdrawn {
@@ -112,10 +112,10 @@ func (s standing) stand() Standing {
 		out.DueAt = s.DueAt.UTC()
 	}
 	s.next(&out)
-	if s.Status == Packed && s.wanted && s.notBooked != "" {
-		out.Troubles = append(out.Troubles, Trouble{Step: StepCarrier, Reason: "no_carrier", Message: s.notBooked, Tried: s.triedCarriers(), Verbs: []string{"retry", "cancel"}})
+	if s.papers.Wanted && s.notBooked != "" {
+		out.Troubles = append(out.Troubles, Trouble{Step: StepCarrier, Reason: "no_carrier", Message: s.notBooked, Tried: s.papers.Tried(), Verbs: []string{"retry", "cancel"}})
 	}
-	s.doubts(&out)
+	out.Troubles = append(out.Troubles, s.papers.Doubts()...)
 	s.end(&out)
 	if !out.Over && s.DueAt != nil && !s.DueAt.After(s.now) {
 		out.Troubles = append(out.Troubles, s.late())
@@ -146,7 +146,7 @@ func (s standing) waits() string {
 		switch {
 		case s.mustStay != "":
 			return "Packed in " + s.Warehouse + ", and must not leave: " + s.mustStay
-		case s.wanted:
+		case s.papers.Wanted:
 			return "Packed: a label is being bought for " + from + "."
 		}
 		return "Packed: waits for somebody in " + s.Warehouse + " to say who carries it."
@@ -198,108 +198,17 @@ func numbers(s Shipment) string {
 // next is what the run does itself. Labels that are not wanted come first: they cost
 // money.
 func (s standing) next(out *Standing) {
-	for _, k := range s.bookings {
-		if k.VoidAt != nil && k.NextAt != nil && slices.Contains([]string{Intended, InDoubt, IssuedLater, BookedNow}, k.Status) {
-			s.soonest(out, NextVoid, k)
-		}
-	}
-	if out.Next == "" && s.withdrawn && (s.more || len(s.back) == 0 || s.Status == Packed || s.Status == Labelled) {
-		out.Next = NextWithdraw
-	}
-	if out.Next != "" || s.withdrawn || s.Status != Packed || !s.wanted || s.mustStay != "" {
-		return
-	}
-	missing, waiting := false, false
-	for _, p := range s.Parcels {
-		i := slices.IndexFunc(s.bookings, func(k Kept) bool { return k.ParcelID == p.ID && k.Live() })
-		switch {
-		case i < 0:
-			missing = true
-		case s.bookings[i].Status == BookedNow && s.bookings[i].Labelled:
-		case s.bookings[i].NextAt != nil:
-			s.soonest(out, NextBook, s.bookings[i])
-			waiting = true
-		default:
-			waiting = true // for a person
-		}
-	}
+	due := s.papers.Unwanted()
 	switch {
-	case missing:
-		// One that was refused takes its shipment to the next carrier before another
-		// label is bought.
-		out.Next, out.NextAt, out.Carrier = NextChoose, time.Time{}, ""
-		if s.bookAt != nil && s.bookAt.After(s.now) {
-			out.NextAt = s.bookAt.UTC()
+	case due.Step != "":
+	case s.withdrawn:
+		if s.more || len(s.back) == 0 || s.Status == Packed || s.Status == Labelled {
+			due.Step = NextWithdraw
 		}
-	case !waiting:
-		out.Next = NextFinish
+	case s.mustStay == "":
+		due = s.papers.Missing()
 	}
-}
-
-func (s standing) soonest(out *Standing, step string, k Kept) {
-	at := time.Time{}
-	if k.NextAt.After(s.now) {
-		at = k.NextAt.UTC()
-	}
-	if out.Next != step || at.Before(out.NextAt) {
-		out.Next, out.NextAt, out.Carrier = step, at, k.Carrier
-	}
-}
-
-// manyTries is after how many questions without an answer a person is told.
-const manyTries = 6
-
-// doubts are bookings of which nobody knows enough.
-func (s standing) doubts(out *Standing) {
-	for _, k := range s.bookings {
-		if k.NextAt != nil && k.Tries < manyTries {
-			continue
-		}
-		tried := fmt.Sprintf("%d times", k.Tries)
-		what := fmt.Sprintf("our reference %s, service %s", k.Reference, k.Service)
-		switch {
-		case k.VoidAt != nil && slices.Contains([]string{InDoubt, IssuedLater, BookedNow}, k.Status):
-			out.Troubles = append(out.Troubles, Trouble{Step: StepVoid, Reason: "label_not_voided", Tried: tried, Verbs: []string{"retry", "resolve", "skip"},
-				Message: "A label of " + k.Carrier.Title() + " (" + what + ", number " + cmp.Or(k.Tracking, "not known") + ") is not wanted any more, and it is not known whether it is cancelled. Cancel it in the carrier's panel and resolve with outcome `voided`, or skip: it lapses unused."})
-		case k.Live() && k.Status != BookedNow && k.TriedAt != nil:
-			out.Troubles = append(out.Troubles, Trouble{Step: StepBooking, Reason: "booking_unknown", Tried: tried, Verbs: []string{"retry", "resolve"},
-				Message: k.Carrier.Title() + " has not said whether it took a parcel (" + what + "). Look in its panel: print its label there and resolve with outcome `booked` and its number as reference, or, when it is not there, with `not_made`; then the parcel is booked anew." + said(k)})
-		case k.Live() && k.Status == BookedNow && !k.Labelled && s.Status == Packed:
-			out.Troubles = append(out.Troubles, Trouble{Step: StepBooking, Reason: "label_missing", Tried: tried, Verbs: []string{"retry", "resolve"},
-				Message: k.Carrier.Title() + " took a parcel as " + k.Tracking + " and gives no label for it. Retry; print it in the carrier's panel and resolve with outcome `booked` and the number; or cancel it in the carrier's panel and resolve with outcome `not_made`; then the parcel is booked anew." + said(k)})
-		}
-	}
-	// One case a step.
-	seen := map[string]bool{}
-	out.Troubles = slices.DeleteFunc(out.Troubles, func(t Trouble) bool {
-		again := seen[t.Step]
-		seen[t.Step] = true
-		return again
-	})
-}
-
-func said(k Kept) string {
-	if k.Message == "" && k.Code == "" {
-		return ""
-	}
-	return " It last said: " + strings.TrimSpace(k.Code+" "+k.Message) + "."
-}
-
-// triedCarriers names what carriers said no to.
-func (s standing) triedCarriers() string {
-	var list []string
-	for _, k := range s.bookings {
-		if k.Status == Refused || k.Status == Failed && k.Code != withdrawn {
-			list = append(list, k.refusal())
-		}
-	}
-	switch {
-	case len(list) == 0 && s.Label != nil && s.Label.Carrier != "":
-		return s.Label.Carrier.Title() + ", which was asked for"
-	case len(list) == 0:
-		return "all carriers that are set up"
-	}
-	return strings.Join(list[max(0, len(list)-6):], "; ")
+	out.Next, out.NextAt, out.Carrier = due.Step, due.At, due.Carrier
 }
 
 // end says whether the shipment is over. What was lost or came back is, once a person

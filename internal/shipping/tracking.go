@@ -30,21 +30,23 @@ const leftUntold = "left_without_handover"
 
 // Followed is a parcel of which a carrier should be asked.
 type Followed struct {
-	Tenant, ParcelID, ShipmentID string
-	Carrier                      Name
-	Tracking                     string
-	State                        State
-	Quiet                        int
+	Tenant, ParcelID string
+	// ShipmentID or ReturnID is whose it is.
+	ShipmentID, ReturnID string
+	Carrier              Name
+	Tracking             string
+	State                State
+	Quiet                int
 }
 
 // ClaimFollowed takes up to n parcels of a carrier that are due to be asked about, for as long as
 // lease: whoever dies leaves them to others. tx is the system's.
 func ClaimFollowed(ctx context.Context, tx pgx.Tx, carrier Name, n int, lease time.Duration) ([]Followed, error) {
 	rows, err := tx.Query(ctx, `WITH due AS (
-	    SELECT p.tenant, p.id FROM parcels p JOIN shipments s ON s.tenant = p.tenant AND s.id = p.shipment_id WHERE p.track_at <= now() AND s.carrier = $3 ORDER BY p.track_at LIMIT $1 FOR UPDATE OF p SKIP LOCKED)
-	  UPDATE parcels p SET track_at = now() + $2::interval FROM due, shipments s
-	   WHERE p.tenant = due.tenant AND p.id = due.id AND s.tenant = p.tenant AND s.id = p.shipment_id
-	   RETURNING p.tenant, p.id, p.shipment_id, s.carrier, p.tracking, p.state, p.quiet`, n, lease, carrier)
+	    SELECT p.tenant, p.id FROM parcels p LEFT JOIN shipments s ON s.tenant = p.tenant AND s.id = p.shipment_id LEFT JOIN returns r ON r.tenant = p.tenant AND r.id = p.return_id
+	     WHERE p.track_at <= now() AND coalesce(s.carrier, r.label_carrier) = $3 ORDER BY p.track_at LIMIT $1 FOR UPDATE OF p SKIP LOCKED)
+	  UPDATE parcels p SET track_at = now() + $2::interval FROM due WHERE p.tenant = due.tenant AND p.id = due.id
+	   RETURNING p.tenant, p.id, coalesce(p.shipment_id, ''), coalesce(p.return_id, ''), $3::text, p.tracking, p.state, p.quiet`, n, lease, carrier)
 	if err != nil {
 		return nil, fmt.Errorf("parcels to ask about: %w", err)
 	}
@@ -92,20 +94,31 @@ func (f Followed) Heard(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, t Tr
 	if err := tx.QueryRow(ctx, `SELECT status FROM shipments WHERE tenant = $1 AND id = $2 FOR UPDATE`, f.Tenant, f.ShipmentID).Scan(&status); err != nil {
 		return wrap(err, "shipment "+f.ShipmentID)
 	}
+	state, moved, err := f.Keep(ctx, tx, t, pace)
+	if err != nil || !moved {
+		return err
+	}
+	return f.move(ctx, tx, shop, state, pace)
+}
+
+// Keep writes down what a carrier says about a parcel, and where it is by that. The caller
+// has the lock of what the parcel belongs to, and lets it follow when it has moved.
+func (f *Followed) Keep(ctx context.Context, tx pgx.Tx, t Track, pace Pace) (state State, moved bool, err error) {
 	// Another poll may have told of it since it was taken; of what was unpacked
 	// meanwhile nothing matters any more.
-	err := tx.QueryRow(ctx, `SELECT state, quiet FROM parcels WHERE tenant = $1 AND id = $2 AND unpacked_at IS NULL`, f.Tenant, f.ParcelID).Scan(&f.State, &f.Quiet)
+	err = tx.QueryRow(ctx, `SELECT state, quiet FROM parcels WHERE tenant = $1 AND id = $2 AND unpacked_at IS NULL`, f.Tenant, f.ParcelID).Scan(&f.State, &f.Quiet)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
+		return f.State, false, nil
 	}
 	if err != nil {
-		return wrap(err, "parcel "+f.ParcelID)
+		return f.State, false, wrap(err, "parcel "+f.ParcelID)
 	}
 	news, err := f.keep(ctx, tx, t.Events)
 	if err != nil {
-		return err
+		return f.State, false, err
 	}
-	state, quiet := f.State, f.Quiet+1
+	state = f.State
+	quiet := f.Quiet + 1
 	if news {
 		quiet = 0
 	}
@@ -120,13 +133,7 @@ func (f Followed) Heard(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, t Tr
 	}
 	_, err = tx.Exec(ctx, `UPDATE parcels SET state = $3, quiet = $4, told_at = CASE WHEN $5 THEN now() ELSE told_at END, track_at = now() + $6::interval WHERE tenant = $1 AND id = $2 AND unpacked_at IS NULL`,
 		f.Tenant, f.ParcelID, state, quiet, news, again)
-	if err != nil {
-		return wrap(err, "parcel "+f.ParcelID)
-	}
-	if state == f.State {
-		return nil
-	}
-	return f.move(ctx, tx, shop, state, pace)
+	return state, state != f.State, wrap(err, "parcel "+f.ParcelID)
 }
 
 // keep writes down what is new, and says whether anything is.
@@ -190,15 +197,10 @@ func (f Followed) move(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, state
 			return err
 		}
 	}
-	rows, err := tx.Query(ctx, `SELECT state FROM parcels WHERE tenant = $1 AND shipment_id = $2 AND unpacked_at IS NULL`, f.Tenant, s.ID)
+	to, err := OfShipment(s.ID).Together(ctx, tx, f.Tenant)
 	if err != nil {
-		return wrap(err, "parcels of shipment "+s.ID)
+		return err
 	}
-	states, err := pgx.CollectRows(rows, pgx.RowTo[State])
-	if err != nil {
-		return wrap(err, "parcels of shipment "+s.ID)
-	}
-	to := together(states)
 	if to == "" || to == s.Status {
 		return nil
 	}
@@ -240,8 +242,21 @@ func (f Followed) handOver(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, s
 	return s, order.RaiseAttention(ctx, tx, f.Tenant, s.OrderID, leftUntold)
 }
 
-// together is the status of a shipment with parcels in these states: trouble first, else
-// as far as the last one. Empty: it has none of its own.
+// Together is the status of a shipment whose parcels are where these are by their
+// carrier's word: trouble first, else as far as the last one. Empty: it has none.
+func (o Owner) Together(ctx context.Context, tx pgx.Tx, tenantID string) (status string, err error) {
+	rows, err := tx.Query(ctx, `SELECT state FROM parcels WHERE tenant = $1 AND `+o.column+` = $2 AND unpacked_at IS NULL`, tenantID, o.ID)
+	if err != nil {
+		return "", wrap(err, "parcels of "+o.String())
+	}
+	states, err := pgx.CollectRows(rows, pgx.RowTo[State])
+	if err != nil {
+		return "", wrap(err, "parcels of "+o.String())
+	}
+	return together(states), nil
+}
+
+// together is Together of these states.
 func together(states []State) string {
 	has := func(s ...State) bool {
 		return slices.ContainsFunc(states, func(at State) bool { return slices.Contains(s, at) })

@@ -54,10 +54,10 @@ func (d *dock) buy(shipment, prefix string) {
 		require.NoError(d.t, err)
 		u, err := shipping.ToBook(ctx, tx, shop, shipment)
 		require.NoError(d.t, err)
-		_, ok, err := u.Intend(ctx, tx, acme, []shipping.Choice{{Carrier: shipping.Chilexpress, Service: "3"}})
+		_, ok, err := u.Intend(ctx, tx, []shipping.Choice{{Carrier: shipping.Chilexpress, Service: "3"}})
 		require.NoError(d.t, err)
 		require.True(d.t, ok)
-		list, err := shipping.Bookings(ctx, tx, acme, shipment)
+		list, err := shipping.Bookings(ctx, tx, acme, shipping.OfShipment(shipment))
 		require.NoError(d.t, err)
 		n := 0
 		for _, k := range list {

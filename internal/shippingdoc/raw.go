@@ -32,7 +32,7 @@ func RawLabels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string, posi
 	if !slices.Contains(labelled, s.Status) {
 		return shipping.Label{}, refused("wrong_status", "The shipment is "+s.Status+": it has no label.")
 	}
-	list, err := shipping.CarrierLabels(ctx, tx, tenantID, shipmentID, position)
+	list, err := shipping.CarrierLabels(ctx, tx, tenantID, shipping.OfShipment(shipmentID), position)
 	if err != nil {
 		return shipping.Label{}, err
 	}

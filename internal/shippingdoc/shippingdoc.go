@@ -112,7 +112,7 @@ func Labels(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string, languag
 	if err != nil {
 		return nil, err
 	}
-	stored, err := shipping.CarrierLabels(ctx, tx, tenantID, shipmentID, 0)
+	stored, err := shipping.CarrierLabels(ctx, tx, tenantID, shipping.OfShipment(shipmentID), 0)
 	if err != nil {
 		return nil, err
 	}

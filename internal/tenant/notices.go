@@ -11,7 +11,7 @@ import (
 
 // NoticeKinds are the steps of which buyers are told, in the order in which an order may go through them.
 var NoticeKinds = []string{"order_paid", "back_ordered", "delayed", "shipped", "out_for_delivery", "ready_for_pickup", "delivered", "delivery_failed", "returned_to_sender", "partially_refunded", "refunded", "order_cancelled",
-	"return_requested", "return_approved", "return_rejected", "return_reminder", "return_received", "return_expired", "return_closed"}
+	"return_requested", "return_approved", "return_label", "return_rejected", "return_reminder", "return_received", "return_expired", "return_closed"}
 
 // NoticeChannels are the ways to a buyer.
 var NoticeChannels = []string{"email", "sms", "whatsapp"}

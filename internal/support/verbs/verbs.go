@@ -231,7 +231,8 @@ func load(ctx context.Context, tx pgx.Tx, kind, tenant, subjectID string) (subje
 		err = tx.QueryRow(ctx, `SELECT status = 'open', 'receipt in bin ' || bin || ' of ' || warehouse FROM receipts WHERE tenant = $1 AND id = $2`, tenant, subjectID).Scan(&s.open, &s.summary)
 	case workflows.KindReturn:
 		s.workflow, s.input = workflows.ReturnName, workflows.ReturnInput{Tenant: tenant, ReturnID: subjectID}
-		err = tx.QueryRow(ctx, `SELECT due_at IS NOT NULL, number, order_id FROM returns WHERE tenant = $1 AND id = $2`, tenant, subjectID).Scan(&s.open, &s.number, &s.timelineOf)
+		err = tx.QueryRow(ctx, `SELECT due_at IS NOT NULL OR EXISTS (SELECT FROM bookings b WHERE b.tenant = r.tenant AND b.return_id = r.id AND b.void_at IS NOT NULL AND b.status IN ('intended','unknown','pending','booked')), number, order_id
+		  FROM returns r WHERE tenant = $1 AND id = $2`, tenant, subjectID).Scan(&s.open, &s.number, &s.timelineOf)
 		s.summary = "return " + s.number
 	case workflows.KindFulfillment:
 		s.workflow, s.input = workflows.FulfillmentName, workflows.FulfillmentInput{Tenant: tenant, ShipmentID: subjectID}
