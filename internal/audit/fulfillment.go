@@ -78,6 +78,12 @@ var fulfillmentRules = []rule{
 		         format('%s %s is %s, and %s', s.carrier, p.tracking, p.state, CASE WHEN p.track_at IS NULL THEN 'nobody asks' ELSE 'was to be asked about at ' || to_char(p.track_at, 'YYYY-MM-DD HH24:MI:SS') END)
 		    FROM shipments s JOIN parcels p ON p.tenant = s.tenant AND p.shipment_id = s.id AND p.unpacked_at IS NULL
 		   WHERE s.carrier NOT IN ('','manual') AND s.status IN ('labelled','handed_over','in_transit','out_for_delivery','delivery_failed') AND p.state NOT IN ('delivered','returned_to_sender','voided')
+		     AND (p.track_at IS NULL OR @strict AND p.track_at < now() - interval '5 minutes')
+		  UNION ALL
+		  SELECT r.tenant, p.id, jsonb_build_object('return', r.id, 'status', r.status, 'carrier', r.label_carrier, 'tracking', p.tracking, 'state', p.state, 'due', p.track_at),
+		         format('%s %s is %s, and %s', r.label_carrier, p.tracking, p.state, CASE WHEN p.track_at IS NULL THEN 'nobody asks' ELSE 'was to be asked about at ' || to_char(p.track_at, 'YYYY-MM-DD HH24:MI:SS') END)
+		    FROM returns r JOIN parcels p ON p.tenant = r.tenant AND p.return_id = r.id AND p.unpacked_at IS NULL
+		   WHERE r.labelled_at IS NOT NULL AND r.status IN ('label_issued','in_transit') AND p.state NOT IN ('delivered','returned_to_sender','voided')
 		     AND (p.track_at IS NULL OR @strict AND p.track_at < now() - interval '5 minutes') ORDER BY 1, 2`,
 		repair: "set track_at to now(): the worker asks within a second",
 	},

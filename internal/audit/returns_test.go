@@ -1,7 +1,9 @@
 package audit
 
 import (
+	"net/http"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -54,6 +56,7 @@ func (s *shop) takeBack() {
 		return err
 	})
 	s.ids["return"] = r.ID
+	s.labelBack(r.ID)
 	able := func(payment.Name) (payment.Capabilities, bool) {
 		return payment.Capabilities{Refunds: true, PartialRefunds: true}, true
 	}
@@ -75,6 +78,39 @@ func (s *shop) takeBack() {
 		}
 		return returns.Settle(ctx, tx, shop, r.ID)
 	})
+}
+
+// labelBack gives a buyer a label for the way back, by which the parcel comes.
+func (s *shop) labelBack(returnID string) {
+	ctx := s.t.Context()
+	s.in(func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE orders SET shipping = '{"street":"Av. Providencia","number":"1234","comuna":"Providencia","region":"RM"}' WHERE id = $1`, s.ids["pots"])
+		require.NoError(s.t, err)
+		_, err = tx.Exec(ctx, `UPDATE warehouses SET comuna = 'Quilicura', street = 'Las Esteras', number = '100' WHERE code = 'SCL-1'`)
+		return err
+	})
+	_, err := s.super.Exec(ctx, `INSERT INTO provider_credentials (tenant, provider, key_id, box) VALUES ($1, 'correos', 'k', '')`, shopID)
+	require.NoError(s.t, err)
+	s.still("correos")
+	s.inShop(func(tx pgx.Tx, shop tenant.Tenant) error {
+		_, err := returns.AskLabel(ctx, tx, shop, returnID, returns.LabelAsked{By: "ana"})
+		return err
+	})
+	k, tracking := s.label(shipping.OfReturn(returnID), func(tx pgx.Tx, shop tenant.Tenant) (shipping.Unbooked, error) {
+		return returns.ToBook(ctx, tx, shop, returnID)
+	})
+	s.ids["pot_booking"], s.ids["pot_parcel"] = k.ID, k.ParcelID
+	res, err := http.Post(s.sandbox+"/carriers/"+tracking+"/in_transit", "application/json", nil)
+	require.NoError(s.t, err)
+	require.NoError(s.t, res.Body.Close())
+	s.inShop(func(tx pgx.Tx, shop tenant.Tenant) error {
+		require.NoError(s.t, returns.FinishLabel(ctx, tx, shop, returnID))
+		f := shipping.Followed{Tenant: shopID, ParcelID: k.ParcelID, ReturnID: returnID, Carrier: shipping.Correos, Tracking: tracking, State: shipping.Announced}
+		return returns.Heard(ctx, tx, shop, f, shipping.Track{Number: tracking, Events: []shipping.Event{{State: shipping.InTransit, Code: "x"}}}, shipping.Pace{Least: time.Hour, Longest: time.Hour})
+	})
+	var status string
+	require.NoError(s.t, s.super.QueryRow(ctx, `SELECT status FROM returns`).Scan(&status))
+	require.Equal(s.t, returns.InTransit, status)
 }
 
 func TestAudit_NamesWhatIsWrongWithAReturn(t *testing.T) {

@@ -56,6 +56,9 @@ func render(kind Kind, language string, f facts) (message, error) {
 	p := page{Language: language, Subject: m.Subject, Hello: say("hello"), Paragraphs: strings.Split(say(string(kind)+".body"), "\n\n"), Words: map[string]string{}, Facts: f}
 	for _, w := range []string{"carrier", "tracking", "link", "shipping", "total"} {
 		p.Words[w] = say("word." + w)
+		if w == "link" && kind == ReturnLabel {
+			p.Words[w] = say("word.label")
+		}
 	}
 	if failed != nil {
 		return message{}, failed
