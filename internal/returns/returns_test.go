@@ -742,10 +742,16 @@ func TestPay_SeveralAtOnceBookOnce(t *testing.T) {
 // rule is a person's verb at the support desk.
 func (h *home) rule(r returns.Return, step, verb, reference string) string {
 	h.t.Helper()
-	d := returns.Ruling{Step: step, Verb: verb, Reference: reference, By: "sofia"}
+	outcome := ""
 	if verb == "resolve" {
-		d.Outcome = returns.OutcomeClosed
+		outcome = returns.OutcomeClosed
 	}
+	return h.ruleAs(r, step, verb, outcome, reference)
+}
+
+func (h *home) ruleAs(r returns.Return, step, verb, outcome, reference string) string {
+	h.t.Helper()
+	d := returns.Ruling{Step: step, Verb: verb, Outcome: outcome, Reference: reference, By: "sofia"}
 	said, err := do(h, func(ctx context.Context, tx pgx.Tx) (string, error) { return returns.Rule(ctx, tx, h.shop, r.ID, d) })
 	require.NoError(h.t, err)
 	return said
