@@ -97,9 +97,11 @@ func (s stopping) Run() int {
 	}
 	// Not while tests run: the linker takes all of a small machine for as long as
 	// buyers wait for an answer.
-	if _, err := program(); err != nil {
-		fmt.Fprintln(os.Stderr, "stacktest:", err)
-		return 1
+	if os.Getenv(EnvNoSticky) == "" { // that process starts no other
+		if _, err := program(); err != nil {
+			fmt.Fprintln(os.Stderr, "stacktest:", err)
+			return 1
+		}
 	}
 	code := s.m.Run()
 	for _, stop := range []func(code int) error{stopShared, stopSharedTemporal, removeProgram} {
