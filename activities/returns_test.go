@@ -13,6 +13,7 @@ import (
 	"justlogistics/internal/payment"
 	"justlogistics/internal/refund"
 	"justlogistics/internal/returns"
+	"justlogistics/internal/shipping"
 	"justlogistics/internal/shoptest"
 	"justlogistics/internal/stock"
 	"justlogistics/internal/tenant"
@@ -92,4 +93,140 @@ func TestPayReturn_WhatCannotGoIsWrittenDown(t *testing.T) {
 	at, err = whole.StandReturn(t.Context(), ref)
 	require.NoError(t, err)
 	require.Equal(t, returns.NextSettle, at.Next)
+}
+
+// comesBack is a return whose label is wanted of a carrier, and its booking written, but
+// not tried.
+func (b *bench) comesBack(of shipping.Name) (*activities.Returns, activities.ReturnRef) {
+	b.t.Helper()
+	orderID, ref := b.picked(2)
+	for _, set := range []string{`status = 'packed', packed_at = now()`, `status = 'labelled', labelled_at = now(), carrier = 'manual'`,
+		`status = 'handed_over', handed_over_at = now(), due_at = now() + interval '1 day'`, `status = 'delivered', due_at = NULL, ended_at = now()`} {
+		b.Exec(b.t, `UPDATE shipments SET `+set+` WHERE id = $1`, ref.ShipmentID)
+	}
+	back := activities.ReturnRef{Tenant: shoptest.Tenant, ReturnID: id.New()}
+	line := b.one(`SELECT line_id FROM order_lines WHERE order_id = $1`, orderID)
+	require.NoError(b.t, b.do(func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) error {
+		_, err := returns.Open(ctx, tx, shop, back.ReturnID, returns.Request{OrderID: orderID, Refund: "original", Lines: []returns.LineAsked{{LineID: line, Quantity: 1, Reason: "changed_mind"}}}, nil, "web")
+		require.NoError(b.t, err)
+		_, err = returns.AskLabel(ctx, tx, shop, back.ReturnID, returns.LabelAsked{Carrier: of, By: "web", Shopper: true})
+		return err
+	}))
+	steps := &activities.Returns{DB: b.DB, Carriers: b.registry, Able: b.steps.Able}
+	chosen, err := steps.ChooseReturnCarrier(b.t.Context(), back)
+	require.NoError(b.t, err)
+	require.True(b.t, chosen.Compare)
+	require.NoError(b.t, steps.CompareReturnCarriers(b.t.Context(), back))
+	return steps, back
+}
+
+// works does what the run would, with all that is to come being now, until it has another
+// next step than these.
+func (b *bench) works(steps *activities.Returns, ref activities.ReturnRef, while map[string]func(context.Context, activities.ReturnRef) error) activities.ReturnStanding {
+	b.t.Helper()
+	for range 20 {
+		b.Exec(b.t, `UPDATE bookings SET next_at = now(), tried_at = tried_at - interval '1 hour', created_at = created_at - interval '1 hour' WHERE next_at IS NOT NULL`)
+		b.Exec(b.t, `UPDATE returns SET label_round_at = now() WHERE label_round_at IS NOT NULL`)
+		at, err := steps.StandReturn(b.t.Context(), ref)
+		require.NoError(b.t, err)
+		step := while[at.Next]
+		if step == nil || len(at.Troubles) > 0 { // a person is asked
+			return at
+		}
+		require.NoError(b.t, step(b.t.Context(), ref))
+	}
+	b.t.Fatal("it never ends")
+	return activities.ReturnStanding{}
+}
+
+// counting are the numbers of the labels that carriers have made and not cancelled.
+func (b *bench) counting() (out []string) {
+	for _, l := range b.ledger() {
+		if !l.Voided {
+			out = append(out, l.Tracking)
+		}
+	}
+	return out
+}
+
+func TestReturnLabel_KilledAnywhereOneIsMadeAndOneIsCancelled(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"", "cut_before", "cut_after", "error_500", "timeout_after_effect"} {
+		t.Run("booking "+kind, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			steps, ref := b.comesBack(shipping.Correos)
+			if kind != "" {
+				b.fault(shipping.Correos, bookCall[shipping.Correos], kind)
+			}
+			books := map[string]func(context.Context, activities.ReturnRef) error{returns.NextBook: steps.BookReturnParcel, returns.NextFinish: steps.FinishReturnLabel, returns.NextVoid: steps.VoidReturnLabel,
+				returns.NextChoose: func(ctx context.Context, ref activities.ReturnRef) error {
+					_, err := steps.ChooseReturnCarrier(ctx, ref)
+					if err == nil {
+						err = steps.CompareReturnCarriers(ctx, ref)
+					}
+					return err
+				}}
+			if at := b.works(steps, ref, books); len(at.Troubles) > 0 {
+				// Correos is asked and does not find it, which proves nothing: a person looks in its panel.
+				require.Equal(t, "booking_unknown", at.Troubles[0].Reason)
+				require.Empty(t, b.counting())
+				_, err := steps.DecideReturn(t.Context(), activities.ReturnDecision{ReturnRef: ref, Step: returns.StepBooking, Verb: "resolve", Outcome: "not_made"})
+				require.NoError(t, err)
+				b.works(steps, ref, books)
+			}
+			for range 2 { // its answer was lost
+				require.NoError(t, steps.FinishReturnLabel(t.Context(), ref))
+			}
+			require.Equal(t, "label_issued correos", b.one(`SELECT status || ' ' || label_carrier FROM returns`))
+			require.Equal(t, 1, b.count(`SELECT count(*) FROM events WHERE kind = 'return_labelled'`))
+			require.Equal(t, []string{b.one(`SELECT tracking FROM parcels WHERE return_id IS NOT NULL`)}, b.counting(), "one label, and what was lost of it was cancelled")
+
+			// The goods come otherwise: the carrier is asked, and the label cancelled.
+			line := b.one(`SELECT line_id FROM return_units`)
+			require.NoError(t, b.do(func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) error {
+				_, err := returns.Receive(ctx, tx, shop, ref.ReturnID, returns.Reception{Lines: []returns.ReceivedLine{{LineID: line, Quantity: 1}}, By: ana})
+				require.NoError(t, err)
+				_, _, err = returns.Inspect(ctx, tx, shop, ref.ReturnID, returns.Inspection{By: ana, Units: []returns.InspectedUnits{{LineID: line, Quantity: 1, Grade: "A", Disposition: returns.Restock}}})
+				return err
+			}))
+			ctx, kill := context.WithCancel(t.Context())
+			kill()
+			require.Error(t, steps.ScanReturnLabel(ctx, ref))
+			at, err := steps.StandReturn(t.Context(), ref)
+			require.NoError(t, err)
+			require.Equal(t, returns.NextScan, at.Next)
+			require.NoError(t, steps.ScanReturnLabel(t.Context(), ref))
+			if kind == "cut_after" || kind == "timeout_after_effect" {
+				b.fault(shipping.Correos, "void", kind)
+			}
+			b.works(steps, ref, map[string]func(context.Context, activities.ReturnRef) error{returns.NextVoid: steps.VoidReturnLabel})
+			require.Zero(t, b.count(`SELECT count(*) FROM bookings WHERE status NOT IN ('voided','failed')`))
+			require.Empty(t, b.counting())
+			require.Zero(t, b.count(`SELECT label_fee::int FROM returns`))
+		})
+	}
+}
+
+func TestScanReturnLabel_OneThatTheCarrierHadStays(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(s *tenant.Settings) { s.Sender.RUT = "76.192.083-9" }) // Starken wants the receiver's
+	steps, ref := b.comesBack(shipping.Starken)
+	b.works(steps, ref, map[string]func(context.Context, activities.ReturnRef) error{returns.NextBook: steps.BookReturnParcel, returns.NextFinish: steps.FinishReturnLabel})
+	b.send("POST", "/carriers/"+b.one(`SELECT tracking FROM parcels WHERE return_id IS NOT NULL`)+"/in_transit", nil)
+	line := b.one(`SELECT line_id FROM return_units`)
+	require.NoError(t, b.do(func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) error {
+		_, err := returns.Receive(ctx, tx, shop, ref.ReturnID, returns.Reception{Lines: []returns.ReceivedLine{{LineID: line, Quantity: 1}}, By: ana})
+		require.NoError(t, err)
+		_, _, err = returns.Inspect(ctx, tx, shop, ref.ReturnID, returns.Inspection{By: ana, Units: []returns.InspectedUnits{{LineID: line, Quantity: 1, Grade: "A", Disposition: returns.Restock}}})
+		return err
+	}))
+	for range 2 {
+		require.NoError(t, steps.ScanReturnLabel(t.Context(), ref))
+	}
+	require.Equal(t, "starken in_transit", b.one(`SELECT r.label_carrier || ' ' || p.state FROM returns r JOIN parcels p ON p.return_id = r.id`))
+	require.Equal(t, 1, b.count(`SELECT count(*) FROM returns WHERE label_fee > 0 AND label_checked_at IS NOT NULL`))
+	at, err := steps.StandReturn(t.Context(), ref)
+	require.NoError(t, err)
+	require.NotEqual(t, returns.NextScan, at.Next)
 }

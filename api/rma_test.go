@@ -6,6 +6,7 @@ import (
 	"image/png"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -228,4 +229,75 @@ func TestReturns_PicturesAreWhatTheirBytesSay(t *testing.T) {
 	require.Equal(t, 415, send(cup.String(), "text/html").status)
 	require.Equal(t, 413, send(cup.String()+strings.Repeat("x", 5<<20), "image/png").status)
 	require.Equal(t, "unknown_line", b.do("POST", path+"/photos?line_id=nothing", cup.String(), append(web, "Content-Type", "image/png")...).code())
+}
+
+// labels is the run's part: it has Correos make a label, a picture, for the parcel of the
+// return that wants one.
+func (b *bundle) labels(returnID any) {
+	b.t.Helper()
+	for value[int](b, `SELECT count(*) FROM returns WHERE id = $1 AND label_wanted_at IS NOT NULL`, returnID) == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	var picture bytes.Buffer
+	require.NoError(b.t, png.Encode(&picture, image.NewGray(image.Rect(0, 0, 400, 600))))
+	b.sql(`INSERT INTO bookings (tenant, id, return_id, parcel_id, carrier, service, reference, day, status, tracking, tried_at, booked_at, price)
+	  SELECT tenant, '01ARZ3NDEKTSV4RRFFQ69G5FAV', return_id, id, 'correos', '24', 'AAAAAAAAAAAAAAAA', current_date, 'booked', '960012', now(), now(), 2345 FROM parcels WHERE return_id = $1`, returnID)
+	b.sql(`INSERT INTO carrier_labels (tenant, booking_id, format, data) VALUES ($1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 'png', $2)`, shop, picture.Bytes())
+	b.sql(`UPDATE parcels SET tracking = '960012', state = 'announced' WHERE return_id = $1`, returnID)
+	b.sql(`UPDATE returns SET status = 'label_issued', version = version + 1, label_carrier = 'correos', label_price = 2345, label_fee = 2345, labelled_at = now(), label_key = gen_random_uuid() WHERE id = $1`, returnID)
+}
+
+func TestReturns_TheBuyerHasALabelAndPrintsIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	o := b.home()
+	web := as(b.keys[tenant.Storefront])
+	r := b.do("POST", "/v1/returns", returnOf(o, 1, nil), web...).json()
+	require.Nil(t, r["label"])
+	path := "/v1/returns/" + r["id"].(string)
+	require.Equal(t, "no_carrier", b.do("POST", path+"/label", nil, web...).code())
+	require.Equal(t, "wrong_status", b.do("GET", path+"/labels.pdf", nil, web...).code())
+	require.Equal(t, map[string]string{"carrier": "invalid"}, b.do("POST", path+"/label", map[string]any{"carrier": "manual"}, web...).fields())
+	require.Equal(t, map[string]string{"parcels[0].weight_grams": "out_of_range"}, b.do("POST", path+"/label", map[string]any{"parcels": []any{map[string]any{"weight_grams": 0}}}, web...).fields())
+	require.Equal(t, 403, b.do("POST", path+"/label", nil, as(b.keys[tenant.Warehouse])...).status)
+	b.sql(`INSERT INTO provider_credentials (tenant, provider, key_id, box) VALUES ($1, 'correos', 'k', '')`, shop)
+	b.sql(`UPDATE warehouses SET comuna = 'Renca'`)
+	b.sql(`UPDATE orders SET shipping = shipping || '{"street":"Los Robles","number":"22","comuna":"Ñuñoa","region":"RM"}'`)
+
+	asked := make(chan answer, 1)
+	go func() {
+		a, _ := b.try("POST", path+"/label", map[string]any{"carrier": "correos"}, append(web, "Idempotency-Key", "label-1")...)
+		asked <- a
+	}()
+	b.labels(r["id"])
+	a := <-asked
+	require.Equal(t, 200, a.status, a.body)
+	l := a.json()["label"].(map[string]any)
+	require.Equal(t, "correos", l["carrier"])
+	require.Equal(t, 2345., l["fee"])
+	require.Nil(t, l["price"], "what the shop pays is not for buyers")
+	require.Equal(t, 2345., b.do("GET", path, nil, as(b.keys[tenant.Support])...).json()["label"].(map[string]any)["price"])
+	require.Equal(t, "has_label", b.do("POST", path+"/label", nil, web...).code())
+
+	for _, at := range []string{path + "/labels.pdf", l["path"].(string)} {
+		a = b.do("GET", at, nil, web...)
+		require.Equal(t, 200, a.status, a.body)
+		require.True(t, strings.HasPrefix(a.body, "%PDF-"), at)
+	}
+	for _, at := range []string{"/return-label/" + shop + "/nobody", "/return-label/" + shop + "/00000000-0000-0000-0000-000000000000", "/return-label/nobody/" + l["path"].(string)[len("/return-label/"+shop+"/"):]} {
+		a = b.do("GET", at, nil)
+		require.Equal(t, 404, a.status, a.body)
+		require.NotContains(t, a.body, "current")
+	}
+	b.sql(`INSERT INTO tracking_events (tenant, parcel_id, digest, at, state, code, words, place) SELECT tenant, id, 'x', now(), 'in_transit', 'I', 'Recibido', 'Ñuñoa' FROM parcels WHERE return_id = $1`, r["id"])
+	require.Len(t, b.do("GET", path+"/tracking", nil, web...).json()["data"], 1)
+	require.Equal(t, 404, b.do("GET", path+"/tracking", nil, as(b.otherKey)...).status)
+
+	require.Equal(t, 403, b.do("POST", path+"/cancel-label", nil, web...).status)
+	a = b.do("POST", path+"/cancel-label", map[string]any{"reason": "the buyer brings it"}, as(b.keys[tenant.Support])...)
+	require.Equal(t, 200, a.status, a.body)
+	require.Equal(t, "approved", a.json()["status"])
+	require.Nil(t, a.json()["label"])
+	require.Equal(t, 404, b.do("GET", l["path"].(string), nil).status)
+	require.Equal(t, 1, value[int](b, `SELECT count(*) FROM bookings WHERE void_at IS NOT NULL`))
 }

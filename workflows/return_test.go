@@ -16,6 +16,7 @@ import (
 
 	"justlogistics/activities"
 	"justlogistics/internal/returns"
+	"justlogistics/internal/shipping"
 	"justlogistics/workflows"
 )
 
@@ -80,6 +81,10 @@ func newParcelBack(t *testing.T, row activities.ReturnStanding) *parcelBack {
 			return nil
 		},
 		"RemindReturn": step("remind"), "ExpireReturn": step("expire"), "PayReturn": step("pay"), "CloseReturn": step("settle"),
+		"CompareReturnCarriers": step("compare"), "BookReturnParcel": step("book"), "FinishReturnLabel": step("finish"), "VoidReturnLabel": step("void"), "ScanReturnLabel": step("scan"),
+		"ChooseReturnCarrier": func(ctx context.Context, ref activities.ReturnRef) (activities.ChosenCarrier, error) {
+			return activities.ChosenCarrier{Compare: true}, step("choose")(ctx, ref)
+		},
 	} {
 		b.env.RegisterActivityWithOptions(fn, activity.RegisterOptions{Name: name})
 	}
@@ -174,4 +179,37 @@ func TestReturn_AStepThatFailsIsTriedAgain(t *testing.T) {
 	}
 	b.run(t)
 	require.Len(t, b.did, 4)
+}
+
+func TestReturn_BuysALabelAndCancelsIt(t *testing.T) {
+	t.Parallel()
+	approved := func(next string, carrier shipping.Name) activities.ReturnStanding {
+		return activities.ReturnStanding{Status: returns.Approved, Next: next, Carrier: carrier, DueAt: dawn.Add(14 * 24 * time.Hour)}
+	}
+	b := newParcelBack(t, approved(returns.NextChoose, ""))
+	b.on["compare"] = b.becomes(approved(returns.NextBook, shipping.Correos))
+	fails := 1
+	b.on["book"] = func() error {
+		if fails--; fails == 0 {
+			return errors.New("the database is gone") // tried again, and asked about first
+		}
+		b.row = approved(returns.NextFinish, "")
+		return nil
+	}
+	issued := activities.ReturnStanding{Status: returns.LabelIssued, Next: returns.NextExpire, NextAt: dawn.Add(14 * 24 * time.Hour), DueAt: dawn.Add(14*24*time.Hour + time.Hour)}
+	b.on["finish"] = b.becomes(issued)
+	b.at(time.Hour, activities.ReturnStanding{Status: returns.Cancelled, Next: returns.NextVoid, Carrier: shipping.Correos})
+	b.on["void"] = b.becomes(overWith)
+	b.run(t)
+	require.Equal(t, []string{"choose 0s", "compare 0s", "book 0s", "book 1s", "finish 1s", "void 1h0m0s"}, b.did)
+	require.Empty(t, b.asked)
+}
+
+func TestReturn_AsksWhetherTheCarrierHadTheParcelBeforeTheMoneyGoes(t *testing.T) {
+	t.Parallel()
+	b := newParcelBack(t, activities.ReturnStanding{Status: returns.Inspected, Next: returns.NextScan, Carrier: shipping.Starken, DueAt: dawn.Add(24 * time.Hour)})
+	b.on["scan"] = b.becomes(activities.ReturnStanding{Status: returns.Inspected, Next: returns.NextPay, DueAt: dawn.Add(24 * time.Hour)})
+	b.on["pay"] = b.becomes(overWith)
+	b.run(t)
+	require.Equal(t, []string{"scan 0s", "pay 0s"}, b.did)
 }

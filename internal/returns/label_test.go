@@ -28,7 +28,9 @@ func (h *home) ask(r returns.Return, in returns.LabelAsked) (returns.Return, err
 	if in.By == "" {
 		in.By = support
 	}
-	return do(h, func(ctx context.Context, tx pgx.Tx) (returns.Return, error) { return returns.AskLabel(ctx, tx, h.shop, r.ID, in) })
+	return do(h, func(ctx context.Context, tx pgx.Tx) (returns.Return, error) {
+		return returns.AskLabel(ctx, tx, h.shop, r.ID, in)
+	})
 }
 
 // books is the carrier's part: it takes every parcel, each for a price.
