@@ -180,7 +180,7 @@ func (s *Server) getReturnsReport(r *request) (reply, error) {
 	if !asCSV {
 		return ok(out), nil
 	}
-	sheet := newSheet("by", "of", "currency", "delivered", "returned", "percent", "refunded", "not_restocked")
+	sheet := newSheet("by", "of", "currency", "delivered", "returned", "percent", "refunded", "not_restocked", "labels", "label_price", "label_charged")
 	for _, row := range out.Sheet() {
 		sheet.row(row...)
 	}

@@ -196,7 +196,7 @@ func TestReturns_TheReportIsForSupport(t *testing.T) {
 	require.Equal(t, 200, a.status, a.body)
 	require.Equal(t, 50., a.json()["skus"].([]any)[0].(map[string]any)["percent"])
 	sheet := b.do("GET", "/v1/reports/returns?format=csv", nil, as(b.keys[tenant.Support])...).body
-	require.Contains(t, sheet, "by,of,currency,delivered,returned,percent,refunded,not_restocked")
+	require.Contains(t, sheet, "by,of,currency,delivered,returned,percent,refunded,not_restocked,labels,label_price,label_charged")
 	require.Contains(t, sheet, ",CLP,2,1,50.0,0,0")
 	require.Equal(t, 422, b.do("GET", "/v1/reports/returns?from=2026-13-01", nil).status)
 }

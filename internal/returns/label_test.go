@@ -129,6 +129,14 @@ func TestLabel_TheBuyerWhoPaysTheWayHasItsPriceKeptBack(t *testing.T) {
 	require.Equal(t, returns.Closed, h.settle(r).Status)
 	require.True(t, h.stand(r).Over)
 	require.Equal(t, []string{"booked false"}, h.voids())
+
+	var report returns.Report
+	h.Do(t, func(tx pgx.Tx) (err error) {
+		report, err = returns.Summarize(t.Context(), tx, acme, h.Now(t).Add(-time.Hour), h.Now(t).Add(time.Hour))
+		return err
+	})
+	require.Equal(t, []returns.Labels{{Carrier: "starken", Labels: 1, Price: 2_345, Priced: 1, Charged: 2_345}}, report.Labels)
+	require.Equal(t, []any{"label", "starken", "CLP", "", "", "", "", "", 1, int64(2_345), int64(2_345)}, report.Sheet()[len(report.Sheet())-1])
 }
 
 func TestLabel_WhoPaysIsARule(t *testing.T) {

@@ -17,6 +17,8 @@ type Report struct {
 	SKUs     []Rate  `json:"skus"`     // by SKU
 	Reasons  []Share `json:"reasons"`  // by the reason that was given
 	Carriers []Rate  `json:"carriers"` // by who had brought it
+	// Labels are those that were bought for the way back within the span and not cancelled.
+	Labels []Labels `json:"labels"`
 	// Money is how long it took from the request to the money, of the returns that were asked
 	// for within the span and have had it.
 	Money Waits `json:"money"`
@@ -48,6 +50,17 @@ type Share struct {
 	NotRestocked int64   `json:"not_restocked"`
 }
 
+// Labels are what a carrier's labels for the way back have cost, in pesos.
+type Labels struct {
+	Carrier string `json:"carrier"`
+	Labels  int    `json:"labels"`
+	// Price is what the carrier takes for those of which it says so, Priced how many they are.
+	Price  int64 `json:"price"`
+	Priced int   `json:"priced"`
+	// Charged is what buyers paid of it: it was kept of their money.
+	Charged int64 `json:"charged"`
+}
+
 // Waits are hours from the request to the money, of so many returns; null of none.
 type Waits struct {
 	Returns int      `json:"returns"`
@@ -76,7 +89,7 @@ const went = `WITH sent AS (
 
 // Summarize reckons what came back of what was delivered from a moment to another.
 func Summarize(ctx context.Context, tx pgx.Tx, tenantID string, from, to time.Time) (Report, error) {
-	out := Report{SKUs: []Rate{}, Reasons: []Share{}, Carriers: []Rate{}}
+	out := Report{SKUs: []Rate{}, Reasons: []Share{}, Carriers: []Rate{}, Labels: []Labels{}}
 	b := &pgx.Batch{}
 	rates := func(column string, into *[]Rate) {
 		b.Queue(went+`, delivered AS (SELECT `+column+` AS of, currency, sum(units)::int AS units FROM parcels GROUP BY 1, 2)
@@ -108,6 +121,13 @@ func Summarize(ctx context.Context, tx pgx.Tx, tenantID string, from, to time.Ti
 	      JOIN refunds f ON f.tenant = q.tenant AND f.request_id = q.refund_id AND f.status = 'succeeded' WHERE r.tenant = $1 AND r.created_at >= $2 AND r.created_at < $3 GROUP BY r.id, r.created_at)
 	  SELECT count(*)::int, percentile_cont(0.5) WITHIN GROUP (ORDER BY hours), percentile_cont(0.9) WITHIN GROUP (ORDER BY hours) FROM paid`, tenantID, from, to).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&out.Money.Returns, &out.Money.Median, &out.Money.P90) })
+	b.Queue(`SELECT b.carrier, count(*)::int, coalesce(sum(b.price), 0)::bigint, count(b.price)::int, coalesce(sum(r.label_fee) FILTER (WHERE p.position = 1), 0)::bigint
+	    FROM bookings b JOIN returns r ON r.tenant = b.tenant AND r.id = b.return_id JOIN parcels p ON p.tenant = b.tenant AND p.id = b.parcel_id
+	   WHERE b.tenant = $1 AND b.booked_at >= $2 AND b.booked_at < $3 AND (b.status = 'booked' AND b.void_at IS NULL OR b.status = 'lapsed') GROUP BY 1 ORDER BY 1`, tenantID, from, to).
+		Query(func(rows pgx.Rows) (err error) {
+			out.Labels, err = pgx.AppendRows(out.Labels, rows, pgx.RowToStructByPos[Labels])
+			return err
+		})
 	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return out, fmt.Errorf("what came back: %w", err)
 	}
@@ -142,11 +162,14 @@ func (r Report) Sheet() (rows [][]any) {
 		list []Rate
 	}{{"sku", r.SKUs}, {"carrier", r.Carriers}} {
 		for _, x := range part.list {
-			rows = append(rows, []any{part.name, x.Of, x.Currency, x.Delivered, x.Returned, tenths(x.Percent), x.Refunded, x.NotRestocked})
+			rows = append(rows, []any{part.name, x.Of, x.Currency, x.Delivered, x.Returned, tenths(x.Percent), x.Refunded, x.NotRestocked, "", "", ""})
 		}
 	}
 	for _, x := range r.Reasons {
-		rows = append(rows, []any{"reason", x.Reason, x.Currency, "", x.Returned, tenths(x.Percent), x.Refunded, x.NotRestocked})
+		rows = append(rows, []any{"reason", x.Reason, x.Currency, "", x.Returned, tenths(x.Percent), x.Refunded, x.NotRestocked, "", "", ""})
+	}
+	for _, x := range r.Labels {
+		rows = append(rows, []any{"label", x.Carrier, "CLP", "", "", "", "", "", x.Labels, x.Price, x.Charged})
 	}
 	return rows
 }
