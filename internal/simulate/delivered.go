@@ -65,6 +65,7 @@ func (e evidence) deliveredRight(say sayFunc) {
 		}
 	}
 	e.carriersRight(say)
+	f.cameBackRight(say)
 	f.nothingStaysBehind(say)
 	for _, r := range e.records {
 		if r.order == nil || r.checkout == nil || r.checkout.Status != "paid" {

@@ -187,12 +187,18 @@ func (s *shift) findLabels(ctx context.Context, e *floorEvidence) {
 			}
 		}
 	}
+	if s.run.To == toReturned && !s.findReturns(ctx, e.owners) {
+		return
+	}
 	s.mu.Lock()
 	orders := map[string]bool{}
 	for _, c := range s.record.consignments {
 		if c.wishes > 0 {
 			orders[c.order] = true
 		}
+	}
+	for _, b := range s.record.returns {
+		orders[b.order.ID] = true
 	}
 	s.mu.Unlock()
 	for id := range orders {

@@ -412,7 +412,9 @@ type Work struct {
 	Shipments map[string]int `json:"shipments,omitempty"`
 	// Labels are what carriers made, by carrier.
 	Labels map[string]Labels `json:"labels,omitempty"`
-	Goods  []GoodsAccount    `json:"goods"`
+	// Returns are what came back, of a run that goes that far.
+	Returns *Returns       `json:"returns,omitempty"`
+	Goods   []GoodsAccount `json:"goods"`
 }
 
 // GoodsAccount is what became of the units of a SKU: those that were stocked and
@@ -443,6 +445,10 @@ func (s *shift) account(f *floorEvidence) *Work {
 		kinds = slices.Concat(kindsOfWork, kindsOfDelivery, kindsByCarrier)
 		if s.run.Faults != NoFaults {
 			kinds = slices.Concat(kinds, kindsOfCarrierTrouble)
+		}
+		if s.run.To == toReturned {
+			kinds = slices.Concat(kinds, kindsOfReturn)
+			w.Returns = f.countReturns()
 		}
 		w.Labels = f.countLabels(f.record.did)
 		w.Shipments = map[string]int{}
@@ -493,6 +499,9 @@ func (w *Work) write(b *strings.Builder) {
 	for _, carrier := range slices.Sorted(maps.Keys(w.Labels)) {
 		l := w.Labels[carrier]
 		fmt.Fprintf(b, "  %s: %d labels bought, %d voided, %d lapsed; %d parcels delivered, %d returned, %d lost; %d still under way by the API\n", carrier, l.Bought, l.Voided, l.Lapsed, l.Delivered, l.Returned, l.Lost, l.UnderWay)
+	}
+	if w.Returns != nil {
+		fmt.Fprintf(b, "Returns: %s\n", w.Returns)
 	}
 	fmt.Fprintf(b, "Operators' days: %s\n", counts(w.Did))
 	if len(w.Never) > 0 {

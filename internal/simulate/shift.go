@@ -18,6 +18,7 @@ const (
 	toPaid      = "paid"
 	toPicked    = "picked"
 	toDelivered = "delivered"
+	toReturned  = "returned"
 )
 
 // floorPlan is that of the run's first warehouse: two blocks of three aisles,
@@ -93,6 +94,8 @@ type shiftRecord struct {
 	// skipped are our references of labels that support left to lapse, refunded the
 	// shipments for which it wanted the buyer to have the money back.
 	skipped, refunded map[string]bool
+	// returns are what buyers sent back.
+	returns map[string]*sentBack
 }
 
 // pickedUnits is what an applied command picked for an order, or took back.
@@ -107,9 +110,9 @@ func newShift(r *run) *shift {
 	north, south := r.warehouse("N"), r.warehouse("S")
 	s := &shift{run: r, since: time.Now().Add(-time.Second), goods: newGoods([]string{north, south}), north: north, south: south, shelves: map[string][]string{},
 		errands: make(chan errand, 10_000), closing: make(chan struct{}), closed: make(chan struct{}),
-		record:     shiftRecord{commands: map[string]map[string]int{}, did: map[string]int{}, counts: map[string]bool{}, consignments: map[string]*consignment{}, skipped: map[string]bool{}, refunded: map[string]bool{}},
+		record:     shiftRecord{commands: map[string]map[string]int{}, did: map[string]int{}, counts: map[string]bool{}, consignments: map[string]*consignment{}, skipped: map[string]bool{}, refunded: map[string]bool{}, returns: map[string]*sentBack{}},
 		exceptions: map[string]bool{}, onList: map[onList]int{}, lastCount: map[string]map[spot]int{}, rejected: map[string]bool{}, inHand: map[string]bool{}}
-	if r.To == toDelivered {
+	if r.To == toDelivered || r.To == toReturned {
 		s.out = newOutbound(r.Seed)
 	}
 	return s
@@ -421,6 +424,9 @@ func (s *shift) close(ctx context.Context, e *floorEvidence) {
 	close(s.closed)
 	s.counters.Wait()
 	s.clearExceptions(ctx, s.last)
+	if s.run.To == toReturned {
+		s.takeBack(ctx)
+	}
 	e.after = s.lies(ctx)
 	e.real, _ = s.goods.snapshot()
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,10 +29,15 @@ type Options struct {
 	Faults   Faults
 	Gateways []string
 	// To is how far orders are driven: paid; picked, which also works a shift in two
-	// warehouses that only this run has; or delivered, which sends out what was picked
-	// there and follows it to the door.
-	To   string
-	Seed uint64
+	// warehouses that only this run has; delivered, which sends out what was picked
+	// there and follows it to the door; or returned, where some of it comes back.
+	To string
+	// ReturnRate is how much of what came home whole comes back, 0 to 1.
+	ReturnRate float64
+	// Later lets the time go by in which a return was to be sent; nil where that can't be
+	// done: then none expires.
+	Later func(ctx context.Context, returnID string) error
+	Seed  uint64
 	// APIURL is the API without /v1; APIKey one with scope admin, because the
 	// run sets up products and holds stock for seconds only.
 	APIURL, APIKey string
@@ -56,8 +62,10 @@ func (o Options) Check() error {
 		return errors.New("rate: more than 0 checkouts per second")
 	case len(o.Gateways) == 0:
 		return errors.New("gateways: at least one")
-	case o.To != toPaid && o.To != toPicked && o.To != toDelivered:
-		return fmt.Errorf("to %s: this build drives orders as far as paid, picked or delivered", o.To)
+	case !slices.Contains([]string{toPaid, toPicked, toDelivered, toReturned}, o.To):
+		return fmt.Errorf("to %s: this build drives orders as far as paid, picked, delivered or returned", o.To)
+	case o.To == toReturned && (o.ReturnRate <= 0 || o.ReturnRate > 1):
+		return errors.New("return-rate: more than 0, at most 1")
 	case o.Timeout <= 0:
 		return errors.New("timeout: more than 0")
 	case o.APIURL == "" || o.APIKey == "" || o.SandboxURL == "":

@@ -22,13 +22,16 @@ type stuck struct {
 }
 
 // shipment is whose run a line is about; empty: it is no parked case of a shipment's.
-func (c stuck) shipment() string {
+func (c stuck) shipment() string { return c.runOf("fulfillment") }
+
+// runOf is the subject of a parked case of a kind of run; empty: it is none.
+func (c stuck) runOf(kind string) string {
 	if c.Kind != "parked" || c.WorkflowID == nil {
 		return ""
 	}
-	kind, rest, _ := strings.Cut(*c.WorkflowID, ":")
+	of, rest, _ := strings.Cut(*c.WorkflowID, ":")
 	_, id, _ := strings.Cut(rest, ":")
-	if kind != "fulfillment" {
+	if of != kind {
 		return ""
 	}
 	return id
@@ -65,7 +68,7 @@ func (o *scanner) cure(ctx context.Context) {
 	}
 }
 
-// cases are those of the run's shipments.
+// cases are those of the run's shipments and returns.
 func (s *shift) cases(ctx context.Context) (all []stuck, ok bool) {
 	for cursor := ""; ; {
 		var page struct {
@@ -77,7 +80,7 @@ func (s *shift) cases(ctx context.Context) (all []stuck, ok bool) {
 		}
 		for _, c := range page.Data {
 			s.mu.Lock()
-			ours := s.record.consignments[c.shipment()] != nil
+			ours := s.record.consignments[c.shipment()] != nil || s.record.returns[c.returned()] != nil
 			s.mu.Unlock()
 			if ours {
 				all = append(all, c)
@@ -105,7 +108,7 @@ func (o *scanner) cureOne(ctx context.Context, c stuck, tried map[string]int) {
 	}
 	at := slices.IndexFunc(panel, func(l label) bool { return l.Reference == reference && !l.Voided })
 	switch c.Reason {
-	case "no_carrier":
+	case "no_carrier", "no_return_label":
 		if n > 0 && o.chance(60) {
 			verb = "cancel"
 		}
@@ -139,6 +142,10 @@ func (o *scanner) cureOne(ctx context.Context, c stuck, tried map[string]int) {
 			o.shift.record.refunded[c.shipment()] = true
 			o.shift.mu.Unlock()
 		}
+	case "return_lost":
+		verb, body["outcome"] = "resolve", "lost"
+	case "return_went_back", "unexpected_goods", "refunded_and_never_came":
+		verb, body["outcome"], body["reference"] = "resolve", "closed", "agreed with the buyer"
 	case "promise_at_risk", "promise_broken": // the rate of one day, paid in the evening
 		verb = "skip"
 		if o.chance(50) {
