@@ -116,6 +116,10 @@ func TestCure_FollowsThePanel(t *testing.T) {
 		{"label_not_voided", `{"carrier":"starken","reference":"ABCDEFGHIJKLMNOP","tracking":"91"}`, "skip", `"step":"x"`},
 		{"label_not_voided", `{"carrier":"starken","reference":"QQQQQQQQQQQQQQQQ","tracking":"92"}`, "resolve", `"outcome":"voided"`},
 		{"no_carrier", `{}`, "retry", `"step":"x"`},
+		{"no_return_label", `{}`, "retry", `"step":"x"`},
+		{"return_lost", `{}`, "resolve", `"outcome":"lost"`},
+		{"return_went_back", `{}`, "resolve", `"outcome":"closed"`},
+		{"unexpected_goods", `{}`, "resolve", `"reference":"agreed with the buyer"`},
 		{"parcel_lost", `{}`, "resolve", `"outcome":`},
 	} {
 		asked, body := "", ""
@@ -154,6 +158,9 @@ func TestStuck_NamesTheShipmentOfItsRun(t *testing.T) {
 	run, other := "fulfillment:demo:s1", "refund:demo:s1"
 	require.Equal(t, "s1", stuck{Kind: "parked", WorkflowID: &run}.shipment())
 	require.Empty(t, stuck{Kind: "parked", WorkflowID: &other}.shipment())
+	require.Empty(t, stuck{Kind: "parked", WorkflowID: &run}.returned())
+	back := "return:demo:r1"
+	require.Equal(t, "r1", stuck{Kind: "parked", WorkflowID: &back}.returned())
 	require.Empty(t, stuck{Kind: "overdue", WorkflowID: &run}.shipment())
 	require.Empty(t, stuck{Kind: "parked"}.shipment())
 }
