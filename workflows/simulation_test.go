@@ -221,6 +221,11 @@ func TestSimulation_Regressions(t *testing.T) {
 	t.Parallel()
 	for name, plan := range map[string]schedule{
 		"the database's clock behind Temporal's makes no circle": {Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Skew: -2 * time.Second, Reservation: 1, CCP: 1},
+		"half of a stray payment went back in the panel, and its refund was never made": {Gateway: "stripe", Units: 1, SCL: 1, Hold: 900, Untraced: true, Steps: []step{
+			{At: time.Second, Do: "approve"}, {In: "CloseAttempt", Nth: 1, When: "before", Do: "approve"}, {At: 407 * time.Second, Do: "form timeout", On: 2, N: 3},
+			{At: 3 * time.Second, Do: "approve", On: 1}, {At: time.Second, Do: "replace", On: 2, N: 1}, {At: time.Second, Do: "approve", N: 3}, {At: 897 * time.Second, Do: "approve", On: 2},
+			{At: 5 * time.Second, Do: "approve"}, {At: 40 * time.Second, Do: "give back", N: 5}, {At: 700 * time.Second, Do: "panel refund", N: 1}}, Faults: []fault{
+			{Call: "RefundPayment", Nth: 1, Times: 2, When: "after", As: "unknown"}, {Call: "LoadRefund", Nth: 1, Times: 2, When: "after", As: "bug"}}},
 		"a return opened by hand, then a lost run": {Gateway: "transbank", Units: 1, CCP: 1, Hold: 900, Lossy: true, Steps: []step{
 			{At: time.Second, Do: returnAgain}, {At: 1198 * time.Second, Do: operator}}},
 		"an attempt that began and whose answer was lost": {Gateway: "auto", Units: 1, CCP: 1, Hold: 900, Faults: []fault{
