@@ -344,8 +344,22 @@ func (a *Payments) AskGateway(ctx context.Context, in PaymentRef) (Asked, error)
 	return Asked{Answer: answer, AskedAt: askedAt}, nil
 }
 
-// CloseAttempt makes an attempt unpayable, or finds that it was paid.
+// CloseAttempt makes an attempt unpayable, or finds that it was paid. A buyer who was back
+// in time, and of whom the workflow has not heard yet, has approved what would be charged:
+// that is committed instead.
 func (a *Payments) CloseAttempt(ctx context.Context, in PaymentRef) (Asked, error) {
+	inboxID, err := a.backInTime(ctx, in)
+	if err != nil {
+		return Asked{}, classify(err)
+	}
+	if inboxID != "" {
+		back := in
+		back.InboxID, back.MayCommit = inboxID, true
+		settled, err := a.SettleReturn(ctx, back)
+		if err != nil || settled.Answer.Outcome != payment.OutcomePending && !settled.NotCommitted {
+			return settled, err
+		}
+	}
 	p, at, g, askedAt, err := a.attempt(ctx, in, payment.EffectClose)
 	if err != nil {
 		return Asked{}, classify(err)
@@ -370,6 +384,30 @@ func (a *Payments) CloseAttempt(ctx context.Context, in PaymentRef) (Asked, erro
 		out = lingering(out, p.PayableUntil)
 	}
 	return out, nil
+}
+
+// backInTime is the stored return of a buyer who has approved the newest attempt of a
+// checkout before the end of its hold, where that moves the money and nobody has cancelled;
+// "" when there is none, or when it was settled.
+func (a *Payments) backInTime(ctx context.Context, in PaymentRef) (inboxID string, err error) {
+	var gateway payment.Name
+	err = a.DB.InTenant(ctx, in.Tenant, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, `SELECT i.id, p.gateway FROM inbox i JOIN payments p ON p.tenant = i.tenant AND p.id = i.payment_id JOIN checkouts c ON c.tenant = p.tenant AND c.id = p.checkout_id
+		   WHERE i.tenant = $1 AND i.payment_id = $2 AND i.kind = 'return' AND i.status = 'pending' AND i.detail->>'kind' = $3 AND i.received_at < c.expires_at
+		     AND c.status = 'awaiting_payment' AND c.cancel_requested_at IS NULL AND NOT EXISTS (SELECT FROM payments n WHERE n.tenant = p.tenant AND n.checkout_id = p.checkout_id AND n.attempt > p.attempt)
+		   ORDER BY i.received_at DESC LIMIT 1`, in.Tenant, in.PaymentID, payment.ReturnFinished).Scan(&inboxID, &gateway)
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("return of payment %s: %w", in.PaymentID, err)
+	}
+	g, err := a.Gateways.Gateway(ctx, in.Tenant, gateway)
+	if err != nil || !g.Capabilities().SettleMovesMoney {
+		return "", err
+	}
+	return inboxID, nil
 }
 
 // lingering is what the close of an attempt comes to that its gateway cannot

@@ -316,7 +316,12 @@ func TestSettleReturn_OpenedByHandBeforeThePaymentLeavesNoDoubt(t *testing.T) {
 
 func TestCloseAttempt_CutOffHalfWayStillTellsWhetherItWasPaid(t *testing.T) {
 	t.Parallel()
-	halfway(t, func(t *testing.T) *bundle { return returned(t, payment.ReturnFinished) }, func(ctx context.Context, b *bundle) error {
+	cancelled := func(t *testing.T) *bundle {
+		b := returned(t, payment.ReturnFinished)
+		b.Exec(t, `UPDATE checkouts SET cancel_requested_at = now()`)
+		return b
+	}
+	halfway(t, cancelled, func(ctx context.Context, b *bundle) error {
 		_, err := b.payments.CloseAttempt(ctx, b.ref)
 		return err
 	}, func(t *testing.T, b *bundle) {
@@ -331,6 +336,37 @@ func TestCloseAttempt_CutOffHalfWayStillTellsWhetherItWasPaid(t *testing.T) {
 		require.Equal(t, payment.OutcomeApproved, asked.Answer.Outcome, "a close that is refused because the buyer paid")
 		require.False(t, asked.ByUs)
 	})
+}
+
+// Complaint: the buyer approved in time, and the shop let the order expire.
+func TestCloseAttempt_OfABuyerWhoWasBackInTimeCommitsInstead(t *testing.T) {
+	t.Parallel()
+	b := returned(t, payment.ReturnFinished)
+	for range 2 { // its answer was lost
+		asked, err := b.payments.CloseAttempt(t.Context(), b.ref)
+		require.NoError(t, err)
+		require.Equal(t, payment.OutcomeApproved, asked.Answer.Outcome)
+		require.False(t, asked.ByUs)
+	}
+	require.Equal(t, 1, b.g.of(b.ref.PaymentID).commits)
+	require.NotContains(t, b.g.called(), "close")
+
+	for name, arrange := range map[string]func(b *bundle){
+		"cancelled": func(b *bundle) { b.Exec(t, `UPDATE checkouts SET cancel_requested_at = now()`) },
+		"back too late": func(b *bundle) {
+			b.Exec(t, `UPDATE inbox SET received_at = (SELECT expires_at FROM checkouts) + interval '1 second'`)
+		},
+		"settled":                   func(b *bundle) { b.Exec(t, `UPDATE inbox SET status = 'applied', settled_at = now(), due_at = NULL`) },
+		"never approved":            func(b *bundle) { b.g.of(b.ref.PaymentID).paid = false },
+		"no commit moves its money": func(b *bundle) { b.g.caps.SettleMovesMoney = false },
+	} {
+		b := returned(t, payment.ReturnFinished)
+		arrange(b)
+		_, err := b.payments.CloseAttempt(t.Context(), b.ref)
+		require.NoError(t, err, name)
+		require.Zero(t, b.g.of(b.ref.PaymentID).commits, name)
+		require.Contains(t, b.g.called(), "close", name)
+	}
 }
 
 func TestCloseAttempt_OfALinkThatNobodyCanCloseIsGivenUpAndOverAtItsEnd(t *testing.T) {

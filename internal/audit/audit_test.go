@@ -237,6 +237,27 @@ func TestAudit_ARefundMadeInTheProvidersPanelIsNamed(t *testing.T) {
 	requireNamed(t, s.audit(), "ledger.refunds_are_known", s.ids["paid_payment_1"])
 }
 
+func TestAudit_ARefundInThePanelBesideOneOfOursThatIsInDoubtIsForAPerson(t *testing.T) {
+	t.Parallel()
+	s := openShop(t)
+	s.post("/ledger/refunds", map[string]any{"payment_id": s.ids["paid_payment_1"], "gateway": "transbank", "amount": 500})
+	s.broken(`INSERT INTO refunds (tenant, id, payment_id, order_id, amount, currency, reason, status, code, due_at)
+	  SELECT tenant, '01ARZ3NDEKTSV4RRFFQ69G5FAV', id, order_id, 700, currency, 'duplicate', 'unknown', 'refund_mismatch', now() + interval '1 hour' FROM payments WHERE id = '{paid_payment_1}'`)
+	named := func() (all []string) {
+		for _, c := range s.audit().Checks {
+			if c.Name == "ledger.refunds_are_known" {
+				for _, v := range c.Violations {
+					all = append(all, v.Subject)
+				}
+			}
+		}
+		return all
+	}
+	require.Empty(t, named())
+	s.broken(`UPDATE refunds SET code = '' WHERE id = '01ARZ3NDEKTSV4RRFFQ69G5FAV'`)
+	require.Equal(t, []string{s.ids["paid_payment_1"]}, named())
+}
+
 func TestAudit_AChargeOfAPaymentInMotionIsNoViolation(t *testing.T) {
 	t.Parallel()
 	s := openShop(t)

@@ -139,8 +139,9 @@ func asksTwice(ctx context.Context, v *visit, o order) {
 // refundedByPanel has the shop give back half of it in the provider's own
 // panel, without telling us.
 func refundedByPanel(ctx context.Context, v *visit, o order) {
+	// The buyer may have paid elsewhere than it meant to.
 	paid, ok := o.applied()
-	if !ok {
+	if !ok || !slices.Contains(tellsOfPanels, paid.Gateway) {
 		return
 	}
 	amount := max(paid.Captured/2, 1)
