@@ -154,27 +154,14 @@ func (s *shift) drawReturns(ctx context.Context) []*sentBack {
 			continue
 		}
 		var o order
-		if !s.read(ctx, "/v1/orders/"+r.order.ID, &o) || o.Status != "delivered" || len(o.Refunds) > 0 || slices.ContainsFunc(o.Shipments, func(x struct {
-			ID     string  `json:"id"`
-			Status string  `json:"status"`
-			Frozen *string `json:"frozen"`
-		}) bool {
-			return x.Status != "delivered"
-		}) {
+		if !s.read(ctx, "/v1/orders/"+r.order.ID, &o) || !o.cameHome() {
 			continue
 		}
 		b := &sentBack{rec: r, order: o, kind: kinds.deal(), line: chance.IntN(len(o.Lines))}
 		b.units = 1 + chance.IntN(o.Lines[b.line].Quantity)
 		switch b.kind {
 		case inPart, inTwoParcels:
-			i := slices.IndexFunc(o.Lines, func(l struct {
-				LineID   string `json:"line_id"`
-				SKU      string `json:"sku"`
-				Quantity int    `json:"quantity"`
-				Total    int64  `json:"total"`
-			}) bool {
-				return l.Quantity > 1
-			})
+			i := o.severalOf()
 			if i < 0 {
 				b.kind = byThemselves
 				break
@@ -199,6 +186,26 @@ func (s *shift) drawReturns(ctx context.Context) []*sentBack {
 		list = append(list, b)
 	}
 	return list
+}
+
+// cameHome: all of it was delivered, and none of its money has gone back.
+func (o order) cameHome() bool {
+	for _, s := range o.Shipments {
+		if s.Status != "delivered" {
+			return false
+		}
+	}
+	return o.Status == "delivered" && len(o.Refunds) == 0
+}
+
+// severalOf is the first line with more than one unit, -1 where there is none.
+func (o order) severalOf() int {
+	for i, l := range o.Lines {
+		if l.Quantity > 1 {
+			return i
+		}
+	}
+	return -1
 }
 
 // failAgain makes gateways and carriers fail until clear is called.
@@ -244,7 +251,7 @@ func (o *scanner) sendBack(ctx context.Context, b *sentBack) {
 		o.expires(ctx, b)
 		return
 	case givenUp:
-		if o.ask2(ctx, b, "/cancel", map[string]any{"reason": "keeps it"}) {
+		if o.steps(ctx, b, "/cancel", map[string]any{"reason": "keeps it"}) {
 			b.ends = []string{"cancelled"}
 		}
 		return
@@ -261,7 +268,7 @@ func (o *scanner) sendBack(ctx context.Context, b *sentBack) {
 	case labelUnused:
 		o.labelOf(ctx, b) // and is not stuck on the parcel
 	case byThemselves, corrected:
-		o.ask2(ctx, b, "/sent", map[string]any{"carrier": "a neighbour"})
+		o.steps(ctx, b, "/sent", map[string]any{"carrier": "a neighbour"})
 	}
 	o.opens(ctx, b)
 }
@@ -340,8 +347,8 @@ func (o *scanner) bothAsk(ctx context.Context, b *sentBack, body map[string]any,
 	return won == 1
 }
 
-// ask2 does a step of a return, now and then twice under one key.
-func (o *scanner) ask2(ctx context.Context, b *sentBack, step string, body map[string]any, codes ...string) bool {
+// steps does a step of a return, now and then twice under one key.
+func (o *scanner) steps(ctx context.Context, b *sentBack, step string, body map[string]any, codes ...string) bool {
 	path, key := returnsPath+"/"+b.id+step, o.key()
 	twice := 1
 	if o.chance(25) {
@@ -365,9 +372,9 @@ func (o *scanner) ask2(ctx context.Context, b *sentBack, step string, body map[s
 // decides has support let it in, or not.
 func (o *scanner) decides(ctx context.Context, b *sentBack) bool {
 	if o.chance(70) {
-		return o.ask2(ctx, b, "/approve", map[string]any{})
+		return o.steps(ctx, b, "/approve", map[string]any{})
 	}
-	if o.ask2(ctx, b, "/reject", map[string]any{"reason": "it is as it was described"}) {
+	if o.steps(ctx, b, "/reject", map[string]any{"reason": "it is as it was described"}) {
 		b.ends = []string{"rejected"}
 		o.shift.did("return_rejected")
 	}
@@ -413,7 +420,7 @@ func (o *scanner) labelOf(ctx context.Context, b *sentBack) (now returned, label
 
 // byVan has a carrier take the parcel by the shop's label, and waits for its end.
 func (o *scanner) byVan(ctx context.Context, b *sentBack) bool {
-	if b.kind == byPaidLabel && !o.ask2(ctx, b, "/label", map[string]any{}) {
+	if b.kind == byPaidLabel && !o.steps(ctx, b, "/label", map[string]any{}) {
 		return true // it is brought by hand
 	}
 	now, labelled := o.labelOf(ctx, b)
@@ -442,7 +449,7 @@ func (o *scanner) byVan(ctx context.Context, b *sentBack) bool {
 		}
 		if gone, there := o.carrierIsDone(ctx, now); gone && rest(wait, 3*time.Second) == nil {
 			// What the carrier has no word for stays on its way: the shop gives it up.
-			if there == "" && o.stillUnderWay(ctx, b) && o.ask2(ctx, b, "/cancel", map[string]any{"reason": "the carrier has lost it"}, "wrong_status") {
+			if there == "" && o.stillUnderWay(ctx, b) && o.steps(ctx, b, "/cancel", map[string]any{"reason": "the carrier has lost it"}, "wrong_status") {
 				o.shift.did("return_lost_without_a_word")
 				b.ends = []string{"cancelled"}
 				cancel()
@@ -516,14 +523,14 @@ func (o *scanner) opens(ctx context.Context, b *sentBack) {
 		here = b.units - 1
 		body["lines"], body["rest_missing"] = []any{came(here, "arrived")}, true
 	case inTwoParcels:
-		if !o.ask2(ctx, b, "/receive", map[string]any{"lines": []any{came(1, "arrived")}}) {
+		if !o.steps(ctx, b, "/receive", map[string]any{"lines": []any{came(1, "arrived")}}) {
 			return
 		}
 		body["lines"] = []any{came(b.units-1, "arrived")}
 	default:
 		body["lines"] = []any{came(b.units, "arrived")}
 	}
-	if !o.ask2(ctx, b, "/receive", body) {
+	if !o.steps(ctx, b, "/receive", body) {
 		return
 	}
 	b.ends, b.arrived = []string{"closed"}, here
@@ -544,7 +551,7 @@ func (o *scanner) opens(ctx context.Context, b *sentBack) {
 			b.deducted = off * int64(here)
 		}
 	}
-	if !o.ask2(ctx, b, "/inspect", map[string]any{"units": []any{unit}}) {
+	if !o.steps(ctx, b, "/inspect", map[string]any{"units": []any{unit}}) {
 		return
 	}
 	if unit["disposition"] == "restock" {
@@ -585,7 +592,7 @@ func (o *scanner) corrects(ctx context.Context, b *sentBack) {
 		}
 	}
 	unit := map[string]any{"line_id": b.order.Lines[b.line].LineID, "correct": units, "grade": "A", "disposition": "restock", "bin": b.bin}
-	if o.ask2(ctx, b, "/inspect", map[string]any{"units": []any{unit}}) {
+	if o.steps(ctx, b, "/inspect", map[string]any{"units": []any{unit}}) {
 		b.deducted = 0
 	}
 }
