@@ -14,7 +14,7 @@ import (
 func TestProduct_IsCreatedReplacedAndRead(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	body := `{"name":"Polera roja S","prices":[{"currency":"CLP","amount":12990},{"currency":"USD","amount":1500}],"weight_grams":250,"dimensions_mm":{"length":300,"width":200,"height":20},"options":{"talla":"S","color":"rojo"},"product":"POL","barcodes":["7801234567894"],"images":[],"tax":"iva","active":true,"max_per_order":20}`
+	body := `{"name":"Polera roja S","prices":[{"currency":"CLP","amount":12990},{"currency":"USD","amount":1500}],"weight_grams":250,"dimensions_mm":{"length":300,"width":200,"height":20},"options":{"talla":"S","color":"rojo"},"product":"POL","category":"ropa/poleras","barcodes":["7801234567894"],"images":[],"tax":"iva","active":true,"max_per_order":20}`
 	a := b.do("PUT", "/v1/products/NUEVA-1", body)
 	require.Equal(t, 201, a.status, a.body)
 	require.Equal(t, "/v1/products/NUEVA-1", a.header.Get("Location"))
@@ -26,11 +26,12 @@ func TestProduct_IsCreatedReplacedAndRead(t *testing.T) {
 	require.Equal(t, "NUEVA-1", got.json()["product"])
 	require.Equal(t, true, got.json()["active"])
 	require.Nil(t, got.json()["max_per_order"])
+	require.Equal(t, "ropa/poleras", got.json()["category"], "it stays where nothing is said of it")
 
 	require.Equal(t, 404, b.do("GET", "/v1/products/NADA", nil).status)
 	require.Equal(t, 403, b.do("PUT", "/v1/products/NUEVA-1", body, as(b.keys[tenant.Warehouse])...).status)
-	bad := b.do("PUT", "/v1/products/NUEVA-1", `{"prices":[{"currency":"CLP","amount":-1},{"currency":"clp","amount":1}],"tax":"vat","weight_grams":-1}`)
-	require.Equal(t, map[string]string{"name": "required", "prices[0].amount": "out_of_range", "prices[1].currency": "repeated", "tax": "invalid", "weight_grams": "out_of_range"}, bad.fields())
+	bad := b.do("PUT", "/v1/products/NUEVA-1", `{"prices":[{"currency":"CLP","amount":-1},{"currency":"clp","amount":1}],"tax":"vat","weight_grams":-1,"category":"Ropa"}`)
+	require.Equal(t, map[string]string{"name": "required", "prices[0].amount": "out_of_range", "prices[1].currency": "repeated", "tax": "invalid", "weight_grams": "out_of_range", "category": "invalid"}, bad.fields())
 }
 
 func TestWarehouseAndDiscount_AreCreatedReplacedAndRead(t *testing.T) {

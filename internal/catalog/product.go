@@ -20,6 +20,9 @@ import (
 // SKU is the form of every SKU.
 var SKU = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
+// Category is the form of every category; empty is none.
+var Category = regexp.MustCompile(`^[a-z0-9._/-]{0,64}$`)
+
 // MaxAmount bounds every amount of money that a caller may name, in minor
 // units, so that sums over the largest order stay far from overflow.
 const MaxAmount = 1_000_000_000_000
@@ -32,8 +35,10 @@ type Product struct {
 	WeightGrams int               `json:"weight_grams"`
 	Dimensions  Dimensions        `json:"dimensions_mm"`
 	Options     map[string]string `json:"options"`
-	// Product groups the variants of one thing.
+	// Product groups the variants of one thing, Category what it is one of, in the shop's
+	// own words (ropa/interior): rules for returns go by it.
 	Product     string   `json:"product"`
+	Category    string   `json:"category"`
 	Barcodes    []string `json:"barcodes"`
 	Images      []string `json:"images"`
 	Tax         string   `json:"tax"` // iva or exempt
@@ -63,8 +68,9 @@ type Dimensions struct {
 
 // ProductInput is a product as its owner describes it. Only the name and the
 // prices are required. How its units are told apart and leave the warehouse
-// (Tracking and the three after it) stays as it was where nothing is said: whoever
-// keeps the catalogue need not know of it. A new product has none, fefo, 0 and 0.
+// (Tracking and the three after it), and its Category, stay as they were where nothing is
+// said: whoever keeps the catalogue need not know of it. A new product has none, none, fefo,
+// 0 and 0.
 type ProductInput struct {
 	Name        string            `json:"name"`
 	Prices      []Price           `json:"prices"`
@@ -78,6 +84,7 @@ type ProductInput struct {
 	Active      *bool             `json:"active"`
 	MaxPerOrder *int              `json:"max_per_order"`
 
+	Category        *string `json:"category"`
 	Tracking        *string `json:"tracking"`
 	Removal         *string `json:"removal"`
 	ReceiveDaysLeft *int    `json:"receive_days_left"`
@@ -94,6 +101,9 @@ func (in *ProductInput) check(sku string) error {
 	}
 	text(&f, "name", in.Name, true, 200)
 	text(&f, "product", in.Product, false, 200)
+	if in.Category != nil && !Category.MatchString(*in.Category) {
+		f.Add("category", "invalid", "at most 64 lower-case letters, digits, dots, underscores, hyphens and slashes")
+	}
 	if len(in.Prices) == 0 {
 		f.Add("prices", "required", "name at least one price")
 	}
@@ -207,15 +217,15 @@ func PutProduct(ctx context.Context, tx pgx.Tx, tenant, sku string, in ProductIn
 	}
 	// xmax is zero on a row that this statement inserted.
 	err = tx.QueryRow(ctx, `INSERT INTO products (tenant, sku, name, product, options, weight_grams, length_mm, width_mm, height_mm, barcodes, images, tax, active, max_per_order,
-	    tracking, removal, receive_days_left, pick_days_left)
-	  VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,coalesce($15,'none'),coalesce($16,'fefo'),coalesce($17,0),coalesce($18,0))
+	    tracking, removal, receive_days_left, pick_days_left, category)
+	  VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,coalesce($15,'none'),coalesce($16,'fefo'),coalesce($17,0),coalesce($18,0),coalesce($19,''))
 	  ON CONFLICT (tenant, sku) DO UPDATE SET name = excluded.name, product = excluded.product, options = excluded.options, weight_grams = excluded.weight_grams,
 	    length_mm = excluded.length_mm, width_mm = excluded.width_mm, height_mm = excluded.height_mm, barcodes = excluded.barcodes, images = excluded.images,
-	    tax = excluded.tax, active = excluded.active, max_per_order = excluded.max_per_order, updated_at = now(),
+	    tax = excluded.tax, active = excluded.active, max_per_order = excluded.max_per_order, category = coalesce($19, products.category), updated_at = now(),
 	    tracking = coalesce($15, products.tracking), removal = coalesce($16, products.removal),
 	    receive_days_left = coalesce($17, products.receive_days_left), pick_days_left = coalesce($18, products.pick_days_left)
 	  RETURNING xmax = 0`, tenant, sku, in.Name, in.Product, options, in.WeightGrams, d.Length, d.Width, d.Height, nonNil(in.Barcodes), nonNil(in.Images), in.Tax, active, in.MaxPerOrder,
-		in.Tracking, in.Removal, in.ReceiveDaysLeft, in.PickDaysLeft).Scan(&created)
+		in.Tracking, in.Removal, in.ReceiveDaysLeft, in.PickDaysLeft, in.Category).Scan(&created)
 	if err != nil {
 		return false, fmt.Errorf("product %s: %w", sku, err)
 	}
@@ -269,10 +279,10 @@ func nonNil(list []string) []string {
 func GetProduct(ctx context.Context, tx pgx.Tx, tenant, sku string) (Product, error) {
 	p := Product{SKU: sku}
 	var options, prices []byte
-	err := tx.QueryRow(ctx, `SELECT name, product, options, weight_grams, length_mm, width_mm, height_mm, barcodes, images, tax, active, max_per_order, tracking, removal, receive_days_left, pick_days_left, created_at, updated_at,
+	err := tx.QueryRow(ctx, `SELECT name, product, category, options, weight_grams, length_mm, width_mm, height_mm, barcodes, images, tax, active, max_per_order, tracking, removal, receive_days_left, pick_days_left, created_at, updated_at,
 	    (SELECT coalesce(jsonb_agg(jsonb_build_object('currency', currency, 'amount', amount) ORDER BY currency), '[]') FROM prices WHERE tenant = $1 AND sku = $2)
 	  FROM products WHERE tenant = $1 AND sku = $2`, tenant, sku).
-		Scan(&p.Name, &p.Product, &options, &p.WeightGrams, &p.Dimensions.Length, &p.Dimensions.Width, &p.Dimensions.Height, &p.Barcodes, &p.Images, &p.Tax, &p.Active, &p.MaxPerOrder,
+		Scan(&p.Name, &p.Product, &p.Category, &options, &p.WeightGrams, &p.Dimensions.Length, &p.Dimensions.Width, &p.Dimensions.Height, &p.Barcodes, &p.Images, &p.Tax, &p.Active, &p.MaxPerOrder,
 			&p.Tracking, &p.Removal, &p.ReceiveDaysLeft, &p.PickDaysLeft, &p.CreatedAt, &p.UpdatedAt, &prices)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return p, problem.Missing("product")

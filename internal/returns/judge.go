@@ -103,8 +103,8 @@ type facts struct {
 }
 
 type lineFacts struct {
-	id, sku string
-	sold    int
+	id, sku, category string
+	sold              int
 	// arrived of the line's units, the last of them on a day at the shop.
 	arrived     int
 	deliveredOn time.Time
@@ -191,7 +191,7 @@ func (f facts) line(a LineAsked, before int, v *Verdict) Line {
 	if !known {
 		return no(CodeUnknownReason, "The shop knows no such reason.")
 	}
-	goods := f.policy.goods(l.sku)
+	goods := f.policy.goods(l.sku, l.category)
 	window := r.WindowDays
 	if goods.WindowDays > 0 {
 		window = goods.WindowDays
@@ -298,12 +298,12 @@ func learn(ctx context.Context, tx pgx.Tx, tenantID, zone, orderID string, p Pol
 	if err != nil {
 		return f, err
 	}
-	rows, err := tx.Query(ctx, `SELECT line_id, sku, quantity FROM order_lines WHERE tenant = $1 AND order_id = $2 ORDER BY position`, tenantID, orderID)
+	rows, err := tx.Query(ctx, `SELECT l.line_id, l.sku, coalesce(p.category, ''), l.quantity FROM order_lines l LEFT JOIN products p ON p.tenant = l.tenant AND p.sku = l.sku WHERE l.tenant = $1 AND l.order_id = $2 ORDER BY l.position`, tenantID, orderID)
 	if err != nil {
 		return f, fmt.Errorf("lines of order %s: %w", orderID, err)
 	}
 	var l lineFacts
-	_, err = pgx.ForEachRow(rows, []any{&l.id, &l.sku, &l.sold}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&l.id, &l.sku, &l.category, &l.sold}, func() error {
 		f.lines = append(f.lines, l)
 		return nil
 	})

@@ -72,7 +72,7 @@ func TestJudge_NeverPromisesWhatIsNotThere(t *testing.T) {
 			if every {
 				require.LessOrEqual(t, granted[l.id]+l.live, l.arrived, "no more comes back than came")
 			}
-			if f.policy.goods(l.sku).FinalSale {
+			if f.policy.goods(l.sku, l.category).FinalSale {
 				for i, a := range asked {
 					require.False(t, a.LineID == l.id && a.Reason == "changed_mind" && v.Lines[i].Code == nil, "sold for good")
 				}
@@ -90,8 +90,13 @@ func TestPolicy_TheFirstRuleThatFitsASKUCounts(t *testing.T) {
 	t.Parallel()
 	p := Policy{Goods: []Goods{{SKU: "POL-1", WindowDays: 1}, {SKU: "POL-*", WindowDays: 2}, {SKU: "*", WindowDays: 3}}}
 	for sku, days := range map[string]int{"POL-1": 1, "POL-12": 2, "POL-": 2, "POL": 3, "TAZA": 3} {
-		require.Equal(t, days, p.goods(sku).WindowDays, sku)
+		require.Equal(t, days, p.goods(sku, "").WindowDays, sku)
 	}
+	p = Policy{Goods: []Goods{{SKU: "POL-*", Category: "ropa/interior", WindowDays: 1}, {Category: "ropa/interior", FinalSale: true}, {Category: "ropa*", WindowDays: 2}}}
+	require.Equal(t, 1, p.goods("POL-1", "ropa/interior").WindowDays)
+	require.True(t, p.goods("MED-1", "ropa/interior").FinalSale)
+	require.Equal(t, 2, p.goods("MED-1", "ropa").WindowDays)
+	require.Zero(t, p.goods("TAZA", "").WindowDays)
 }
 
 func TestPolicy_SaysAllThatIsWrong(t *testing.T) {
@@ -99,10 +104,10 @@ func TestPolicy_SaysAllThatIsWrong(t *testing.T) {
 	p := Defaults()
 	require.NoError(t, p.Check())
 	p.Reasons = append(p.Reasons, Reason{Code: "damaged"}, Reason{Code: "Ñ", Title: "x", WindowDays: 1, Approve: "maybe", FreightBy: "nobody", FreightBack: "x", Money: "x"})
-	p.Goods, p.SendWithinDays, p.RemindDays, p.Review.AboveAmount = []Goods{{SKU: "a*b"}, {}}, 0, []int{0}, -1
+	p.Goods, p.SendWithinDays, p.RemindDays, p.Review.AboveAmount = []Goods{{SKU: "a*b"}, {}, {Category: "Ropa"}}, 0, []int{0}, -1
 	err := p.Check()
 	for _, field := range []string{"reasons[5].code", "reasons[5].title", "reasons[5].window_days", "reasons[6].code", "reasons[6].approve", "reasons[6].freight_by", "reasons[6].freight_back", "reasons[6].money",
-		"goods[0].sku", "goods[1].sku", "send_within_days", "remind_days[0]", "review.above_amount"} {
+		"goods[0].sku", "goods[1].sku", "goods[2].category", "send_within_days", "remind_days[0]", "review.above_amount"} {
 		require.ErrorContains(t, err, field)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"justlogistics/internal/catalog"
 	"justlogistics/internal/problem"
 )
 
@@ -51,7 +52,7 @@ const (
 type Policy struct {
 	// Reasons are what a buyer may give. What they may send back for it is within.
 	Reasons []Reason `json:"reasons"`
-	// Goods are exceptions for some SKUs; the first that fits a SKU counts.
+	// Goods are exceptions for some goods; the first that fits counts.
 	Goods []Goods `json:"goods"`
 	// SendWithinDays after its approval a return must have been sent, else it expires.
 	SendWithinDays int `json:"send_within_days"`
@@ -97,9 +98,11 @@ type Reason struct {
 	EvenFinalSale bool `json:"even_final_sale"`
 }
 
-// Goods are SKUs with rules of their own: an exact one, or with * what they begin with.
+// Goods have rules of their own: a SKU or a category of the catalogue, exact, or with * what
+// they begin with. Where both are named both must fit.
 type Goods struct {
-	SKU string `json:"sku"`
+	SKU      string `json:"sku"`
+	Category string `json:"category"`
 	// FinalSale is not taken back, apart from reasons that say otherwise.
 	FinalSale bool `json:"final_sale"`
 	// WindowDays instead of the reason's; zero leaves that.
@@ -178,8 +181,14 @@ func (p *Policy) Check() error {
 	}
 	for i, g := range p.Goods {
 		at := fmt.Sprintf("goods[%d].", i)
-		if g.SKU == "" || len(g.SKU) > 64 || strings.Contains(strings.TrimSuffix(g.SKU, "*"), "*") {
+		if len(g.SKU) > 64 || strings.Contains(strings.TrimSuffix(g.SKU, "*"), "*") {
 			f.Add(at+"sku", "invalid", "a SKU, or what SKUs begin with and a *")
+		}
+		if !catalog.Category.MatchString(strings.TrimSuffix(g.Category, "*")) {
+			f.Add(at+"category", "invalid", "a category, or what categories begin with and a *")
+		}
+		if g.SKU == "" && g.Category == "" {
+			f.Add(at+"sku", "required", "name a SKU or a category")
 		}
 		days(&f, at+"window_days", g.WindowDays, 0, 3650)
 	}
@@ -236,10 +245,14 @@ func (p Policy) reason(code string) (Reason, bool) {
 	return p.Reasons[i], true
 }
 
-// goods finds the rule for a SKU.
-func (p Policy) goods(sku string) Goods {
+// goods finds the rule for a SKU of a category.
+func (p Policy) goods(sku, category string) Goods {
+	fits := func(rule, word string) bool {
+		start, open := strings.CutSuffix(rule, "*")
+		return rule == "" || rule == word || open && strings.HasPrefix(word, start)
+	}
 	for _, g := range p.Goods {
-		if start, open := strings.CutSuffix(g.SKU, "*"); g.SKU == sku || open && strings.HasPrefix(sku, start) {
+		if fits(g.SKU, sku) && fits(g.Category, category) {
 			return g
 		}
 	}

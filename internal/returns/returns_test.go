@@ -344,6 +344,16 @@ func TestReturn_WhatTheRulesForbid(t *testing.T) {
 	h.must(h.open(other))
 }
 
+func TestReturn_ACategoryHasRulesOfItsOwn(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, func(p *returns.Policy) { p.Goods = []returns.Goods{{Category: "ropa/interior*", FinalSale: true}} })
+	h.Exec(t, `UPDATE products SET category = 'ropa/interior/calcetines' WHERE sku = 'A'`)
+	_, err := h.open(asked(h, map[string]int{"A": 1}, "changed_mind"))
+	require.Equal(t, returns.CodeNotEligible, h.code(err))
+	h.must(h.open(asked(h, map[string]int{"A": 1}, "defective")))
+	h.must(h.open(asked(h, map[string]int{"B": 1}, "changed_mind")))
+}
+
 func TestReturn_NothingThatWasNotDeliveredComesBack(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
