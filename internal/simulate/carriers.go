@@ -395,8 +395,9 @@ func plain(k Kind) bool {
 }
 
 // scanHeardWithin is how long a first scan may go unheard: what a worker was asking about
-// when it was killed is asked about again two minutes later.
-const scanHeardWithin = 4 * time.Minute
+// when it was killed is asked about again two minutes later, and a carrier that is away ever
+// more seldom.
+const scanHeardWithin = 7 * time.Minute
 
 // byScan lets a carrier's van take parcels that nobody hands over: its first scan does.
 // Now and then somebody says so after it.

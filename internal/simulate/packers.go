@@ -66,6 +66,7 @@ type consignment struct {
 	frozen   string // why nothing might leave, by the answer to the hand-over
 	refusals []string
 	stopped  bool // by the last refusal, if nothing came after
+	driven   bool // a driver has it
 	news     []news
 
 	// route and carrier are how it is to go; bought is the carrier whose labels it had
@@ -364,11 +365,18 @@ func (b *bench) note(change func(c *consignment)) {
 	change(b.shift.record.consignments[b.id])
 }
 
+// toDrivers gives a shipment that left to a driver, once: another packer may have been sent
+// for it by a list that was read before it left.
 func (b *bench) toDrivers() {
-	b.shift.out.driving.Add(1)
 	b.shift.mu.Lock()
 	c := b.shift.record.consignments[b.id]
+	again := c.driven
+	c.driven = true
 	b.shift.mu.Unlock()
+	if again {
+		return
+	}
+	b.shift.out.driving.Add(1)
 	b.shift.out.rounds <- c
 }
 
