@@ -54,7 +54,8 @@ type Share struct {
 type Labels struct {
 	Carrier string `json:"carrier"`
 	Labels  int    `json:"labels"`
-	// Price is what the carrier takes for those of which it says so, Priced how many they are.
+	// Price is what the carrier takes for those of which it says so, or what it had offered;
+	// Priced how many they are.
 	Price  int64 `json:"price"`
 	Priced int   `json:"priced"`
 	// Charged is what buyers paid of it: it was kept of their money.
@@ -121,7 +122,7 @@ func Summarize(ctx context.Context, tx pgx.Tx, tenantID string, from, to time.Ti
 	      JOIN refunds f ON f.tenant = q.tenant AND f.request_id = q.refund_id AND f.status = 'succeeded' WHERE r.tenant = $1 AND r.created_at >= $2 AND r.created_at < $3 GROUP BY r.id, r.created_at)
 	  SELECT count(*)::int, percentile_cont(0.5) WITHIN GROUP (ORDER BY hours), percentile_cont(0.9) WITHIN GROUP (ORDER BY hours) FROM paid`, tenantID, from, to).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&out.Money.Returns, &out.Money.Median, &out.Money.P90) })
-	b.Queue(`SELECT b.carrier, count(*)::int, coalesce(sum(b.price), 0)::bigint, count(b.price)::int, coalesce(sum(r.label_fee) FILTER (WHERE p.position = 1), 0)::bigint
+	b.Queue(`SELECT b.carrier, count(*)::int, coalesce(sum(r.label_price) FILTER (WHERE p.position = 1), 0)::bigint, count(r.label_price)::int, coalesce(sum(r.label_fee) FILTER (WHERE p.position = 1), 0)::bigint
 	    FROM bookings b JOIN returns r ON r.tenant = b.tenant AND r.id = b.return_id JOIN parcels p ON p.tenant = b.tenant AND p.id = b.parcel_id
 	   WHERE b.tenant = $1 AND b.booked_at >= $2 AND b.booked_at < $3 AND (b.status = 'booked' AND b.void_at IS NULL OR b.status = 'lapsed') GROUP BY 1 ORDER BY 1`, tenantID, from, to).
 		Query(func(rows pgx.Rows) (err error) {
