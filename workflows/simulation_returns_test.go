@@ -232,6 +232,7 @@ func simulateReturn(plan returnSchedule) (row *returnRow, reads int, err error) 
 	row = &returnRow{status: returns.Approved, expires: dawn.Add(14 * 24 * time.Hour)}
 	var mu sync.Mutex
 	var parked []string
+	cases := 0
 	fails := slices.Clone(plan.Fails)
 	step := func(name string) func(context.Context, activities.ReturnRef) error {
 		return func(context.Context, activities.ReturnRef) error {
@@ -269,9 +270,13 @@ func simulateReturn(plan returnSchedule) (row *returnRow, reads int, err error) 
 			mu.Lock()
 			defer mu.Unlock()
 			parked = append(parked, c.Step)
+			cases++
+			verb := workflows.SupportRequest{ActionID: fmt.Sprint("a", cases), Step: c.Step, Verb: "retry"}
+			if c.Step == returns.StepGoods {
+				verb.Verb, verb.Outcome = "resolve", "lost"
+			}
 			env.RegisterDelayedCallback(func() {
-				env.UpdateWorkflow(workflows.UpdateSupport, fmt.Sprint("verb", len(parked)), &testsuite.TestUpdateCallback{OnAccept: func() {}, OnReject: func(error) {}, OnComplete: func(any, error) {}},
-					workflows.SupportRequest{ActionID: fmt.Sprint("a", len(parked)), Step: c.Step, Verb: "resolve", Outcome: "lost"})
+				env.UpdateWorkflow(workflows.UpdateSupport, verb.ActionID, &testsuite.TestUpdateCallback{OnAccept: func() {}, OnReject: func(error) {}, OnComplete: func(any, error) {}}, verb)
 			}, time.Hour)
 			return nil
 		},
