@@ -36,13 +36,7 @@ type FulfillmentRef struct {
 type Standing = shipping.Standing
 
 func (a *Fulfillments) in(ctx context.Context, ref FulfillmentRef, do func(tx pgx.Tx, shop tenant.Tenant) error) error {
-	return a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error {
-		shop, err := tenant.Get(ctx, tx, ref.Tenant)
-		if err != nil {
-			return err
-		}
-		return do(tx, shop)
-	})
+	return inShop(ctx, a.DB, ref.Tenant, do)
 }
 
 // StandShipment reads how a shipment stands.

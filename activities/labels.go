@@ -56,8 +56,13 @@ type labelDesk struct {
 }
 
 func (d labelDesk) in(ctx context.Context, do func(tx pgx.Tx, shop tenant.Tenant) error) error {
-	return d.db.InTenant(ctx, d.tenant, func(tx pgx.Tx) error {
-		shop, err := tenant.Get(ctx, tx, d.tenant)
+	return inShop(ctx, d.db, d.tenant, do)
+}
+
+// inShop is a transaction of a tenant, with its settings.
+func inShop(ctx context.Context, db *postgres.DB, tenantID string, do func(tx pgx.Tx, shop tenant.Tenant) error) error {
+	return db.InTenant(ctx, tenantID, func(tx pgx.Tx) error {
+		shop, err := tenant.Get(ctx, tx, tenantID)
 		if err != nil {
 			return err
 		}

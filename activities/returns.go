@@ -39,11 +39,7 @@ type ReturnStanding = returns.Standing
 
 // step runs do in a transaction of which the return's own run is not told.
 func (a *Returns) step(ctx context.Context, ref ReturnRef, do func(tx pgx.Tx, shop tenant.Tenant) error) error {
-	return a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error {
-		shop, err := tenant.Get(ctx, tx, ref.Tenant)
-		if err != nil {
-			return err
-		}
+	return inShop(ctx, a.DB, ref.Tenant, func(tx pgx.Tx, shop tenant.Tenant) error {
 		if err := returns.Own(ctx, tx, ref.ReturnID); err != nil {
 			return err
 		}

@@ -235,9 +235,9 @@ func TestReturns_PicturesAreWhatTheirBytesSay(t *testing.T) {
 // return that wants one.
 func (b *bundle) labels(returnID any) {
 	b.t.Helper()
-	for value[int](b, `SELECT count(*) FROM returns WHERE id = $1 AND label_wanted_at IS NOT NULL`, returnID) == 0 {
-		time.Sleep(10 * time.Millisecond)
-	}
+	require.Eventually(b.t, func() bool {
+		return value[int](b, `SELECT count(*) FROM returns WHERE id = $1 AND label_wanted_at IS NOT NULL`, returnID) == 1
+	}, 30*time.Second, 10*time.Millisecond)
 	var picture bytes.Buffer
 	require.NoError(b.t, png.Encode(&picture, image.NewGray(image.Rect(0, 0, 400, 600))))
 	b.sql(`INSERT INTO bookings (tenant, id, return_id, parcel_id, carrier, service, reference, day, status, tracking, tried_at, booked_at, price)

@@ -130,13 +130,35 @@ func TestLabel_TheBuyerWhoPaysTheWayHasItsPriceKeptBack(t *testing.T) {
 	require.True(t, h.stand(r).Over)
 	require.Equal(t, []string{"booked false"}, h.voids())
 
-	var report returns.Report
-	h.Do(t, func(tx pgx.Tx) (err error) {
-		report, err = returns.Summarize(t.Context(), tx, acme, h.Now(t).Add(-time.Hour), h.Now(t).Add(time.Hour))
-		return err
-	})
+	report := h.report()
 	require.Equal(t, []returns.Labels{{Carrier: "starken", Labels: 1, Price: 2_345, Priced: 1, Charged: 2_345}}, report.Labels)
 	require.Equal(t, []any{"label", "starken", "CLP", "", "", "", "", "", 1, int64(2_345), int64(2_345)}, report.Sheet()[len(report.Sheet())-1])
+}
+
+// report is the report of the last hour.
+func (h *home) report() (out returns.Report) {
+	h.t.Helper()
+	h.Do(h.t, func(tx pgx.Tx) (err error) {
+		out, err = returns.Summarize(h.t.Context(), tx, acme, h.Now(h.t).Add(-time.Hour), h.Now(h.t).Add(time.Hour))
+		return err
+	})
+	return out
+}
+
+func TestLabel_ThatLapsedCostsTheShopOnceAndTheBuyerNothing(t *testing.T) {
+	t.Parallel()
+	h := carried(t)
+	r := h.must(h.open(asked(h, map[string]int{"A": 1}, "changed_mind")))
+	r = h.books(h.must(h.ask(r, returns.LabelAsked{})), 2_345)
+	h.Do(t, func(tx pgx.Tx) (err error) {
+		r, err = returns.CancelLabel(t.Context(), tx, h.shop, r.ID, returns.Decision{By: "vale"})
+		return err
+	})
+	h.Exec(t, `UPDATE bookings SET next_at = NULL, tries = 3 WHERE void_at IS NOT NULL`)
+	require.Equal(t, "it lapses unused", h.rule(r, returns.StepVoid, "skip", ""))
+	r = h.books(h.must(h.ask(r, returns.LabelAsked{})), 1_200)
+	require.EqualValues(t, 1_200, r.Label.Fee)
+	require.Equal(t, []returns.Labels{{Carrier: "starken", Labels: 2, Price: 3_545, Priced: 2, Charged: 1_200}}, h.report().Labels)
 }
 
 func TestLabel_WhoPaysIsARule(t *testing.T) {

@@ -122,7 +122,10 @@ func Summarize(ctx context.Context, tx pgx.Tx, tenantID string, from, to time.Ti
 	      JOIN refunds f ON f.tenant = q.tenant AND f.request_id = q.refund_id AND f.status = 'succeeded' WHERE r.tenant = $1 AND r.created_at >= $2 AND r.created_at < $3 GROUP BY r.id, r.created_at)
 	  SELECT count(*)::int, percentile_cont(0.5) WITHIN GROUP (ORDER BY hours), percentile_cont(0.9) WITHIN GROUP (ORDER BY hours) FROM paid`, tenantID, from, to).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&out.Money.Returns, &out.Money.Median, &out.Money.P90) })
-	b.Queue(`SELECT b.carrier, count(*)::int, coalesce(sum(r.label_price) FILTER (WHERE p.position = 1), 0)::bigint, count(r.label_price)::int, coalesce(sum(r.label_fee) FILTER (WHERE p.position = 1), 0)::bigint
+	// A return knows the price and the fee of the label that it has, for all of its parcels. One
+	// that lapsed before it costs what its carrier said, and the buyer nothing.
+	b.Queue(`SELECT b.carrier, count(*)::int, coalesce(sum(CASE WHEN p.unpacked_at IS NOT NULL THEN b.price WHEN p.position = 1 THEN r.label_price END), 0)::bigint,
+	     count(CASE WHEN p.unpacked_at IS NOT NULL THEN b.price ELSE r.label_price END)::int, coalesce(sum(r.label_fee) FILTER (WHERE p.unpacked_at IS NULL AND p.position = 1), 0)::bigint
 	    FROM bookings b JOIN returns r ON r.tenant = b.tenant AND r.id = b.return_id JOIN parcels p ON p.tenant = b.tenant AND p.id = b.parcel_id
 	   WHERE b.tenant = $1 AND b.booked_at >= $2 AND b.booked_at < $3 AND (b.status = 'booked' AND b.void_at IS NULL OR b.status = 'lapsed') GROUP BY 1 ORDER BY 1`, tenantID, from, to).
 		Query(func(rows pgx.Rows) (err error) {

@@ -360,8 +360,9 @@ func Reject(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string,
 	return give(ctx, tx, shop, returnID, d, Rejected, noticeRejected, Requested)
 }
 
-// Cancel ends a return of which nothing has come. A label that nobody has used is cancelled. Its units may be asked for again. Where
-// its money has gone already, a person has to say how that is settled.
+// Cancel ends a return of which nothing has come. A label that nobody has used is cancelled,
+// and its units may be asked for again. Where its money has gone already, a person has to
+// say how that is settled.
 func Cancel(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, returnID string, d Decision) (Return, error) {
 	if err := d.check(false); err != nil {
 		return Return{}, err
