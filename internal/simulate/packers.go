@@ -182,7 +182,7 @@ func (s *shift) staff() (begin func(ctx context.Context)) {
 	}
 	return func(ctx context.Context) {
 		s.workers.Go(func() { foreman.bringToPackers(ctx) })
-		s.counters.Go(func() { supporter.cure(ctx) })
+		s.counters.Go(func() { supporter.cure(ctx, s.closed, stuck.shipment) })
 		for i, p := range packers {
 			s.counters.Go(func() { p.packShipments(ctx, mates[i]) })
 		}

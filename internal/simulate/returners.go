@@ -122,7 +122,7 @@ func (s *shift) takeBack(ctx context.Context) {
 	close(work)
 	var all, desk sync.WaitGroup
 	over := make(chan struct{})
-	desk.Go(func() { supporter.cureReturns(ctx, over) })
+	desk.Go(func() { supporter.cure(ctx, over, stuck.returned) })
 	for _, o := range people {
 		all.Go(func() {
 			for b := range work {
@@ -465,7 +465,7 @@ func (o *scanner) byVan(ctx context.Context, b *sentBack) bool {
 	if now.ArrivedAt != nil {
 		return true
 	}
-	// Support has said what became of it: see cureReturns.
+	// Support has said what became of it: see cure.
 	b.ends = []string{"closed"}
 	for _, u := range now.Units {
 		if u.Came == "lost" {
@@ -594,35 +594,6 @@ func (o *scanner) corrects(ctx context.Context, b *sentBack) {
 	unit := map[string]any{"line_id": b.order.Lines[b.line].LineID, "correct": units, "grade": "A", "disposition": "restock", "bin": b.bin}
 	if o.steps(ctx, b, "/inspect", map[string]any{"units": []any{unit}}) {
 		b.deducted = 0
-	}
-}
-
-// cureReturns has a support person cure what returns wait for, until all have ended.
-func (o *scanner) cureReturns(ctx context.Context, over <-chan struct{}) {
-	tried := map[string]int{}
-	seen := map[string]bool{}
-	for {
-		select {
-		case <-over:
-			return
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Second):
-		}
-		cases, ok := o.shift.cases(ctx)
-		if !ok {
-			continue
-		}
-		for _, c := range cases {
-			if c.returned() == "" {
-				continue
-			}
-			if key := *c.WorkflowID + " " + c.Reason; !seen[key] {
-				seen[key] = true
-				continue
-			}
-			o.cureOne(ctx, c, tried)
-		}
 	}
 }
 

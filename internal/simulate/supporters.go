@@ -40,14 +40,14 @@ func (c stuck) runOf(kind string) string {
 // ourReference is how a case names a label that nobody knows enough of.
 var ourReference = regexp.MustCompile(`our reference ([A-Z0-9]{16})`)
 
-// cure has a support person cure what the run's shipments wait for, until the shift is
-// over.
-func (o *scanner) cure(ctx context.Context) {
+// cure has a support person cure what the run's shipments, or its returns, wait for, until
+// that is over. of names the one that a case is about.
+func (o *scanner) cure(ctx context.Context, over <-chan struct{}, of func(stuck) string) {
 	tried := map[string]int{} // by run and reason
 	seen := map[string]bool{}
 	for {
 		select {
-		case <-o.shift.closed:
+		case <-over:
 			return
 		case <-ctx.Done():
 			return
@@ -58,6 +58,9 @@ func (o *scanner) cure(ctx context.Context) {
 			continue
 		}
 		for _, c := range cases {
+			if of(c) == "" {
+				continue
+			}
 			// Drivers look whether the order asks for a person: nobody decides at once.
 			if key := *c.WorkflowID + " " + c.Reason; !seen[key] {
 				seen[key] = true
