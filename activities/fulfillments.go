@@ -39,13 +39,81 @@ func (a *Fulfillments) in(ctx context.Context, ref FulfillmentRef, do func(tx pg
 	return inShop(ctx, a.DB, ref.Tenant, do)
 }
 
-// StandShipment reads how a shipment stands.
+// StandShipment reads how a shipment stands, after it has done what is due and needs
+// nobody else: choosing a carrier, labelling, telling the buyer, undoing. What that wrote is
+// undone where the step fails, and the step is then named as what is next, so that it fails
+// on its own and says why. Done again it finds nothing to do.
 func (a *Fulfillments) StandShipment(ctx context.Context, ref FulfillmentRef) (out Standing, err error) {
-	err = a.in(ctx, ref, func(tx pgx.Tx, shop tenant.Tenant) error {
-		out, err = shipping.Stand(ctx, tx, shop, ref.ShipmentID)
-		return err
+	var failed error
+	err = a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error {
+		out, failed, err = a.advance(ctx, tx, ref)
+		return errors.Join(err, failed)
 	})
+	if failed != nil && ctx.Err() == nil {
+		err = a.DB.InTenant(ctx, ref.Tenant, func(tx pgx.Tx) error {
+			out, err = shipping.Stand(ctx, tx, ref.Tenant, ref.ShipmentID)
+			return err
+		})
+	}
 	return out, classify(err)
+}
+
+// stepsAtOnce bounds how many steps follow each other in one transaction.
+const stepsAtOnce = 6
+
+// advance does a shipment's own steps until it waits for somebody. failed is what went
+// wrong in one of them.
+func (a *Fulfillments) advance(ctx context.Context, tx pgx.Tx, ref FulfillmentRef) (out Standing, failed, err error) {
+	var shop tenant.Tenant
+	for n := 1; ; n++ {
+		if out, err = shipping.Stand(ctx, tx, ref.Tenant, ref.ShipmentID); err != nil {
+			return out, nil, err
+		}
+		step := a.alone(out.Next, ref)
+		if step == nil || !out.NextAt.IsZero() || n == stepsAtOnce {
+			return out, nil, nil
+		}
+		if n == 1 {
+			if shop, err = tenant.Get(ctx, tx, ref.Tenant); err != nil {
+				return out, nil, err
+			}
+		}
+		next, err := step(ctx, tx, shop)
+		if err != nil {
+			return out, err, nil
+		}
+		if next != "" {
+			out.Next = next
+			return out, nil, nil
+		}
+	}
+}
+
+// alone is the step that needs only the database, nil where another is next. It says what
+// must follow where that does not show in the rows.
+func (a *Fulfillments) alone(next string, ref FulfillmentRef) func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) (string, error) {
+	plain := func(step func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string) error) func(context.Context, pgx.Tx, tenant.Tenant) (string, error) {
+		return func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) (string, error) {
+			return "", step(ctx, tx, shop, ref.ShipmentID)
+		}
+	}
+	switch next {
+	case shipping.NextChoose:
+		return func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) (string, error) {
+			chosen, err := a.labels(ref).chooseIn(ctx, tx, shop)
+			if err == nil && chosen.Compare {
+				return shipping.NextCompare, nil
+			}
+			return "", err
+		}
+	case shipping.NextFinish:
+		return plain(shipping.Finish)
+	case shipping.NextTell:
+		return plain(shipping.TellDelayed)
+	case shipping.NextWithdraw:
+		return plain(shipping.WithdrawShipment)
+	}
+	return nil
 }
 
 // labels is the desk at which a shipment's labels are bought.

@@ -283,6 +283,8 @@ func (b *bench) next(ctx context.Context, ref activities.FulfillmentRef, now act
 			return true, err
 		}
 		return true, b.steps.CompareCarriers(ctx, ref)
+	case shipping.NextCompare:
+		return true, b.steps.CompareCarriers(ctx, ref)
 	case shipping.NextBook:
 		return true, b.steps.BookParcel(ctx, ref)
 	case shipping.NextVoid:
@@ -386,6 +388,53 @@ var points = []string{"before the call", "connection cut", "before the answer", 
 
 func book(ref activities.FulfillmentRef) func(*activities.Fulfillments, context.Context) error {
 	return func(a *activities.Fulfillments, ctx context.Context) error { return a.BookParcel(ctx, ref) }
+}
+
+func TestStandShipment_DoesWhatNeedsNobodyElse(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	_, ref := b.picked(2)
+	require.NoError(t, b.pack(ref, 1))
+	require.NoError(t, b.want(ref, shipping.BlueExpress))
+	now := b.stand(ref)
+	require.Equal(t, shipping.NextCompare, now.Next, "its service is not fixed")
+	require.Equal(t, now, b.stand(ref), "read again nothing is done")
+	require.NoError(t, b.steps.CompareCarriers(t.Context(), ref))
+	service := b.one(`SELECT service FROM bookings`)
+	require.NoError(t, b.unpack(ref))
+	require.NoError(t, b.pack(ref, 1))
+	require.NoError(t, b.do(func(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) error {
+		_, err := shipping.LabelParcels(ctx, tx, shop, ref.ShipmentID, shipping.Labelling{Carrier: shipping.BlueExpress, Service: service, By: ana})
+		return err
+	}))
+	for now = b.stand(ref); now.Next == shipping.NextVoid; now = b.stand(ref) { // the one before
+		require.NoError(t, b.steps.VoidLabel(t.Context(), ref))
+	}
+	require.Equal(t, shipping.NextBook, now.Next, "chosen with the reading")
+	require.Equal(t, "1", b.one(`SELECT count(*)::text FROM bookings WHERE status = 'intended'`))
+	require.NoError(t, b.steps.BookParcel(t.Context(), ref))
+	now = b.stand(ref)
+	require.Equal(t, shipping.Labelled, now.Status, "labelled with the reading")
+	require.Empty(t, now.Next)
+	require.Equal(t, now, b.stand(ref))
+	require.Equal(t, "1", b.one(`SELECT count(*)::text FROM events WHERE kind = 'labelled'`))
+	b.agree(ref)
+}
+
+func TestStandShipment_NamesAStepThatFailsAndWritesNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	_, ref := b.packed(1, shipping.BlueExpress)
+	require.NoError(t, b.steps.BookParcel(t.Context(), ref))
+	_, err := b.Super.Exec(t.Context(), `ALTER TABLE parcels ADD CONSTRAINT nobody_follows CHECK (track_at IS NULL)`)
+	require.NoError(t, err)
+	now := b.stand(ref)
+	require.Equal(t, shipping.Packed, now.Status)
+	require.Equal(t, shipping.NextFinish, now.Next, "the run does it as a step of its own, which says why it fails")
+	require.ErrorContains(t, b.steps.FinishLabels(t.Context(), ref), "nobody_follows")
+	_, err = b.Super.Exec(t.Context(), `ALTER TABLE parcels DROP CONSTRAINT nobody_follows`)
+	require.NoError(t, err)
+	require.Equal(t, shipping.Labelled, b.stand(ref).Status)
 }
 
 func TestBookParcel_KilledAnywhereAParcelHasOneLabel(t *testing.T) {
@@ -625,13 +674,14 @@ func TestFinishLabels_OrUnpackOneAfterTheOther(t *testing.T) {
 	for range 6 {
 		_, ref := b.packed(1, shipping.BlueExpress)
 		require.NoError(t, b.steps.BookParcel(t.Context(), ref))
-		require.Equal(t, shipping.NextFinish, b.stand(ref).Next)
 		var wait sync.WaitGroup
-		var finished error
+		var finished, stood error
 		wait.Go(func() { finished = b.steps.FinishLabels(context.Background(), ref) })
+		wait.Go(func() { _, stood = b.steps.StandShipment(context.Background(), ref) }) // it labels too
 		wait.Go(func() { _ = b.unpack(ref) }) // it may be told that somebody was faster
 		wait.Wait()
 		require.NoError(t, finished)
+		require.NoError(t, stood)
 		b.agree(ref)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -73,32 +72,36 @@ func inShop(ctx context.Context, db *postgres.DB, tenantID string, do func(tx pg
 // choose writes the intent to book with the carrier that a person or the buyer has chosen.
 func (d labelDesk) choose(ctx context.Context) (out ChosenCarrier, err error) {
 	err = d.in(ctx, func(tx pgx.Tx, shop tenant.Tenant) error {
-		u, err := d.read(ctx, tx, shop)
-		if err != nil {
-			return err
-		}
-		if u.Method == shipping.InShop && u.Carrier == "" && d.fetched != nil {
-			return d.fetched(ctx, tx, shop, u)
-		}
-		choice, fixed := u.Fixed()
-		if !fixed {
-			out.Compare = true
-			return nil
-		}
-		if slices.Contains(u.Tried, choice.Carrier) {
-			return u.Subject.NotBooked(ctx, tx, strings.Join(u.Refusals, "; ")+". No other carrier may be used: retry, or "+u.Else, notBookedFor)
-		}
-		full, ok, err := u.Intend(ctx, tx, []shipping.Choice{choice})
-		if err != nil || ok {
-			return err
-		}
-		if u.Carrier == "" { // the buyer's choice has no room: another may have
-			out.Compare = true
-			return nil
-		}
-		return u.Subject.NotBooked(ctx, tx, full[0].Title()+" takes no more parcels today (carrier_capacity).", notBookedFor)
+		out, err = d.chooseIn(ctx, tx, shop)
+		return err
 	})
 	return out, classify(err)
+}
+
+// chooseIn is choose in a transaction that is under way.
+func (d labelDesk) chooseIn(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) (out ChosenCarrier, err error) {
+	u, err := d.read(ctx, tx, shop)
+	if err != nil {
+		return out, err
+	}
+	if u.Method == shipping.InShop && u.Carrier == "" && d.fetched != nil {
+		return out, d.fetched(ctx, tx, shop, u)
+	}
+	choice, fixed := u.Fixed()
+	if !fixed {
+		return ChosenCarrier{Compare: true}, nil
+	}
+	if slices.Contains(u.Tried, choice.Carrier) {
+		return out, u.Subject.NotBooked(ctx, tx, strings.Join(u.Refusals, "; ")+". No other carrier may be used: retry, or "+u.Else, notBookedFor)
+	}
+	full, ok, err := u.Intend(ctx, tx, []shipping.Choice{choice})
+	if err != nil || ok {
+		return out, err
+	}
+	if u.Carrier == "" { // the buyer's choice has no room: another may have
+		return ChosenCarrier{Compare: true}, nil
+	}
+	return out, u.Subject.NotBooked(ctx, tx, full[0].Title()+" takes no more parcels today (carrier_capacity).", notBookedFor)
 }
 
 // compare asks all carriers for prices, each for at most some seconds, and writes the
@@ -204,13 +207,9 @@ func (d labelDesk) book(ctx context.Context) error {
 
 // next is the booking whose turn has come.
 func (d labelDesk) next(ctx context.Context, tx pgx.Tx, which func(shipping.Kept) bool) (shipping.Kept, bool, error) {
-	list, err := shipping.Bookings(ctx, tx, d.tenant, d.of)
+	list, now, err := shipping.BookingsNow(ctx, tx, d.tenant, d.of)
 	if err != nil {
 		return shipping.Kept{}, false, err
-	}
-	var now time.Time
-	if err := tx.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
-		return shipping.Kept{}, false, fmt.Errorf("clock of the database: %w", err)
 	}
 	for _, k := range list {
 		if which(k) && k.NextAt != nil && !k.NextAt.After(now) {

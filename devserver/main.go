@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -19,7 +20,22 @@ import (
 
 const program = "justlogistics-devserver"
 
+const (
+	// collectAt is how much garbage, in percent of what is alive, is let lie before it is
+	// collected, unless GOGC says otherwise: a server under load spent a sixth of its time
+	// on that with Go's 100.
+	collectAt = 300
+	// memory is where collecting becomes eager again, unless GOMEMLIMIT says otherwise.
+	memory = 1 << 30
+)
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memory)
+	}
 	var opts options
 	kong.Parse(&opts,
 		kong.Name(program),

@@ -152,7 +152,10 @@ func createSchema(ctx context.Context, path string) (err error) {
 		return fmt.Errorf("read schema: %w", err)
 	}
 	if tables > 0 {
-		return nil
+		if err := trimVisibility(ctx, tx); err != nil {
+			return err
+		}
+		return tx.Commit()
 	}
 	for _, name := range []string{"sqlite/v3/temporal/schema.sql", "sqlite/v3/visibility/schema.sql"} {
 		statements, err := fs.ReadFile(schema.Assets(), name)
@@ -163,5 +166,46 @@ func createSchema(ctx context.Context, path string) (err error) {
 			return fmt.Errorf("create schema: %w", err)
 		}
 	}
+	if err := trimVisibility(ctx, tx); err != nil {
+		return err
+	}
 	return tx.Commit()
+}
+
+// searchedBy are the columns of visibility that keep an index of their own: what the web UI
+// and operations staff filter by, what Temporal's own schedules and batches list by, and
+// the columns that the first attributes of each type get.
+var searchedBy = []string{
+	"default_idx", "by_execution_time", "by_workflow_id", "by_workflow_type", "by_status", "by_parent_workflow_id", "by_root_workflow_id",
+	"by_temporal_scheduled_by_id", "by_temporal_namespace_division",
+	"by_keyword_01", "by_keyword_02", "by_keyword_03", "by_keyword_04", "by_keyword_05", "by_bool_01",
+}
+
+// trimVisibility leaves an index only on what is searched by. Temporal's schema has sixty,
+// one for every column that somebody might search by; SQLite plans and writes all of them at
+// every change of a run, which was a fifth of all that this server did. What has no index is
+// found all the same, by reading the namespace's rows.
+func trimVisibility(ctx context.Context, tx *sql.Tx) error {
+	keep := "'" + strings.Join(searchedBy, "','") + "'"
+	rows, err := tx.QueryContext(ctx, "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'executions_visibility' AND sql IS NOT NULL AND name NOT IN ("+keep+")")
+	if err != nil {
+		return fmt.Errorf("read indexes: %w", err)
+	}
+	var spare []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return errors.Join(fmt.Errorf("read indexes: %w", err), rows.Close())
+		}
+		spare = append(spare, name)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return fmt.Errorf("read indexes: %w", err)
+	}
+	for _, name := range spare {
+		if _, err := tx.ExecContext(ctx, "DROP INDEX "+name); err != nil {
+			return fmt.Errorf("drop index %s: %w", name, err)
+		}
+	}
+	return nil
 }

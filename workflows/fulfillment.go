@@ -101,7 +101,8 @@ func (r *fulfillmentRun) show(ctx workflow.Context, now activities.Standing) err
 	return nil
 }
 
-// do takes the next step of the run itself. What came of it is in the rows.
+// do takes the next step of the run itself. What came of it is in the rows. What needs only
+// the database was done with the reading, unless it failed there.
 func (r *fulfillmentRun) do(ctx workflow.Context, now activities.Standing) error {
 	switch now.Next {
 	case shipping.NextChoose:
@@ -109,7 +110,9 @@ func (r *fulfillmentRun) do(ctx workflow.Context, now activities.Standing) error
 		if err != nil || !chosen.Compare {
 			return err
 		}
-		return callCarrier(ctx, r.desk, TaskQueue, "compare the carriers' prices", fulfillments.CompareCarriers, r.ref)
+		return r.compare(ctx)
+	case shipping.NextCompare:
+		return r.compare(ctx)
 	case shipping.NextBook:
 		return callCarrier(ctx, r.desk, CarrierTaskQueue(now.Carrier), "buy a label of "+now.Carrier.Title(), fulfillments.BookParcel, r.ref)
 	case shipping.NextVoid:
@@ -125,6 +128,10 @@ func (r *fulfillmentRun) do(ctx workflow.Context, now activities.Standing) error
 		return err
 	}
 	return nil
+}
+
+func (r *fulfillmentRun) compare(ctx workflow.Context) error {
+	return callCarrier(ctx, r.desk, TaskQueue, "compare the carriers' prices", fulfillments.CompareCarriers, r.ref)
 }
 
 // callCarrier runs a step that calls a carrier: what came of the call is written down by
@@ -150,7 +157,7 @@ func callCarrier(ctx workflow.Context, d *desk, queue, summary string, step, ref
 
 // restsFor names what a shipment waits for while nothing is due, by its status.
 var restsFor = map[shipping.State]string{
-	shipping.Pending: "a wave", shipping.Picking: "its picker", shipping.Packed: "its label", shipping.Labelled: "the carrier to take it",
+	shipping.Pending: "a wave", shipping.Picking: "its picker", shipping.Packed: "its label", shipping.Labelled: "the carrier",
 	shipping.HandedOver: "the carrier's word", shipping.InTransit: "the carrier's word", shipping.Delivering: "the carrier's word", shipping.NotDelivered: "the carrier's next try",
 	shipping.Returned: "a person", shipping.Lost: "a person", shipping.Delivered: "its labels to be settled", shipping.Cancelled: "its labels to be settled",
 }

@@ -169,6 +169,17 @@ func TestFulfillment_BuysALabelStepByStepAndRests(t *testing.T) {
 	require.LessOrEqual(t, len(b.read), 8, "it rests")
 }
 
+func TestFulfillment_WhatNeedsOnlyTheDatabaseComesWithTheReading(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, activities.Standing{Status: shipping.Packed, Next: shipping.NextCompare})
+	b.on["compare"] = func() error { b.row.Next, b.row.Carrier = shipping.NextBook, shipping.Correos; return nil }
+	b.on["book"] = func() error { b.row.Status, b.row.Next = shipping.Labelled, ""; return nil }
+	b.at(time.Hour, true, b.arrives)
+	b.run(t)
+	require.Equal(t, []string{"compare 0s", "book 0s"}, b.did)
+	require.Len(t, b.read, 4, "before each, after the last, and at the end")
+}
+
 func TestFulfillment_WaitsUntilTheNextStepIsDue(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, activities.Standing{Status: shipping.Packed, Next: shipping.NextBook, NextAt: dawn.Add(10 * time.Minute), Carrier: shipping.Chilexpress})

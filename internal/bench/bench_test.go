@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +27,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
@@ -274,12 +276,20 @@ func BenchmarkCheckout_AnswerAtTenPerSecond(b *testing.B) {
 	}
 }
 
+// temporal connects as the product does, and says only what is wrong.
+func (s *stack) temporal(b *testing.B) client.Client {
+	b.Helper()
+	c, err := client.Dial(client.Options{HostPort: s.info.TemporalAddress, Namespace: s.info.TemporalNamespace, ConnectionOptions: client.ConnectionOptions{GrpcCompression: &client.GrpcCompressionNone{}},
+		Logger: log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))})
+	require.NoError(b, err)
+	b.Cleanup(c.Close)
+	return c
+}
+
 // bare runs a worker with an empty workflow and returns what runs one.
 func (s *stack) bare(b *testing.B) func(n int64) error {
 	b.Helper()
-	c, err := client.Dial(client.Options{HostPort: s.info.TemporalAddress, Namespace: s.info.TemporalNamespace})
-	require.NoError(b, err)
-	b.Cleanup(c.Close)
+	c := s.temporal(b)
 	w := worker.New(c, "bench-bare", worker.Options{MaxConcurrentWorkflowTaskPollers: 16})
 	w.RegisterWorkflowWithOptions(func(workflow.Context) error { return nil }, workflow.RegisterOptions{Name: "Bare"})
 	require.NoError(b, w.Start())

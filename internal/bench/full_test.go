@@ -13,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/sdk/client"
 
 	"justlogistics/workflows"
 )
@@ -321,9 +320,7 @@ func (f *full) serve(name, listID string, seq *int) error {
 // search attributes.
 func (f *full) histories(b *testing.B) (events, actions float64) {
 	b.Helper()
-	c, err := client.Dial(client.Options{HostPort: f.info.TemporalAddress, Namespace: f.info.TemporalNamespace})
-	require.NoError(b, err)
-	defer c.Close()
+	c := f.temporal(b)
 	require.NotEmpty(b, f.sample)
 	for _, at := range f.sample {
 		for _, run := range []string{workflows.ID(workflows.KindCheckout, f.info.Tenant, at[0]), workflows.ID(workflows.KindFulfillment, f.info.Tenant, at[1])} {

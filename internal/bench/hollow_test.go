@@ -33,9 +33,7 @@ const hollowQueue, hollowCalls = "bench-hollow", "bench-hollow-calls"
 // hollow runs workers for such orders and returns what runs one.
 func (s *stack) hollow(b *testing.B) func(n int64) error {
 	b.Helper()
-	c, err := client.Dial(client.Options{HostPort: s.info.TemporalAddress, Namespace: s.info.TemporalNamespace})
-	require.NoError(b, err)
-	b.Cleanup(c.Close)
+	c := s.temporal(b)
 	h := &hollow{temporal: c}
 	own := worker.New(c, hollowQueue, worker.Options{MaxConcurrentWorkflowTaskPollers: 16})
 	own.RegisterWorkflowWithOptions(h.checkout, workflow.RegisterOptions{Name: "HollowCheckout"})

@@ -125,8 +125,8 @@ func Read(ctx context.Context, tx pgx.Tx, tenantID, checkoutID string) (Resource
 		c.Items, err = pgx.AppendRows(c.Items, rows, pgx.RowToStructByPos[ResourceItem])
 		return err
 	})
-	b.Queue(`SELECT h.id, h.status, l.sku, l.quantity - l.shorted, l.warehouse FROM checkouts c JOIN holds h ON h.tenant = c.tenant AND h.id = c.hold_id
-	   JOIN hold_lines l ON l.tenant = h.tenant AND l.hold_id = h.id WHERE c.tenant = $1 AND c.id = $2 ORDER BY l.sku, l.warehouse`, tenantID, checkoutID).Query(func(rows pgx.Rows) error {
+	b.Queue(`SELECT h.id, h.status, l.sku, l.quantity - l.shorted, l.warehouse FROM holds h JOIN hold_lines l ON l.tenant = h.tenant AND l.hold_id = h.id
+	  WHERE h.tenant = $1 AND h.id = (SELECT hold_id FROM checkouts WHERE tenant = $1 AND id = $2) ORDER BY l.sku, l.warehouse`, tenantID, checkoutID).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var h HeldStock
 			var l stock.Line

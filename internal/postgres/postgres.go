@@ -106,7 +106,7 @@ func (db *DB) InTenant(ctx context.Context, tenant string, fn func(tx pgx.Tx) er
 	}
 	// One round trip for both statements; the setting ends with the
 	// transaction and so cannot leak through the pool.
-	opts := pgx.TxOptions{BeginQuery: "begin; select set_config('app.tenant','" + tenant + "',true)"}
+	opts := pgx.TxOptions{BeginQuery: "begin; set local app.tenant = '" + tenant + "'"}
 	return run(ctx, db.app, opts, fn)
 }
 

@@ -71,16 +71,32 @@ func scanKept(row pgx.CollectableRow) (k Kept, err error) {
 }
 
 // Bookings are those of a shipment or a return, the oldest first.
-func Bookings(ctx context.Context, tx pgx.Tx, tenantID string, of Owner) ([]Kept, error) {
-	rows, err := tx.Query(ctx, keptColumns+`b.`+of.column+` = $2 ORDER BY b.id`, tenantID, of.ID)
-	if err != nil {
-		return nil, fmt.Errorf("bookings of %s: %w", of, err)
-	}
-	list, err := pgx.CollectRows(rows, scanKept)
-	if err != nil {
+func Bookings(ctx context.Context, tx pgx.Tx, tenantID string, of Owner) (list []Kept, err error) {
+	b := &pgx.Batch{}
+	queueBookings(b, tenantID, of, &list)
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return nil, fmt.Errorf("bookings of %s: %w", of, err)
 	}
 	return list, nil
+}
+
+// BookingsNow are Bookings with the database's clock.
+func BookingsNow(ctx context.Context, tx pgx.Tx, tenantID string, of Owner) (list []Kept, now time.Time, err error) {
+	b := &pgx.Batch{}
+	queueBookings(b, tenantID, of, &list)
+	b.Queue(`SELECT now()`).QueryRow(func(row pgx.Row) error { return row.Scan(&now) })
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return nil, now, fmt.Errorf("bookings of %s: %w", of, err)
+	}
+	return list, now, nil
+}
+
+// queueBookings reads them in a batch.
+func queueBookings(b *pgx.Batch, tenantID string, of Owner, list *[]Kept) {
+	b.Queue(keptColumns+`b.`+of.column+` = $2 ORDER BY b.id`, tenantID, of.ID).Query(func(rows pgx.Rows) (err error) {
+		*list, err = pgx.CollectRows(rows, scanKept)
+		return err
+	})
 }
 
 // Unbooked is what a carrier must know to carry the parcels of a shipment or a return,
@@ -115,23 +131,31 @@ type Unbooked struct {
 
 // ToBook reads what is to be booked for a shipment.
 func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string) (Unbooked, error) {
-	s, err := Get(ctx, tx, shop.ID, shipmentID)
-	if err != nil {
-		return Unbooked{}, err
-	}
-	u := Unbooked{Of: OfShipment(s.ID), Subject: packed{s, shop}, Number: s.Number, Parcels: s.Parcels, Wanted: s.Status == Packed, Shop: shop,
+	u := Unbooked{Of: OfShipment(shipmentID), Shop: shop, Sender: Desk(shop),
 		Else: "say who carries it (POST /v1/shipments/{id}/label, carrier manual for own delivery)."}
-	if s.Label != nil {
-		u.WantedBy = s.Label.WantedBy
-	}
 	var customer, address []byte
 	var wantedAt, bookAt *time.Time
 	var warehouse string
-	err = tx.QueryRow(ctx, `SELECT o.customer, o.shipping, s.wanted_at, s.book_at, s.wanted_carrier, s.wanted_service, w.name, w.street, w.number, w.comuna, w.region
+	var bookings []Kept
+	b := &pgx.Batch{}
+	get := queueGet(b, shop.ID, shipmentID)
+	queueBookings(b, shop.ID, u.Of, &bookings)
+	b.Queue(`SELECT o.customer, o.shipping, s.wanted_at, s.book_at, s.wanted_carrier, s.wanted_service, w.name, w.street, w.number, w.comuna, w.region
 	    FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id JOIN warehouses w ON w.tenant = s.tenant AND w.code = s.warehouse
-	   WHERE s.tenant = $1 AND s.id = $2`, shop.ID, s.ID).Scan(&customer, &address, &wantedAt, &bookAt, &u.Carrier, &u.Service, &warehouse, &u.From.Street, &u.From.Number, &u.From.Comuna, &u.From.Region)
+	   WHERE s.tenant = $1 AND s.id = $2`, shop.ID, shipmentID).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&customer, &address, &wantedAt, &bookAt, &u.Carrier, &u.Service, &warehouse, &u.From.Street, &u.From.Number, &u.From.Comuna, &u.From.Region)
+	})
+	err := tx.SendBatch(ctx, b).Close()
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) { // none: nor is there a shipment
+		return u, fmt.Errorf("shipment %s: %w", shipmentID, err)
+	}
+	s, err := get.found()
 	if err != nil {
-		return u, fmt.Errorf("shipment %s: %w", s.ID, err)
+		return u, err
+	}
+	u.Subject, u.Number, u.Parcels, u.Wanted = packed{s, shop}, s.Number, s.Parcels, s.Status == Packed
+	if s.Label != nil {
+		u.WantedBy = s.Label.WantedBy
 	}
 	if err := u.People(customer, address); err != nil {
 		return u, fmt.Errorf("order %s: %w", s.OrderID, err)
@@ -140,7 +164,6 @@ func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	// to the order. A courier who cannot reach the buyer calls the shop.
 	u.Receiver.Name = cmp.Or(strings.TrimSpace(u.Receiver.Name), "Pedido "+s.Number)
 	u.Receiver.Phone, u.Receiver.Email = cmp.Or(u.Receiver.Phone, shop.Settings.Sender.Phone), cmp.Or(u.Receiver.Email, shop.Settings.Sender.Email)
-	u.Sender = Desk(shop)
 	skus, quantities := make([]string, 0, len(s.Lines)), make([]int, 0, len(s.Lines))
 	for _, l := range s.Lines {
 		skus, quantities = append(skus, l.SKU), append(quantities, l.Quantity)
@@ -148,7 +171,8 @@ func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	if err := u.Goods(ctx, tx, s.OrderID, skus, quantities); err != nil {
 		return u, err
 	}
-	return u, u.Learn(ctx, tx, wantedAt, bookAt)
+	u.learn(bookings, wantedAt, bookAt)
+	return u, nil
 }
 
 // Desk is whom a carrier calls about a shop's parcels.
@@ -164,11 +188,15 @@ func (u *Unbooked) Learn(ctx context.Context, tx pgx.Tx, wantedAt, nextRound *ti
 	if err != nil {
 		return err
 	}
+	u.learn(bookings, wantedAt, nextRound)
+	return nil
+}
+
+func (u *Unbooked) learn(bookings []Kept, wantedAt, nextRound *time.Time) {
 	if wantedAt != nil && nextRound != nil && nextRound.After(*wantedAt) {
 		wantedAt = nextRound
 	}
 	u.read(bookings, wantedAt)
-	return nil
 }
 
 // People reads who gets it and where, as an order keeps them.

@@ -54,7 +54,7 @@ func (d *dock) stand(shipment string) (out shipping.Standing) {
 	d.Do(d.t, func(tx pgx.Tx) error {
 		shop, err := tenant.Get(d.t.Context(), tx, acme)
 		require.NoError(d.t, err)
-		out, err = shipping.Stand(d.t.Context(), tx, shop, shipment)
+		out, err = shipping.Stand(d.t.Context(), tx, shop.ID, shipment)
 		return err
 	})
 	return out

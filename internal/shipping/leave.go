@@ -341,6 +341,7 @@ func (s Shipment) advance(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, to
 // attend raises the order's attention for trouble, and lowers what this shipment has
 // raised before, unless another of the order's is in that trouble.
 func (s Shipment) attend(ctx context.Context, tx pgx.Tx, tenantID string) error {
+	var statuses, reasons []string
 	for status, reason := range troubles {
 		if status == s.Status {
 			if err := order.RaiseAttention(ctx, tx, tenantID, s.OrderID, reason); err != nil {
@@ -348,16 +349,13 @@ func (s Shipment) attend(ctx context.Context, tx pgx.Tx, tenantID string) error 
 			}
 			continue
 		}
-		var others bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM shipments WHERE tenant = $1 AND order_id = $2 AND id <> $3 AND status = $4)`, tenantID, s.OrderID, s.ID, status).Scan(&others); err != nil {
-			return fmt.Errorf("shipments of order %s: %w", s.OrderID, err)
-		}
-		if others {
-			continue
-		}
-		if err := order.LowerAttention(ctx, tx, tenantID, s.OrderID, reason); err != nil {
-			return err
-		}
+		statuses, reasons = append(statuses, status), append(reasons, reason)
+	}
+	_, err := tx.Exec(ctx, `DELETE FROM order_attention a USING unnest($4::text[], $5::text[]) AS t (status, reason)
+	   WHERE a.tenant = $1 AND a.order_id = $2 AND a.reason = t.reason
+	     AND NOT EXISTS (SELECT FROM shipments s WHERE s.tenant = $1 AND s.order_id = $2 AND s.id <> $3 AND s.status = t.status)`, tenantID, s.OrderID, s.ID, statuses, reasons)
+	if err != nil {
+		return fmt.Errorf("attention of order %s: %w", s.OrderID, err)
 	}
 	return nil
 }

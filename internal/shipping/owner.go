@@ -70,24 +70,34 @@ func ParcelsOfReturns(ctx context.Context, tx pgx.Tx, tenantID string, ids []str
 
 // eachParcel reads the parcels of some shipments, or of some returns, in their order.
 func eachParcel(ctx context.Context, tx pgx.Tx, tenantID, column string, ids []string, take func(id string, p PackedParcel)) error {
+	query, args := parcelsOf(tenantID, column, ids)
+	rows, err := tx.Query(ctx, query, args...)
+	if err == nil {
+		err = scanParcels(rows, take)
+	}
+	return wrap(err, "parcels")
+}
+
+// parcelsOf is the statement that reads them, scanParcels takes its rows.
+func parcelsOf(tenantID, column string, ids []string) (query string, args []any) {
 	// A list of ids is planned anew at every call, which costs more than reading one's
 	// parcels; and most are read one by one.
 	which, of := `= ANY($2)`, any(ids)
 	if len(ids) == 1 {
 		which, of = `= $2`, ids[0]
 	}
-	rows, err := tx.Query(ctx, `SELECT `+column+`, id, position, reference, weight_grams, length_mm, width_mm, height_mm, tracking, state, told_at, packed_by
-	  FROM parcels WHERE tenant = $1 AND `+column+` `+which+` AND unpacked_at IS NULL ORDER BY `+column+`, position`, tenantID, of)
-	if err != nil {
-		return fmt.Errorf("parcels: %w", err)
-	}
+	return `SELECT ` + column + `, id, position, reference, weight_grams, length_mm, width_mm, height_mm, tracking, state, told_at, packed_by
+	  FROM parcels WHERE tenant = $1 AND ` + column + ` ` + which + ` AND unpacked_at IS NULL ORDER BY ` + column + `, position`, []any{tenantID, of}
+}
+
+func scanParcels(rows pgx.Rows, take func(id string, p PackedParcel)) error {
 	var owner string
 	var p PackedParcel
-	_, err = pgx.ForEachRow(rows, []any{&owner, &p.ID, &p.Position, &p.Reference, &p.WeightGrams, &p.Dimensions.Length, &p.Dimensions.Width, &p.Dimensions.Height, &p.Tracking, &p.State, &p.ToldAt, &p.PackedBy}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&owner, &p.ID, &p.Position, &p.Reference, &p.WeightGrams, &p.Dimensions.Length, &p.Dimensions.Width, &p.Dimensions.Height, &p.Tracking, &p.State, &p.ToldAt, &p.PackedBy}, func() error {
 		take(owner, p)
 		return nil
 	})
-	return wrap(err, "parcels")
+	return err
 }
 
 // Subject is what parcels belong to, as far as their labels go.
@@ -133,6 +143,7 @@ func (s packed) Intended(ctx context.Context, tx pgx.Tx, c Choice) error {
 	if err != nil {
 		return fmt.Errorf("days of shipment %s: %w", s.ID, err)
 	}
+	s.carrierDays = c.Days
 	return s.reckon(ctx, tx, s.shop)
 }
 

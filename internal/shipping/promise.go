@@ -155,12 +155,14 @@ func (s *Shipment) reckon(ctx context.Context, tx pgx.Tx, shop tenant.Tenant) er
 	if err != nil {
 		return fmt.Errorf("time zone of %s: %w", shop.ID, err)
 	}
-	o := outlook{status: s.Status, promised: *s.PromisedAt, handedOver: s.HandedOverAt, waiting: s.canBeFetched()}
-	err = tx.QueryRow(ctx, `SELECT coalesce(s.promised_days, (o.shipping->>'promised_days')::int, 0) FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 AND s.id = $2`, shop.ID, s.ID).Scan(&o.days)
-	if err != nil {
-		return fmt.Errorf("days of shipment %s: %w", s.ID, err)
+	o := outlook{status: s.Status, promised: *s.PromisedAt, handedOver: s.HandedOverAt, days: s.orderDays, waiting: s.canBeFetched()}
+	if s.carrierDays != nil {
+		o.days = *s.carrierDays
 	}
 	risk := o.riskAt(zone, shop.Settings.PromiseMargin())
+	if risk == nil && s.riskAt == nil || risk != nil && s.riskAt != nil && risk.Equal(*s.riskAt) {
+		return nil // as it is written
+	}
 	err = tx.QueryRow(ctx, `UPDATE shipments SET risk_at = $3 WHERE tenant = $1 AND id = $2 RETURNING coalesce(risk_at <= now(), false)`, shop.ID, s.ID, risk).Scan(&s.AtRisk)
 	if err != nil {
 		return fmt.Errorf("promise of shipment %s: %w", s.ID, err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"justlogistics/internal/order"
 	"justlogistics/internal/problem"
@@ -75,6 +76,10 @@ type Shipment struct {
 	// riskAt is from when it may miss its promise, riskKnownAt when a person said that
 	// they know.
 	riskAt, riskKnownAt *time.Time
+	// carrierDays are the working days of the carrier that was chosen, nil while none is
+	// or it does not say; orderDays those of the rate that the buyer has paid for.
+	carrierDays *int
+	orderDays   int
 }
 
 // PackedParcel is one parcel of a shipment.
@@ -110,7 +115,7 @@ type Dimensions struct {
 	Height int `json:"height"`
 }
 
-const shipmentColumns = `SELECT s.id, s.order_id, o.number, s.warehouse, s.status, s.version, s.lines, s.frozen_reason, s.carrier, s.picked_at, s.packed_at, s.labelled_at, s.handed_over_at, s.ended_at, s.due_at, s.promised_at, s.risk_at, coalesce(s.risk_at <= now(), false), s.risk_known_at, s.delayed_at, s.settled, s.tracking_key::text, s.wanted_at, s.wanted_by, s.wanted_carrier, s.wanted_service, s.not_booked, s.created_at, s.updated_at, o.hold_id
+const shipmentColumns = `SELECT s.id, s.order_id, o.number, s.warehouse, s.status, s.version, s.lines, s.frozen_reason, s.carrier, s.picked_at, s.packed_at, s.labelled_at, s.handed_over_at, s.ended_at, s.due_at, s.promised_at, s.risk_at, coalesce(s.risk_at <= now(), false), s.risk_known_at, s.delayed_at, s.settled, s.tracking_key::text, s.wanted_at, s.wanted_by, s.wanted_carrier, s.wanted_service, s.not_booked, s.created_at, s.updated_at, o.hold_id, s.promised_days, coalesce((o.shipping->>'promised_days')::int, 0)
   FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 AND `
 
 func scanShipment(row pgx.CollectableRow) (Shipment, error) {
@@ -118,7 +123,7 @@ func scanShipment(row pgx.CollectableRow) (Shipment, error) {
 	var lines []byte
 	var wantedAt *time.Time
 	var w WantedLabel
-	err := row.Scan(&s.ID, &s.OrderID, &s.Number, &s.Warehouse, &s.Status, &s.Version, &lines, &s.Frozen, &s.Carrier, &s.PickedAt, &s.PackedAt, &s.LabelledAt, &s.HandedOverAt, &s.EndedAt, &s.DueAt, &s.PromisedAt, &s.riskAt, &s.AtRisk, &s.riskKnownAt, &s.DelayedAt, &s.Settled, &s.TrackingKey, &wantedAt, &w.WantedBy, &w.Carrier, &w.Service, &w.NotBooked, &s.CreatedAt, &s.UpdatedAt, &s.holdID)
+	err := row.Scan(&s.ID, &s.OrderID, &s.Number, &s.Warehouse, &s.Status, &s.Version, &lines, &s.Frozen, &s.Carrier, &s.PickedAt, &s.PackedAt, &s.LabelledAt, &s.HandedOverAt, &s.EndedAt, &s.DueAt, &s.PromisedAt, &s.riskAt, &s.AtRisk, &s.riskKnownAt, &s.DelayedAt, &s.Settled, &s.TrackingKey, &wantedAt, &w.WantedBy, &w.Carrier, &w.Service, &w.NotBooked, &s.CreatedAt, &s.UpdatedAt, &s.holdID, &s.carrierDays, &s.orderDays)
 	if err != nil {
 		return s, err
 	}
@@ -131,14 +136,41 @@ func scanShipment(row pgx.CollectableRow) (Shipment, error) {
 
 // Get reads a shipment. 404 for another tenant's.
 func Get(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) (Shipment, error) {
-	list, err := read(ctx, tx, tenantID, `s.id = $2`, shipmentID)
-	switch {
-	case err != nil:
-		return Shipment{}, err
-	case len(list) == 0:
+	b := &pgx.Batch{}
+	s := queueGet(b, tenantID, shipmentID)
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
+		return Shipment{}, fmt.Errorf("shipment %s: %w", shipmentID, err)
+	}
+	return s.found()
+}
+
+// asked is a shipment that a batch reads.
+type asked struct{ list []Shipment }
+
+// found is the shipment once the batch is closed. 404 for another tenant's.
+func (a *asked) found() (Shipment, error) {
+	if len(a.list) == 0 {
 		return Shipment{}, problem.Missing("shipment")
 	}
-	return list[0], nil
+	return a.list[0], nil
+}
+
+// queueGet is Get in a batch, whose statements take one way to the database and back.
+func queueGet(b *pgx.Batch, tenantID, shipmentID string) *asked {
+	a := &asked{}
+	b.Queue(shipmentColumns+`s.id = $2`, tenantID, shipmentID).Query(func(rows pgx.Rows) (err error) {
+		a.list, err = pgx.CollectRows(rows, scanShipment)
+		return err
+	})
+	query, args := parcelsOf(tenantID, "shipment_id", []string{shipmentID})
+	b.Queue(query, args...).Query(func(rows pgx.Rows) error {
+		return scanParcels(rows, func(_ string, p PackedParcel) {
+			if len(a.list) == 1 {
+				a.list[0].Parcels = append(a.list[0].Parcels, p)
+			}
+		})
+	})
+	return a
 }
 
 // Filter chooses shipments; what is empty chooses all.
@@ -196,16 +228,25 @@ type surroundings struct {
 }
 
 func (s Shipment) around(ctx context.Context, tx pgx.Tx, tenantID string) (a surroundings, err error) {
-	var until *time.Time
-	err = tx.QueryRow(ctx, `SELECT now(), s.book_at, o.status = 'cancelled', `+order.WhollyRefunded+`, (SELECT h.short_until FROM holds h WHERE h.tenant = o.tenant AND h.id = o.hold_id AND h.status = 'short')
-	    FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 AND s.id = $2`, tenantID, s.ID).Scan(&a.now, &a.bookAt, &a.cancelled, &a.refunded, &until)
-	if err != nil {
+	b := &pgx.Batch{}
+	queueAround(b, tenantID, s.ID, &a)
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return a, fmt.Errorf("shipment %s: %w", s.ID, err)
 	}
-	if until != nil {
-		a.backOrdered = until.UTC()
-	}
 	return a, nil
+}
+
+// queueAround reads a shipment's surroundings in a batch.
+func queueAround(b *pgx.Batch, tenantID, shipmentID string, a *surroundings) {
+	b.Queue(`SELECT now(), s.book_at, o.status = 'cancelled', `+order.WhollyRefunded+`, (SELECT h.short_until FROM holds h WHERE h.tenant = o.tenant AND h.id = o.hold_id AND h.status = 'short')
+	    FROM shipments s JOIN orders o ON o.tenant = s.tenant AND o.id = s.order_id WHERE s.tenant = $1 AND s.id = $2`, tenantID, shipmentID).QueryRow(func(row pgx.Row) error {
+		var until *time.Time
+		err := row.Scan(&a.now, &a.bookAt, &a.cancelled, &a.refunded, &until)
+		if until != nil {
+			a.backOrdered = until.UTC()
+		}
+		return err
+	})
 }
 
 // stopped says why nothing may leave for the shipment's order now, nil when it may.
@@ -252,16 +293,22 @@ type step struct {
 // take changes the shipment's row if it still is as s was read. Another who was
 // faster is a conflict.
 func (t step) take(ctx context.Context, tx pgx.Tx, s Shipment) (Shipment, error) {
-	tag, err := tx.Exec(ctx, `UPDATE shipments SET status = $3, version = version + 1, updated_at = now()`+t.set+` WHERE tenant = $1 AND id = $2 AND version = $4 AND status = $6 AND ($5 OR frozen_reason IS NULL)`,
-		append([]any{t.tenant, t.shipmentID, t.to, s.Version, t.evenFrozen, s.Status}, t.args...)...)
-	if err != nil {
+	b := &pgx.Batch{}
+	taken := false
+	b.Queue(`UPDATE shipments SET status = $3, version = version + 1, updated_at = now()`+t.set+` WHERE tenant = $1 AND id = $2 AND version = $4 AND status = $6 AND ($5 OR frozen_reason IS NULL)`,
+		append([]any{t.tenant, t.shipmentID, t.to, s.Version, t.evenFrozen, s.Status}, t.args...)...).Exec(func(tag pgconn.CommandTag) error {
+		taken = tag.RowsAffected() == 1
+		return nil
+	})
+	after := queueGet(b, t.tenant, t.shipmentID)
+	if err := tx.SendBatch(ctx, b).Close(); err != nil {
 		return s, fmt.Errorf("shipment %s: %w", t.shipmentID, err)
 	}
-	now, err := Get(ctx, tx, t.tenant, t.shipmentID)
+	now, err := after.found()
 	if err != nil {
 		return s, err
 	}
-	if tag.RowsAffected() == 0 {
+	if !taken {
 		return s, now.conflict("version_changed", "Somebody else has changed the shipment at the same moment.")
 	}
 	return now, nil

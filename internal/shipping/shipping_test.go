@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -371,6 +372,23 @@ func TestPack_WhatBrokeBeforeItWasPackedIsPickedAgain(t *testing.T) {
 	})
 	refused(d, "not_picked", shipping.Pack, shipment, packing(700))
 	require.Equal(t, "pending", must(d, shipping.Unpack, shipment, shipping.Undoing{By: ana}).Status)
+}
+
+func TestHandOver_TellsTheRunWhenItWouldLookTooLate(t *testing.T) {
+	t.Parallel()
+	for due, told := range map[string]bool{"1 hour": false, "-1 hour": true, "900 days": true} {
+		t.Run(due, func(t *testing.T) {
+			t.Parallel()
+			d := newDock(t)
+			_, shipment := d.labelled(2)
+			d.Exec(t, `UPDATE shipments SET due_at = now() + $2::interval WHERE id = $1`, shipment, due)
+			d.wakes()
+			s := must(d, shipping.HandOver, shipment, shipping.Handing{By: ana})
+			require.WithinDuration(t, time.Now().Add(72*time.Hour), *s.DueAt, 72*time.Hour)
+			require.Equal(t, told, d.wakes() > 0)
+			require.Contains(t, d.stand(shipment).WaitsFor, "has the parcels")
+		})
+	}
 }
 
 func TestHandOver_WhatTheOrderHasLostIsNotInTheParcel(t *testing.T) {

@@ -2,6 +2,7 @@ package shipping
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,13 +11,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"justlogistics/internal/stock"
-	"justlogistics/internal/tenant"
 )
 
 // What a shipment's run can do next.
 const (
 	// NextChoose: find a carrier for a packed shipment.
 	NextChoose = "choose"
+	// NextCompare: the carriers' prices must be compared to find one.
+	NextCompare = "compare"
 	// NextBook: book, ask about, or fetch the label of one parcel.
 	NextBook = "book"
 	// NextFinish: every parcel has a label.
@@ -77,25 +79,27 @@ type standing struct {
 }
 
 // Stand reads how a shipment stands.
-func Stand(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID string) (Standing, error) {
-	s, err := Get(ctx, tx, shop.ID, shipmentID)
+func Stand(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) (Standing, error) {
+	var at standing
+	b := &pgx.Batch{}
+	get := queueGet(b, tenantID, shipmentID)
+	queueAround(b, tenantID, shipmentID, &at.surroundings)
+	queueBookings(b, tenantID, OfShipment(shipmentID), &at.papers.Bookings)
+	err := tx.SendBatch(ctx, b).Close()
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) { // none: nor is there a shipment
+		return Standing{}, fmt.Errorf("shipment %s: %w", shipmentID, err)
+	}
+	s, err := get.found()
 	if err != nil {
 		return Standing{}, err
 	}
-	at := standing{Shipment: s}
-	if at.surroundings, err = s.around(ctx, tx, shop.ID); err != nil {
-		return Standing{}, err
-	}
-	at.papers = Papers{Parcels: s.Parcels, NextRound: at.bookAt, Now: at.now}
+	at.Shipment, at.papers.Parcels, at.papers.NextRound, at.papers.Now = s, s.Parcels, at.bookAt, at.now
 	if s.Label != nil {
 		at.papers.Wanted, at.notBooked = s.Status == Packed, s.Label.NotBooked
 		at.papers.Asked = s.Label.Carrier
 	}
-	if at.papers.Bookings, err = Bookings(ctx, tx, shop.ID, OfShipment(shipmentID)); err != nil {
-		return Standing{}, err
-	}
 	if at.withdrawn = at.cancelled && slices.Contains(inWarehouse, s.Status); at.withdrawn {
-		if at.back, at.more, err = s.toPutBack(ctx, tx, shop.ID); err != nil {
+		if at.back, at.more, err = s.toPutBack(ctx, tx, tenantID); err != nil {
 			return Standing{}, err
 		}
 	} else if at.Status == Packed || at.Status == Labelled || at.PromisedAt != nil {
@@ -154,7 +158,7 @@ func (s standing) waits() string {
 		if s.mustStay != "" {
 			return "Labelled in " + s.Warehouse + ", and must not leave: " + s.mustStay
 		}
-		return "Labelled: " + Name(s.Carrier).Title() + " takes " + from + " with it (" + numbers(s.Shipment) + "), due" + on + "."
+		return "Labelled: " + Name(s.Carrier).Title() + " takes " + from + " with it (" + numbers(s.Shipment) + "), due" + on + "; when it has them, GET /v1/shipments/" + s.ID + " tells where they are."
 	case HandedOver, OnTheWay, Delivering:
 		return Name(s.Carrier).Title() + " has " + from + " (" + numbers(s.Shipment) + "); where they are, GET /v1/shipments/" + s.ID + " tells. They are due" + on + "."
 	case NotDelivered:

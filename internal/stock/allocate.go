@@ -441,11 +441,8 @@ func handOver(ctx context.Context, tx pgx.Tx, tenant, holdID, warehouse, reason,
 // shipPicked marks what was picked for a line as shipped, gives up what was only
 // allocated, and returns the former.
 func shipPicked(ctx context.Context, tx pgx.Tx, tenant, holdID, sku, warehouse string) ([]Allocation, error) {
-	if _, err := tx.Exec(ctx, `UPDATE allocations SET state = 'closed', quantity = 0, updated_at = now() WHERE tenant = $1 AND hold_id = $2 AND sku = $3 AND warehouse = $4 AND state = 'open'`,
-		tenant, holdID, sku, warehouse); err != nil {
-		return nil, fmt.Errorf("allocations of hold %s: %w", holdID, err)
-	}
-	rows, err := tx.Query(ctx, `UPDATE allocations SET state = 'shipped', updated_at = now() WHERE tenant = $1 AND hold_id = $2 AND sku = $3 AND warehouse = $4 AND state = 'picked'
+	rows, err := tx.Query(ctx, `UPDATE allocations SET state = CASE state WHEN 'open' THEN 'closed' ELSE 'shipped' END, quantity = CASE state WHEN 'open' THEN 0 ELSE quantity END, updated_at = now()
+	   WHERE tenant = $1 AND hold_id = $2 AND sku = $3 AND warehouse = $4 AND state IN ('open','picked')
 	  RETURNING id, hold_id, sku, warehouse, bin, lot, coalesce(serial, ''), quantity, state, coalesce(list_id, ''), coalesce(line, 0)`, tenant, holdID, sku, warehouse)
 	if err != nil {
 		return nil, fmt.Errorf("allocations of hold %s: %w", holdID, err)
@@ -454,5 +451,5 @@ func shipPicked(ctx context.Context, tx pgx.Tx, tenant, holdID, sku, warehouse s
 	if err != nil {
 		return nil, fmt.Errorf("allocations of hold %s: %w", holdID, err)
 	}
-	return list, nil
+	return slices.DeleteFunc(list, func(a Allocation) bool { return a.State != "shipped" }), nil
 }

@@ -43,6 +43,8 @@ func TestClientOptions_EncryptPayloadsAndFailures(t *testing.T) {
 	require.NotContains(t, string(raw), "Providencia")
 	require.ErrorContains(t, opts.FailureConverter.FailureToError(failure), secret)
 
+	require.IsType(t, &client.GrpcCompressionNone{}, opts.ConnectionOptions.GrpcCompression, "ciphertext is not packed")
+
 	other, err := temporalclient.ClientOptions(temporalclient.Options{Keyring: ring(t)})
 	require.NoError(t, err)
 	require.Error(t, other.DataConverter.FromPayload(payload, &back), "another ring's")

@@ -380,9 +380,12 @@ type stop struct{ code, reason string }
 // stopped are the orders on a list of which nothing may leave now: those of the
 // lines given, of all lines when they are nil.
 func (l list) stopped(ctx context.Context, tx pgx.Tx, lines []int) (map[string]stop, error) {
-	rows, err := tx.Query(ctx, `SELECT DISTINCT o.id, coalesce(s.frozen_reason, ''), o.status = 'cancelled', `+order.WhollyRefunded+`
-	    FROM pick_lines p JOIN shipments s ON s.tenant = p.tenant AND s.id = p.shipment_id JOIN orders o ON o.tenant = p.tenant AND o.id = p.order_id
-	   WHERE p.tenant = $1 AND p.list_id = $2 AND p.cancelled_at IS NULL AND ($3::int[] IS NULL OR p.line = ANY($3))`, l.tenant, l.ID, lines)
+	// The lines first, and each order once: joined freely all payments of the tenant are
+	// read for every line.
+	rows, err := tx.Query(ctx, `WITH line AS MATERIALIZED (SELECT DISTINCT p.tenant, p.order_id, p.shipment_id FROM pick_lines p
+	     WHERE p.tenant = $1 AND p.list_id = $2 AND p.cancelled_at IS NULL AND ($3::int[] IS NULL OR p.line = ANY($3)))
+	  SELECT o.id, coalesce(s.frozen_reason, ''), o.status = 'cancelled', `+order.WhollyRefunded+`
+	    FROM line p JOIN shipments s ON s.tenant = p.tenant AND s.id = p.shipment_id JOIN orders o ON o.tenant = p.tenant AND o.id = p.order_id`, l.tenant, l.ID, lines)
 	if err != nil {
 		return nil, fmt.Errorf("orders of pick list %s: %w", l.ID, err)
 	}
