@@ -678,7 +678,7 @@ func TestFinishLabels_OrUnpackOneAfterTheOther(t *testing.T) {
 		var finished, stood error
 		wait.Go(func() { finished = b.steps.FinishLabels(context.Background(), ref) })
 		wait.Go(func() { _, stood = b.steps.StandShipment(context.Background(), ref) }) // it labels too
-		wait.Go(func() { _ = b.unpack(ref) }) // it may be told that somebody was faster
+		wait.Go(func() { _ = b.unpack(ref) })                                           // it may be told that somebody was faster
 		wait.Wait()
 		require.NoError(t, finished)
 		require.NoError(t, stood)
