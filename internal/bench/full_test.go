@@ -27,8 +27,9 @@ const (
 	trolley      = 20
 	fullSample   = 20
 	// fullWarmUp is until every connection has planned its statements: a third of the
-	// database's work before that.
-	fullWarmUp = 45 * time.Second
+	// database's work before that, which a system that runs for longer than minutes has
+	// behind it.
+	fullWarmUp = 100 * time.Second
 	fullSpan   = 40 * time.Second
 )
 
