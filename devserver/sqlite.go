@@ -181,7 +181,7 @@ var searchedBy = []string{
 	"by_keyword_01", "by_keyword_02", "by_keyword_03", "by_keyword_04", "by_keyword_05", "by_bool_01",
 }
 
-// trimVisibility leaves an index only on what is searched by. Temporal's schema has sixty,
+// trimVisibility leaves an index only on what is searched by. Temporal's schema has 58,
 // one for every column that somebody might search by; SQLite plans and writes all of them at
 // every change of a run, which was a fifth of all that this server did. What has no index is
 // found all the same, by reading the namespace's rows.
