@@ -43,7 +43,7 @@ func Fulfillment(ctx workflow.Context, in FulfillmentInput) error {
 	for {
 		for r.changed.ReceiveAsync(nil) { // all that was said so far is about to be read
 		}
-		now, err := certain[activities.Standing](ctx, d, "load", "read the shipment", fulfillments.StandShipment, r.ref)
+		now, err := certain[activities.Standing](ctx, d, "load", "see how the shipment stands and do what is due", fulfillments.StandShipment, r.ref)
 		if err != nil {
 			return err
 		}

@@ -77,7 +77,7 @@ func (h *hollow) order(int64) error {
 	if _, err = h.temporal.SignalWithStartWorkflow(ctx, shipment, "changed", nil, options, "HollowFulfillment"); err != nil {
 		return err
 	}
-	for _, looks := range []int{1, 5, 1} { // paid; wanted and labelled; handed over
+	for _, looks := range []int{1, 3} { // paid; wanted and labelled. What it is told last ends it
 		for range looks {
 			select {
 			case <-seen:
@@ -142,8 +142,7 @@ func (h *hollow) fulfillment(ctx workflow.Context) error {
 	changed := workflow.GetSignalChannel(ctx, "changed")
 	for _, steps := range [][]func(workflow.Context) error{
 		{h.look}, // paid
-		{h.look, h.look, h.call, h.look, h.look, h.look}, // wanted, chosen, booked, labelled
-		{h.look}, // handed over
+		{h.look, h.call, h.look, h.call, h.look}, // wanted, compared, booked and labelled
 	} {
 		changed.Receive(ctx, nil)
 		if err := each(ctx, steps...); err != nil {

@@ -145,11 +145,7 @@ func ToBook(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 	   WHERE s.tenant = $1 AND s.id = $2`, shop.ID, shipmentID).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&customer, &address, &wantedAt, &bookAt, &u.Carrier, &u.Service, &warehouse, &u.From.Street, &u.From.Number, &u.From.Comuna, &u.From.Region)
 	})
-	err := tx.SendBatch(ctx, b).Close()
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) { // none: nor is there a shipment
-		return u, fmt.Errorf("shipment %s: %w", shipmentID, err)
-	}
-	s, err := get.found()
+	s, err := get.found(tx.SendBatch(ctx, b).Close())
 	if err != nil {
 		return u, err
 	}

@@ -139,7 +139,9 @@ func (s packed) Intended(ctx context.Context, tx pgx.Tx, c Choice) error {
 	if err != nil {
 		return fmt.Errorf("promise of shipment %s: %w", s.ID, err)
 	}
-	_, err = tx.Exec(ctx, `UPDATE shipments SET not_booked = '', promised_days = $3, promised_at = coalesce(promised_at, $4), updated_at = now() WHERE tenant = $1 AND id = $2`, s.shop.ID, s.ID, c.Days, s.PromisedAt)
+	// Another day may have been agreed on since it was read.
+	err = tx.QueryRow(ctx, `UPDATE shipments SET not_booked = '', promised_days = $3, promised_at = coalesce(promised_at, $4), updated_at = now() WHERE tenant = $1 AND id = $2 RETURNING promised_at, risk_at`,
+		s.shop.ID, s.ID, c.Days, s.PromisedAt).Scan(&s.PromisedAt, &s.riskAt)
 	if err != nil {
 		return fmt.Errorf("days of shipment %s: %w", s.ID, err)
 	}

@@ -350,6 +350,33 @@ func TestPromise_RetryAsksTheCarrierAtOnce(t *testing.T) {
 	require.True(t, shoptest.Value[bool](t, d.Shop, `SELECT track_at <= now() AND quiet = 0 FROM parcels`))
 }
 
+func TestIntend_KeepsTheDayThatWasAgreedOnMeanwhile(t *testing.T) {
+	t.Parallel()
+	d := newDock(t)
+	_, shipment := d.promised(2)
+	d.pick("SCL-1")
+	must(d, shipping.Pack, shipment, packing(700))
+	must(d, shipping.LabelParcels, shipment, shipping.Labelling{By: ana})
+	var u shipping.Unbooked
+	d.Do(t, func(tx pgx.Tx) error {
+		shop, err := tenant.Get(t.Context(), tx, acme)
+		require.NoError(t, err)
+		u, err = shipping.ToBook(t.Context(), tx, shop, shipment)
+		return err
+	})
+	// While the carriers are asked for their prices:
+	day := time.Now().AddDate(0, 0, 40).Format(time.DateOnly)
+	d.decide(shipment, shipping.Decision{Step: shipping.StepPromise, Verb: "resolve", Outcome: shipping.OutcomeAgreed, Reference: day, By: "eva"})
+	three := 3
+	d.Do(t, func(tx pgx.Tx) error {
+		_, ok, err := u.Intend(t.Context(), tx, []shipping.Choice{{Carrier: shipping.Chilexpress, Service: "3", Days: &three}})
+		require.True(t, ok)
+		return err
+	})
+	require.Equal(t, day, d.read(shipment).PromisedAt.In(santiago(t)).Format(time.DateOnly))
+	require.True(t, shoptest.Value[bool](t, d.Shop, `SELECT risk_at > now() + interval '30 days' FROM shipments`), "the risk is that of the day that was agreed on")
+}
+
 func TestIntend_WithoutARateThePromiseIsTheDispatchTimeAndTheCarriersDays(t *testing.T) {
 	t.Parallel()
 	d := newDock(t, labelsByThemselves)

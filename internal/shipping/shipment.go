@@ -3,6 +3,7 @@ package shipping
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -138,26 +139,30 @@ func scanShipment(row pgx.CollectableRow) (Shipment, error) {
 func Get(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) (Shipment, error) {
 	b := &pgx.Batch{}
 	s := queueGet(b, tenantID, shipmentID)
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return Shipment{}, fmt.Errorf("shipment %s: %w", shipmentID, err)
-	}
-	return s.found()
+	return s.found(tx.SendBatch(ctx, b).Close())
 }
 
 // asked is a shipment that a batch reads.
-type asked struct{ list []Shipment }
+type asked struct {
+	id   string
+	list []Shipment
+}
 
-// found is the shipment once the batch is closed. 404 for another tenant's.
-func (a *asked) found() (Shipment, error) {
-	if len(a.list) == 0 {
+// found is the shipment once the batch is closed, with err. 404 for another tenant's, of
+// which whatever else the batch reads finds nothing either.
+func (a *asked) found(err error) (Shipment, error) {
+	switch {
+	case len(a.list) == 0 && (err == nil || errors.Is(err, pgx.ErrNoRows)):
 		return Shipment{}, problem.Missing("shipment")
+	case err != nil:
+		return Shipment{}, fmt.Errorf("shipment %s: %w", a.id, err)
 	}
 	return a.list[0], nil
 }
 
 // queueGet is Get in a batch, whose statements take one way to the database and back.
 func queueGet(b *pgx.Batch, tenantID, shipmentID string) *asked {
-	a := &asked{}
+	a := &asked{id: shipmentID}
 	b.Queue(shipmentColumns+`s.id = $2`, tenantID, shipmentID).Query(func(rows pgx.Rows) (err error) {
 		a.list, err = pgx.CollectRows(rows, scanShipment)
 		return err
@@ -301,10 +306,7 @@ func (t step) take(ctx context.Context, tx pgx.Tx, s Shipment) (Shipment, error)
 		return nil
 	})
 	after := queueGet(b, t.tenant, t.shipmentID)
-	if err := tx.SendBatch(ctx, b).Close(); err != nil {
-		return s, fmt.Errorf("shipment %s: %w", t.shipmentID, err)
-	}
-	now, err := after.found()
+	now, err := after.found(tx.SendBatch(ctx, b).Close())
 	if err != nil {
 		return s, err
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -383,8 +382,7 @@ func TestHandOver_TellsTheRunWhenItWouldLookTooLate(t *testing.T) {
 			_, shipment := d.labelled(2)
 			d.Exec(t, `UPDATE shipments SET due_at = now() + $2::interval WHERE id = $1`, shipment, due)
 			d.wakes()
-			s := must(d, shipping.HandOver, shipment, shipping.Handing{By: ana})
-			require.WithinDuration(t, time.Now().Add(72*time.Hour), *s.DueAt, 72*time.Hour)
+			must(d, shipping.HandOver, shipment, shipping.Handing{By: ana})
 			require.Equal(t, told, d.wakes() > 0)
 			require.Contains(t, d.stand(shipment).WaitsFor, "has the parcels")
 		})

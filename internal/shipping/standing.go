@@ -2,7 +2,6 @@ package shipping
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -85,11 +84,7 @@ func Stand(ctx context.Context, tx pgx.Tx, tenantID, shipmentID string) (Standin
 	get := queueGet(b, tenantID, shipmentID)
 	queueAround(b, tenantID, shipmentID, &at.surroundings)
 	queueBookings(b, tenantID, OfShipment(shipmentID), &at.papers.Bookings)
-	err := tx.SendBatch(ctx, b).Close()
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) { // none: nor is there a shipment
-		return Standing{}, fmt.Errorf("shipment %s: %w", shipmentID, err)
-	}
-	s, err := get.found()
+	s, err := get.found(tx.SendBatch(ctx, b).Close())
 	if err != nil {
 		return Standing{}, err
 	}
