@@ -141,7 +141,7 @@ func (h *hollow) checkout(ctx workflow.Context) error {
 func (h *hollow) fulfillment(ctx workflow.Context) error {
 	changed := workflow.GetSignalChannel(ctx, "changed")
 	for _, steps := range [][]func(workflow.Context) error{
-		{h.look}, // paid
+		{h.look},                                 // paid
 		{h.look, h.call, h.look, h.call, h.look}, // wanted, compared, booked and labelled
 	} {
 		changed.Receive(ctx, nil)
