@@ -64,6 +64,10 @@ type Asked struct {
 	Lingers bool `json:"lingers,omitempty"`
 }
 
+// leastToPay is how much of the hold must be left for an attempt to begin. Providers count
+// whole seconds, and refuse what is over when they read it as if it were wrong.
+const leastToPay = 2 * time.Second
+
 // BeginPayment creates the attempt at its gateway and offers the checkout to the
 // buyer. Repeated, it finds the attempt begun. It fails with TypeUnavailable,
 // TypeInvalid or TypeCredentials when the buyer cannot pay there, and with
@@ -108,9 +112,11 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 	if p.Status != payment.StatusPending {
 		return out, classify(fmt.Errorf("%w: %s", payment.ErrGivenUp, p.ID))
 	}
-	// Nothing begins after the hold's end: a worker was away, or earlier tries took long.
+	// Nothing begins at the hold's end or after it: a worker was away, or earlier tries took
+	// long.
 	late := &payment.Failure{Gateway: p.Gateway, Class: payment.ClassUnavailable, Code: "hold_ended", Message: "the hold ended before the payment could begin"}
-	if p.BeginTriedAt == nil && !intent.Deadline.After(out.AskedAt) {
+	over := func() bool { return time.Until(intent.Deadline) < leastToPay }
+	if p.BeginTriedAt == nil && intent.Deadline.Sub(out.AskedAt) < leastToPay {
 		return out, classify(late)
 	}
 	g, err := a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
@@ -134,12 +140,12 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 	}
 	answer, found := before.Answer()
 	if found = found && p.ByToken && answer.Code != payment.CodeNoSuchAttempt; !found {
-		if err = late; intent.Deadline.After(time.Now()) {
+		if err = late; !over() {
 			answer, err = g.Begin(ctx, intent, before)
 		}
 	}
 	var refused *payment.Failure
-	if errors.As(err, &refused) && refused.Class == payment.ClassInvalid && !intent.Deadline.After(time.Now()) {
+	if errors.As(err, &refused) && refused.Class == payment.ClassInvalid && over() {
 		err = late // it was asked for what was over on its way
 	}
 	if err != nil {
@@ -160,7 +166,7 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 				return out, classify(err)
 			}
 		}
-		if !intent.Deadline.After(time.Now()) {
+		if over() {
 			return out, classify(late)
 		}
 		return out, temporal.NewNonRetryableApplicationError("the gateway refused the attempt: "+answer.Code, TypeInvalid, nil)
