@@ -91,15 +91,17 @@ func TestExpiry_FindsOutThatTheBuyerHadPaid(t *testing.T) {
 func TestExpiry_WhileACommitRunsWaitsForItsAnswer(t *testing.T) {
 	t.Parallel()
 	s := stacktest.Shared(t).Shop(t)
-	s.Sandbox.Next("transbank", "commit", "hold_answer", 1)
-	c := s.Checkout("transbank", stacktest.Hold(3))
+	held := func(op string) map[string]any { return map[string]any{"op": op, "kind": "hold_answer", "count": 100} }
+	s.Sandbox.Faults("transbank", map[string]any{"next": []any{held("commit"), held("status")}})
+	c := s.Checkout("transbank", stacktest.Hold(6))
 	back := steps(s, c.Payment.ID, "approve")
 	s.Sandbox.AwaitHeld("transbank", 1)
-	s.Within(10*time.Second, func() (string, bool) {
-		over := time.Since(c.ExpiresAt)
-		return over.String(), over > 500*time.Millisecond
+	s.Eventually(func() (string, bool) { // the commit is given up, and what became of it is asked
+		over, asked := time.Since(c.ExpiresAt), s.Sandbox.Calls("transbank", "status")
+		return fmt.Sprintf("asked %d times, %s over", asked, over), asked > 0 && over > 500*time.Millisecond
 	})
 	require.Equal(t, "awaiting_payment", s.Get(c.ID).Status)
+	s.Sandbox.Faults("transbank", map[string]any{})
 	s.Sandbox.Release("transbank")
 	step := <-back
 	sentOn(t, s, step)
