@@ -799,7 +799,9 @@ func (g *Gateway) detailDispute(ctx context.Context, c charge, a *payment.Answer
 // ParseReturn reads the query of the three back_urls. Who leaves the page
 // without paying brings the text "null" for everything that does not exist
 // (seen in public logs; not documented). Token is the id of Mercado Pago's
-// payment, where there is one.
+// payment, where there is one. An attempt whose Begin was asked twice, since the
+// first answer was lost, has two preferences: its own reference in
+// external_reference speaks for both.
 func (g *Gateway) ParseReturn(at payment.Attempt, params url.Values) (payment.Return, error) {
 	value := func(names ...string) string {
 		for _, name := range names {
@@ -817,7 +819,7 @@ func (g *Gateway) ParseReturn(at payment.Attempt, params url.Values) (payment.Re
 		return payment.Return{}, fmt.Errorf("%w: neither external_reference nor preference_id", payment.ErrForeignReturn)
 	case reference != "" && reference != at.PaymentID:
 		return payment.Return{}, fmt.Errorf("%w: external_reference is another's", payment.ErrForeignReturn)
-	case page != "" && !isCharge(at.Reference) && page != at.Reference:
+	case reference == "" && !isCharge(at.Reference) && page != at.Reference:
 		return payment.Return{}, fmt.Errorf("%w: preference_id is another's", payment.ErrForeignReturn)
 	}
 	charged := value("payment_id", "collection_id")

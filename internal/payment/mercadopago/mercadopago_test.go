@@ -812,6 +812,9 @@ func TestParseReturn_ReadsNullAsNothing(t *testing.T) {
 	ret, err = g.ParseReturn(at, url.Values{"collection_id": {"7"}, "external_reference": {ourID}})
 	require.NoError(t, err)
 	require.Equal(t, payment.Return{Kind: payment.ReturnFinished, Token: "7"}, ret)
+	ret, err = g.ParseReturn(at, url.Values{"payment_id": {"7"}, "external_reference": {ourID}, "preference_id": {"335829814-made-by-a-lost-answer"}})
+	require.NoError(t, err, "our reference speaks for every preference that has it")
+	require.Equal(t, payment.Return{Kind: payment.ReturnFinished, Token: "7"}, ret)
 	for name, params := range map[string]url.Values{
 		"another payment":    {"payment_id": {"7"}, "external_reference": {id.New()}},
 		"another preference": {"payment_id": {"7"}, "preference_id": {"335829814-bb"}},
@@ -822,6 +825,27 @@ func TestParseReturn_ReadsNullAsNothing(t *testing.T) {
 		_, err := g.ParseReturn(at, params)
 		require.ErrorIs(t, err, payment.ErrForeignReturn, name)
 	}
+}
+
+func TestSettle_BelievesAPageWhoseAnswerWasLost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mercadopago.Config{})
+	in := w.intent()
+	lost, at := w.begin(in), w.begin(in)
+	require.NotEqual(t, lost.Reference, at.Reference, "Mercado Pago makes a preference for each call")
+	var step struct {
+		ReturnURL string `json:"return_url"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(w.must(http.MethodPost, "/buyer/"+lost.Reference+"/approve", "")), &step))
+	back, err := url.Parse(step.ReturnURL)
+	require.NoError(t, err)
+	require.Equal(t, lost.Reference, back.Query().Get("preference_id"))
+	ret, err := w.g.ParseReturn(at, back.Query())
+	require.NoError(t, err)
+	a, err := w.g.Settle(t.Context(), at, ret, payment.Untried)
+	require.NoError(t, err)
+	require.Equal(t, payment.OutcomeApproved, a.Outcome)
+	require.Equal(t, ret.Token, a.CaptureRef)
 }
 
 func TestTransactions_PagesThroughTheAccount(t *testing.T) {
