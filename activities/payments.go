@@ -64,9 +64,9 @@ type Asked struct {
 	Lingers bool `json:"lingers,omitempty"`
 }
 
-// leastToPay is how much of the hold must be left for an attempt to begin. Providers count
-// whole seconds, and refuse what is over when they read it as if it were wrong.
-const leastToPay = 2 * time.Second
+// lastMoment is how long before the hold's end a refusal may be due to that end: providers
+// count whole seconds, and refuse what is over when they read it as if it were wrong.
+const lastMoment = 2 * time.Second
 
 // BeginPayment creates the attempt at its gateway and offers the checkout to the
 // buyer. Repeated, it finds the attempt begun. It fails with TypeUnavailable,
@@ -112,11 +112,10 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 	if p.Status != payment.StatusPending {
 		return out, classify(fmt.Errorf("%w: %s", payment.ErrGivenUp, p.ID))
 	}
-	// Nothing begins at the hold's end or after it: a worker was away, or earlier tries took
-	// long.
+	// Nothing begins after the hold's end: a worker was away, or earlier tries took long.
 	late := &payment.Failure{Gateway: p.Gateway, Class: payment.ClassUnavailable, Code: "hold_ended", Message: "the hold ended before the payment could begin"}
-	over := func() bool { return time.Until(intent.Deadline) < leastToPay }
-	if p.BeginTriedAt == nil && intent.Deadline.Sub(out.AskedAt) < leastToPay {
+	left := func() time.Duration { return time.Until(intent.Deadline) }
+	if p.BeginTriedAt == nil && !intent.Deadline.After(out.AskedAt) {
 		return out, classify(late)
 	}
 	g, err := a.Gateways.Gateway(ctx, in.Tenant, p.Gateway)
@@ -140,12 +139,12 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 	}
 	answer, found := before.Answer()
 	if found = found && p.ByToken && answer.Code != payment.CodeNoSuchAttempt; !found {
-		if err = late; !over() {
+		if err = late; left() > 0 {
 			answer, err = g.Begin(ctx, intent, before)
 		}
 	}
 	var refused *payment.Failure
-	if errors.As(err, &refused) && refused.Class == payment.ClassInvalid && over() {
+	if errors.As(err, &refused) && refused.Class == payment.ClassInvalid && left() < lastMoment {
 		err = late // it was asked for what was over on its way
 	}
 	if err != nil {
@@ -166,7 +165,7 @@ func (a *Payments) BeginPayment(ctx context.Context, in PaymentRef) (Asked, erro
 				return out, classify(err)
 			}
 		}
-		if over() {
+		if left() < lastMoment {
 			return out, classify(late)
 		}
 		return out, temporal.NewNonRetryableApplicationError("the gateway refused the attempt: "+answer.Code, TypeInvalid, nil)

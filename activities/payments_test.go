@@ -570,18 +570,25 @@ func TestBeginPayment_RepeatedAsksWithTheHint(t *testing.T) {
 	require.Equal(t, []string{"7"}, b.g.hints)
 }
 
-func TestBeginPayment_AtTheHoldsEndCallsNobody(t *testing.T) {
+func TestBeginPayment_AfterTheHoldsEndCallsNobody(t *testing.T) {
 	t.Parallel()
-	for _, left := range []string{"-1 second", "1 second"} {
-		t.Run(left, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			b.Exec(t, `UPDATE holds SET expires_at = now() + $1::interval`, left)
-			err := b.tryBegin(t.Context())
-			require.Equal(t, activities.TypeUnavailable, activities.ErrorType(err))
-			require.Nil(t, b.payment(t).BegunAt)
-			require.Empty(t, b.g.calls, "the gateway never heard of it")
-		})
+	b := setup(t)
+	b.Exec(t, `UPDATE holds SET expires_at = now() - interval '1 second'`)
+	err := b.tryBegin(t.Context())
+	require.Equal(t, activities.TypeUnavailable, activities.ErrorType(err))
+	require.Nil(t, b.payment(t).BegunAt)
+	require.Empty(t, b.g.calls, "the gateway never heard of it")
+}
+
+func TestBeginPayment_InTheHoldsLastMomentIsTried(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for b.payment(t).BegunAt == nil {
+		ends := time.Now().Add(1900 * time.Millisecond)
+		b.Exec(t, `UPDATE holds SET expires_at = $1`, ends)
+		if err := b.tryBegin(t.Context()); !time.Now().After(ends) { // else a busy machine took all of it
+			require.NoError(t, err, "a hold of a second or two can be paid")
+		}
 	}
 }
 
