@@ -79,7 +79,10 @@ func Decide(ctx context.Context, tx pgx.Tx, shop tenant.Tenant, shipmentID strin
 
 func (s Shipment) decideCarrier(ctx context.Context, tx pgx.Tx, tenantID string, d Decision) (string, error) {
 	if d.Verb == "cancel" {
-		_, err := tx.Exec(ctx, `UPDATE shipments SET wanted_at = NULL, wanted_by = '', wanted_carrier = '', wanted_service = '', not_booked = '', book_at = NULL, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'packed'`, tenantID, s.ID)
+		tag, err := tx.Exec(ctx, `UPDATE shipments SET wanted_at = NULL, wanted_by = '', wanted_carrier = '', wanted_service = '', not_booked = '', book_at = NULL, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'packed'`, tenantID, s.ID)
+		if err == nil && tag.RowsAffected() > 0 { // nor what a carrier has taken, or is to take, of its other parcels
+			err = unwant(ctx, tx, tenantID, `shipment_id = $2`, s.ID)
+		}
 		return "no label is wanted: say who carries it by POST /v1/shipments/" + s.ID + "/label", wrap(err, "shipment "+s.ID)
 	}
 	_, err := tx.Exec(ctx, `UPDATE shipments SET wanted_at = clock_timestamp(), not_booked = '', book_at = NULL, version = version + 1, updated_at = now() WHERE tenant = $1 AND id = $2 AND status = 'packed' AND wanted_at IS NOT NULL`, tenantID, s.ID)

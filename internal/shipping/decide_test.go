@@ -11,9 +11,8 @@ import (
 	"justlogistics/internal/tenant"
 )
 
-// twoUnwanted is a shipment in two parcels that was unpacked after their labels were asked
-// for: nobody knows whether they are cancelled.
-func twoUnwanted(d *dock) (shipment string) {
+// twoIntended is a shipment in two parcels for which Starken is to be asked for labels.
+func twoIntended(d *dock) (shipment string) {
 	_, of := d.paid(map[string]int{"SCL-1": 2})
 	shipment = of["SCL-1"]
 	d.pick("SCL-1")
@@ -28,6 +27,13 @@ func twoUnwanted(d *dock) (shipment string) {
 		require.True(d.t, intended)
 		return err
 	})
+	return shipment
+}
+
+// twoUnwanted is a shipment in two parcels that was unpacked after their labels were asked
+// for: nobody knows whether they are cancelled.
+func twoUnwanted(d *dock) (shipment string) {
+	shipment = twoIntended(d)
 	must(d, shipping.Unpack, shipment, shipping.Undoing{By: ana})
 	d.Exec(d.t, `UPDATE bookings SET tried_at = now(), status = 'unknown', next_at = NULL`)
 	return shipment
@@ -58,6 +64,31 @@ func TestDecide_ALabelThatIsCalledCancelledGivesItsRoomBack(t *testing.T) {
 	d.decide(shipment, shipping.Decision{Step: shipping.StepVoid, Verb: "skip", By: "eva"})
 	require.Equal(t, []string{"voided", "lapsed"}, statuses())
 	require.Equal(t, 1, day(), "a label that lapses was given to the carrier")
+}
+
+// TestDecide_CancellingTheLabelFreesTheOtherParcelsToo: one of two parcels was refused and
+// nobody else takes it. Whoever gives the shipment up hands it to somebody else at once,
+// whatever has become of the other parcel's label.
+func TestDecide_CancellingTheLabelFreesTheOtherParcelsToo(t *testing.T) {
+	t.Parallel()
+	for name, other := range map[string]string{
+		"not tried": `updated_at = now()`, "in doubt": `status = 'unknown', tried_at = now()`, "bought": `status = 'booked', tried_at = now(), booked_at = now(), tracking = '91', next_at = NULL`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDock(t)
+			shipment := twoIntended(d)
+			d.Exec(t, `UPDATE bookings SET status = 'failed', tried_at = now(), next_at = NULL WHERE id = (SELECT min(id) FROM bookings)`)
+			d.Exec(t, `UPDATE bookings SET `+other+` WHERE status = 'intended'`)
+			d.Exec(t, `UPDATE shipments SET not_booked = 'Nobody carries it yet', book_at = now() + interval '10 minutes'`)
+			require.Equal(t, shipping.StepCarrier, d.stand(shipment).Troubles[0].Step)
+			d.decide(shipment, shipping.Decision{Step: shipping.StepCarrier, Verb: "cancel", By: "eva"})
+			at := d.stand(shipment)
+			require.Equal(t, shipping.NextVoid, at.Next, "what it costs is taken back")
+			require.Empty(t, at.Troubles)
+			require.Equal(t, shipping.Labelled, must(d, shipping.LabelParcels, shipment, byHand).Status)
+		})
+	}
 }
 
 func TestToBook_AddressesAParcelOfANamelessBuyerToTheOrder(t *testing.T) {
