@@ -297,12 +297,16 @@ func temporalLost(t *testing.T, p *stacktest.Processes) {
 	})
 	requireRefundedOnce(t, desk, refunded, refunded.Payment.ID, "late_payment")
 	parked(short, shortage, "short_stock")
-	require.Zero(t, short.Count("ULTIMA", "CCP-1", 1))
 	short.Eventually(func() (string, bool) {
 		a := short.Use(shortage, "retry", nil)
 		return fmt.Sprint(a.Status, " ", string(a.Body)), a.Status == 200
 	})
-	nothingStuck(short)
+	parked(short, shortage, "short_stock") // there is none yet
+	require.Zero(t, short.Count("ULTIMA", "CCP-1", 1))
+	short.Eventually(func() (string, bool) { // by the verb, or by itself before it
+		a, list := short.Use(shortage, "retry", nil), short.Stuck()
+		return fmt.Sprint(a.Status, " ", string(a.Body), " ", list), len(list) == 0
+	})
 	nothingStuck(desk)
 	p.Audit(t)
 }
