@@ -111,12 +111,12 @@ func TestVerb_IsSentToTheRunAndRecorded(t *testing.T) {
 
 	b.temporal.set(func(f *fakeTemporal) {
 		f.update[workflows.UpdateSupport] = func(context.Context, string, any) (any, error) {
-			return nil, temporal.NewApplicationError("this verb does not apply here", workflows.TypeVerbNotApplicable)
+			return nil, temporal.NewApplicationError("this verb does not apply here", workflows.TypeVerbNotApplicable, []string{"cancel"})
 		}
 	})
 	refused := b.do("POST", path+"/retry", why)
 	require.Equal(t, 409, refused.status)
-	require.Equal(t, []any{"resolve", "restart"}, refused.json()["applicable"], "the fake knows no run")
+	require.Equal(t, []any{"cancel", "restart"}, refused.json()["applicable"], "by the run's word, not the list's; the fake knows no run")
 	b.temporal.set(func(f *fakeTemporal) { f.down = true })
 	require.Equal(t, 503, b.do("POST", path+"/retry", why).status)
 	require.Equal(t, 1, value[int](b, `SELECT count(*) FROM support_actions WHERE outcome = 'not_delivered'`))

@@ -39,6 +39,19 @@ var fulfillmentRules = []rule{
 		repair: "look for the number in the carrier's panel; cancel the label (POST /v1/returns/{id}/cancel-label) and ask for another",
 	},
 	{
+		invariant: 3, name: "bookings.are_wanted",
+		says: "a booking that counts or may count is for a parcel that is packed, of something that wants a label or has this one",
+		rows: `SELECT count(*) FROM bookings`,
+		find: `SELECT b.tenant, b.id, jsonb_build_object('shipment', b.shipment_id, 'return', b.return_id, 'carrier', b.carrier, 'reference', b.reference, 'tracking', b.tracking, 'status', b.status),
+		         format('%s %s is %s, and %s wants none', b.carrier, b.reference, b.status, CASE WHEN r.id IS NULL THEN 'the shipment is ' || s.status || ' and' ELSE 'the return' END)
+		    FROM bookings b JOIN parcels p ON p.tenant = b.tenant AND p.id = b.parcel_id
+		    LEFT JOIN shipments s ON s.tenant = b.tenant AND s.id = b.shipment_id
+		    LEFT JOIN returns r ON r.tenant = b.tenant AND r.id = b.return_id
+		   WHERE b.status IN ('intended','unknown','pending','booked') AND b.void_at IS NULL
+		     AND (p.unpacked_at IS NOT NULL OR s.status IN ('pending','picking','cancelled') OR s.status = 'packed' AND s.wanted_at IS NULL OR s.carrier = 'manual' OR r.id IS NOT NULL AND r.label_wanted_at IS NULL) ORDER BY 1, 2`,
+		repair: "set void_at and next_at to now() and restart the run of the shipment or the return (support restart fulfillment:<tenant>:<shipment>, return:<tenant>:<return>): it is cancelled at its carrier",
+	},
+	{
 		invariant: 6, name: "bookings.doubts_have_their_time",
 		says: "a booking of which not all is known is asked about again, or a person was told",
 		rows: `SELECT count(*) FROM bookings WHERE tried_at IS NOT NULL`,

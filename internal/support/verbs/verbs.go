@@ -315,7 +315,7 @@ func (d Desk) decide(ctx context.Context, u Use, of subject, open []parked) (Don
 		done.Status, done.Result = "done", answer.Result
 		return done, d.outcome(ctx, u, actionID, "done", answer.Result)
 	case errors.As(err, &refused):
-		return Done{}, errors.Join(d.outcome(ctx, u, actionID, "refused", refused.Message()), d.notApplicable(ctx, u, of, without(open, c, u.Verb)))
+		return Done{}, errors.Join(d.outcome(ctx, u, actionID, "refused", refused.Message()), d.notApplicable(ctx, u, of, waiting(refused)))
 	case errors.As(err, &missing):
 		return Done{}, errors.Join(d.outcome(ctx, u, actionID, "refused", "the run is gone"), d.notApplicable(ctx, u, of, nil))
 	case accepted:
@@ -325,15 +325,15 @@ func (d Desk) decide(ctx context.Context, u Use, of subject, open []parked) (Don
 	return Done{}, errors.Join(d.outcome(ctx, u, actionID, "not_delivered", "Temporal did not answer"), noTemporal())
 }
 
-// without takes a verb that was refused from the cases.
-func without(open []parked, c parked, verb string) []parked {
-	out := slices.Clone(open)
-	for i := range out {
-		if out[i].Step == c.Step {
-			out[i].Verbs = slices.DeleteFunc(slices.Clone(out[i].Verbs), func(v string) bool { return v == verb })
-		}
+// waiting is the word of a run that refused a verb: the verbs that its steps take
+// now. The support list, which is written after it, may still name a step that has
+// just been decided or cured by itself.
+func waiting(refused *temporal.ApplicationError) []parked {
+	var c parked
+	if !refused.HasDetails() || refused.Details(&c.Verbs) != nil {
+		return nil
 	}
-	return out
+	return []parked{c}
 }
 
 func noTemporal() error {
