@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -112,7 +113,6 @@ func (s *shift) awaitCarriers(ctx context.Context) error {
 			break
 		}
 	}
-	s.settleRefunds(ctx)
 	return ctx.Err()
 }
 
@@ -134,9 +134,13 @@ func (f floorEvidence) openParcels() (open []string) {
 }
 
 // settleRefunds waits for the money that support has given back for parcels that were
-// lost or came back, and books it with what was asked for.
+// lost or came back, and books it with what was asked for. It has a time of its own: a run
+// whose time is over would call all of that money wrong.
 func (s *shift) settleRefunds(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	orders := map[string]bool{}
 	s.mu.Lock()

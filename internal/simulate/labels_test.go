@@ -1,8 +1,10 @@
 package simulate
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +165,36 @@ func TestStuck_NamesTheShipmentOfItsRun(t *testing.T) {
 	require.Equal(t, "r1", stuck{Kind: "parked", WorkflowID: &back}.returned())
 	require.Empty(t, stuck{Kind: "overdue", WorkflowID: &run}.shipment())
 	require.Empty(t, stuck{Kind: "parked"}.shipment())
+}
+
+// TestShift_OutOfTimeStillReadsWhatWentBack: a run whose time is over while carriers bring
+// their parcels says so, and does not call right refunds wrong.
+func TestShift_OutOfTimeStillReadsWhatWentBack(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/refunds/r1" {
+			_, _ = w.Write([]byte(`{"id":"r1","status":"succeeded","amount":990}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"id":"o1","status":"delivered","refunds":[{"id":"r1","reason":"parcel lost","amount":990,"status":"pending"},{"id":"r2","reason":"late_payment","amount":1,"status":"succeeded"}]}`))
+	}))
+	t.Cleanup(server.Close)
+	client := httpclient.New(httpclient.Options{Timeout: 5 * time.Second, MaxAnswer: 1 << 20, MaxConnsPerHost: 1})
+	t.Cleanup(client.CloseIdleConnections)
+	r := &run{id: "x", shop: newStorefront(server.URL, "a-key", client), world: &world{base: server.URL, client: client}, Options: Options{Seed: 1, To: toDelivered, Timeout: time.Minute}}
+	r.shift = newShift(r)
+	rec := &Record{order: &order{ID: "o1"}}
+	r.records = []*Record{rec}
+	r.shift.last = r.shift.hire("dispatcher")
+	r.shift.record.consignments["s1"] = &consignment{shipment: "s1", order: "o1"}
+	r.shift.record.refunded["s1"] = true
+	over, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	r.shift.close(over, &floorEvidence{})
+	require.Equal(t, []AskedRefund{{ID: "r1", Amount: 990, Status: "succeeded"}}, rec.Refunds)
+	require.True(t, slices.ContainsFunc(r.shift.record.troubles, func(d Difference) bool {
+		return d.Rule == "out_of_time" && strings.Contains(d.Words, "--timeout 1m0s")
+	}), "%+v", r.shift.record.troubles)
 }
 
 func TestDepots_AreGivenBackAsTheyWere(t *testing.T) {

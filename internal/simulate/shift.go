@@ -407,10 +407,22 @@ func (o *scanner) somewhere(warehouse string) *spot {
 // No buyer comes any more, and every checkout has ended.
 func (s *shift) close(ctx context.Context, e *floorEvidence) {
 	defer s.abandon()
+	defer func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			s.trouble("out_of_time", "the run's time (--timeout %s) was over before its work: what is named beside this may only have wanted more", s.run.Timeout)
+		}
+	}()
 	s.run.say("no more buyers: everything that is paid is picked")
 	close(s.closing)
 	s.workers.Wait()
-	if s.pickTheRest(ctx) != nil || s.out != nil && s.sendOut(ctx) != nil {
+	err := s.pickTheRest(ctx)
+	if s.out != nil {
+		if err == nil {
+			err = s.sendOut(ctx)
+		}
+		s.settleRefunds(ctx)
+	}
+	if err != nil {
 		return
 	}
 	s.run.say("comparing what lies in the bins, and counting it")
