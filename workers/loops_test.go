@@ -30,6 +30,9 @@ type engine struct {
 	mu   sync.Mutex
 	told map[string]int
 	away bool
+	// runs are refunds' that are at work, news counts what those were told.
+	runs map[string]bool
+	news map[string]int
 	// wedged is a run that cannot be told.
 	wedged string
 }
@@ -54,6 +57,21 @@ func (c *engine) SignalWithStartWorkflow(_ context.Context, workflowID, signal s
 	return nil, c.tell(workflowID)
 }
 
+func (c *engine) SignalWorkflow(_ context.Context, workflowID, runID, signal string, _ any) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.away:
+		return serviceerror.NewUnavailable("connection refused")
+	case signal != workflows.SignalNews || runID != "":
+		return errors.New("another signal is meant")
+	case !c.runs[workflowID]:
+		return serviceerror.NewNotFound("no such run")
+	}
+	c.news[workflowID]++
+	return nil
+}
+
 func (c *engine) ExecuteWorkflow(_ context.Context, opts client.StartWorkflowOptions, _ any, _ ...any) (client.WorkflowRun, error) {
 	return nil, c.tell(opts.ID)
 }
@@ -61,7 +79,7 @@ func (c *engine) ExecuteWorkflow(_ context.Context, opts client.StartWorkflowOpt
 func newWakes(t *testing.T) (*shoptest.Shop, *engine, *wakeLoop) {
 	t.Helper()
 	s := shoptest.New(t)
-	c := &engine{told: map[string]int{}}
+	c := &engine{told: map[string]int{}, runs: map[string]bool{}, news: map[string]int{}}
 	return s, c, &wakeLoop{db: s.DB, temporal: c, log: slog.New(slog.DiscardHandler)}
 }
 
@@ -92,6 +110,22 @@ func TestWakes_ARunIsToldOnceOfAllItsChanges(t *testing.T) {
 	n, err = l.round(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, n)
+}
+
+func TestWakes_ARefundAtWorkHearsOfItsPaymentAndOthersBegin(t *testing.T) {
+	t.Parallel()
+	s, c, l := newWakes(t)
+	c.runs[run("refund", "R")] = true
+	wakeUp(t, s, "refund", "R", "R", "S")
+	_, err := l.round(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{run("refund", "R"): 1}, c.news)
+	require.Equal(t, map[string]int{run("refund", "S"): 1}, c.told, "begun from its row")
+	c.away = true
+	wakeUp(t, s, "refund", "R")
+	_, err = l.round(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, left(t, s))
 }
 
 func TestWakes_AreKeptWhileTemporalIsAway(t *testing.T) {

@@ -2,10 +2,8 @@ package workers
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 
 	"justlogistics/activities"
@@ -41,11 +39,6 @@ func reconciliations(d Deps) *activities.Reconciliations {
 			if subject == "" {
 				subject = refundID
 			}
-			err := d.Temporal.SignalWorkflow(ctx, workflows.ID(workflows.KindRefund, tenant, subject), "", workflows.SignalNews, workflows.News{})
-			var gone *serviceerror.NotFound
-			if errors.As(err, &gone) {
-				return workflows.Restart(ctx, d.Temporal, workflows.KindRefund, tenant, subject, false)
-			}
-			return err
+			return workflows.WakeRefund(ctx, d.Temporal, tenant, subject)
 		}}
 }

@@ -130,6 +130,8 @@ func (l *wakeLoop) tell(ctx context.Context, w wake) error {
 		return workflows.Wake(ctx, l.temporal, w.Tenant, w.Subject)
 	case workflows.KindReturn:
 		return workflows.WakeReturn(ctx, l.temporal, w.Tenant, w.Subject)
+	case workflows.KindRefund:
+		return workflows.WakeRefund(ctx, l.temporal, w.Tenant, w.Subject)
 	case workflows.KindShortage:
 		return workflows.WakeShortage(ctx, l.temporal, w.Tenant, w.Subject)
 	}

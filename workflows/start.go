@@ -2,9 +2,11 @@ package workflows
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -87,6 +89,20 @@ func WakeReturn(ctx context.Context, c client.Client, tenant, returnID string) e
 	opts.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
 	if _, err := c.SignalWithStartWorkflow(ctx, opts.ID, SignalChanged, nil, opts, ReturnName, ReturnInput{Tenant: tenant, ReturnID: returnID}); err != nil {
 		return fmt.Errorf("wake %s: %w", opts.ID, err)
+	}
+	return nil
+}
+
+// WakeRefund tells a refund's run that there is news of it, and begins the run if there is
+// none. To a run that has just been begun nothing is said: it asks anyway.
+func WakeRefund(ctx context.Context, c client.Client, tenant, subject string) error {
+	err := c.SignalWorkflow(ctx, ID(KindRefund, tenant, subject), "", SignalNews, News{})
+	var gone *serviceerror.NotFound
+	if errors.As(err, &gone) {
+		return Restart(ctx, c, KindRefund, tenant, subject, false)
+	}
+	if err != nil {
+		return fmt.Errorf("wake %s: %w", ID(KindRefund, tenant, subject), err)
 	}
 	return nil
 }

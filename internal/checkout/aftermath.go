@@ -56,6 +56,11 @@ func aftermath(ctx context.Context, tx pgx.Tx, tenantID, checkoutID, paymentID s
 	if err := timeline.Add(ctx, tx, tenantID, checkoutID, "payment_"+string(to), "system", map[string]any{"payment_id": p.ID, "gateway": p.Gateway, "from": p.Status}); err != nil {
 		return err
 	}
+	if ended || disputed { // what waited for the bank goes on, and what it made needless ends
+		if err := payment.WakeRefunds(ctx, tx, tenantID, p.ID); err != nil {
+			return err
+		}
+	}
 	if !p.Applied {
 		return nil
 	}

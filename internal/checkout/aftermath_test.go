@@ -114,6 +114,31 @@ func TestRecord_ALostDisputeIsTheEnd(t *testing.T) {
 	require.Equal(t, 1, shoptest.Value[int](t, s, `SELECT count(*) FROM orders WHERE status = 'paid'`))
 }
 
+// TestRecord_RefundsHearOfADispute: one that waits for the bank goes on when it has decided,
+// and one that the provider refused because of it ends instead of waiting for a person.
+func TestRecord_RefundsHearOfADispute(t *testing.T) {
+	t.Parallel()
+	for name, ways := range map[string][]payment.DisputeStatus{"won": {payment.DisputeOpen, payment.DisputeWon}, "lost": {payment.DisputeOpen, payment.DisputeLost}, "lost at once": {payment.DisputeLost}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, orderID, paymentID := bought(t)
+			const book = `INSERT INTO refunds (tenant, id, payment_id, order_id, amount, currency, reason, status, due_at) VALUES ($1,$2,$3,$4,100,'CLP','r','needs_attention',NULL)`
+			waits, done := id.New(), id.New()
+			s.Exec(t, book, shoptest.Tenant, waits, paymentID, orderID)
+			s.Exec(t, book, shoptest.Tenant, done, paymentID, orderID)
+			s.Exec(t, `UPDATE refunds SET status = 'failed', settled_at = now() WHERE id = $1`, done)
+			for _, status := range ways {
+				s.Exec(t, `DELETE FROM wakes`)
+				hear(t, s, orderID, paymentID, disputed(status))
+				require.Equal(t, []string{waits}, shoptest.List[string](t, s, `SELECT subject FROM wakes WHERE kind = 'refund'`), status)
+				s.Exec(t, `DELETE FROM wakes`)
+				hear(t, s, orderID, paymentID, disputed(status))
+				require.Empty(t, shoptest.List[string](t, s, `SELECT subject FROM wakes WHERE kind = 'refund'`), "heard twice")
+			}
+		})
+	}
+}
+
 func TestRecord_AParcelThatIsSplitOffWhileDisputedIsFrozenToo(t *testing.T) {
 	t.Parallel()
 	s, orderID, paymentID := bought(t)

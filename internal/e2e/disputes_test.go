@@ -108,7 +108,6 @@ func TestDispute_FreezesARefundThatIsUnderWay(t *testing.T) {
 				s.Sandbox.Dispute(c.Payment.ID, "open")
 				s.Await(c.ID, func(c stacktest.Checkout) bool { return c.Payment.Status == "disputed" })
 				asked := s.Sandbox.Calls(p.name, p.refund)
-				s.Use(run, "retry", nil) // or it went on by itself with the news
 				s.AwaitRefund(r.ID, "pending")
 				require.Equal(t, asked, s.Sandbox.Calls(p.name, p.refund), "nothing is asked of the provider meanwhile")
 				require.Empty(t, refundsOf(s, c))
@@ -134,8 +133,15 @@ func TestDispute_AReversalOfKhipusIsFoundByTheReconciliation(t *testing.T) {
 	s := stacktest.Shared(t).Shop(t)
 	c := paid(t, s, "khipu")
 	s.Sandbox.Dispute(c.Payment.ID, "lost")
+	// Meanwhile a refund is asked for: it is refused, and nobody here knows why.
+	r := s.Refund(c.ID, nil)
+	s.AwaitRefund(r.ID, "needs_attention")
+	waitsForAPerson(s, s.RefundRun(r.ID))
 	reconcile(t, s, "khipu")
 	s.Await(c.ID, func(c stacktest.Checkout) bool { return c.Payment.Status == "charged_back" })
 	require.Equal(t, "charged_back", chargesOf(s, c)[0].Status)
 	require.NotNil(t, s.Order(c.ID).Attention)
+	require.Equal(t, "payment_charged_back", s.AwaitRefund(r.ID, "failed").Failure.Code)
+	s.AwaitClosed(s.RefundRun(r.ID))
+	require.Empty(t, refundsOf(s, c))
 }

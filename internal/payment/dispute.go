@@ -116,6 +116,17 @@ func Restate(ctx context.Context, tx pgx.Tx, tenant, paymentID string) (Status, 
 	return to, nil
 }
 
+// WakeRefunds has the runs of a payment's refunds that have not ended look again: what may
+// go back is another since its dispute began or ended. They are told after tx.
+func WakeRefunds(ctx context.Context, tx pgx.Tx, tenant, paymentID string) error {
+	_, err := tx.Exec(ctx, `INSERT INTO wakes (tenant, kind, subject)
+	  SELECT DISTINCT tenant, 'refund', coalesce(request_id, id) FROM refunds WHERE tenant = $1 AND payment_id = $2 AND origin = 'ours' AND status IN ('pending','unknown','needs_attention')`, tenant, paymentID)
+	if err != nil {
+		return fmt.Errorf("refunds of payment %s: %w", paymentID, err)
+	}
+	return nil
+}
+
 // DisputesOf lists a payment's chargebacks, the first one first.
 func DisputesOf(ctx context.Context, tx pgx.Tx, tenant, paymentID string) ([]DisputeRecord, error) {
 	rows, err := tx.Query(ctx, `SELECT id, reference, status, amount, currency, reason, answer_by, opened_at, ended_at FROM disputes WHERE tenant = $1 AND payment_id = $2 ORDER BY id`, tenant, paymentID)

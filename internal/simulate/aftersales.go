@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -31,6 +32,9 @@ const untraced, mixed = "refund_untraced", "refund_mismatch"
 func (a AskedRefund) final() bool {
 	return a.InDoubt || slices.Contains([]string{"succeeded", "failed", "needs_attention"}, a.Status)
 }
+
+// needless is a refund that waits for a person: not any more once its payment is charged back.
+func (a AskedRefund) needless() bool { return a.Status == "needs_attention" && !a.InDoubt }
 
 // boughtFirst pays, waits for the order, and then does what the kind is about.
 func boughtFirst(then func(ctx context.Context, v *visit, o order)) func(context.Context, *visit) {
@@ -270,6 +274,9 @@ func (r *Record) heard() bool {
 			asked += refund.Amount
 		}
 	}
+	if r.Dispute == "lost" && slices.ContainsFunc(r.Refunds, AskedRefund.needless) {
+		return false // nobody has to decide what the bank has decided
+	}
 	return back >= asked+r.Panel && (r.Dispute == "" || (paid.Status == "charged_back") == (r.Dispute == "lost"))
 }
 
@@ -278,7 +285,7 @@ func (r *Record) heard() bool {
 func (r *run) refunds(ctx context.Context, rec *Record) (done bool, err error) {
 	done = true
 	for i := range rec.Refunds {
-		if rec.Refunds[i].final() {
+		if rec.Refunds[i].final() && !(rec.Dispute == "lost" && rec.Refunds[i].needless()) {
 			continue
 		}
 		a, err := r.shop.once(ctx, http.MethodGet, refundsPath+"/"+rec.Refunds[i].ID, "", nil)
@@ -327,6 +334,8 @@ func (e evidence) afterSales(r *Record, say sayFunc) {
 			doubted += asked.Amount
 		case asked.Status == "needs_attention" && r.Panel > 0 && asked.Amount > paid.Captured-r.Panel:
 			// The panel has given back what it was to be paid from, which a person is told.
+		case r.Dispute == "lost" && asked.Status == "failed" && strings.HasPrefix(asked.Why, "payment_charged_back"):
+			// The buyer has the money by the bank's decision.
 		default:
 			say("refund_not_made", "the refund %s of %d is %s %s", asked.ID, asked.Amount, asked.Status, asked.Why)
 		}

@@ -160,6 +160,22 @@ func TestDifferences_ARefundInDoubtMayHaveBeenMadeOrNot(t *testing.T) {
 	}
 }
 
+// TestDifferences_OfWhatWasChargedBackNothingWaits: a refund that the bank made needless ends
+// with the news, and nobody is left to decide about it.
+func TestDifferences_OfWhatWasChargedBackNothingWaits(t *testing.T) {
+	t.Parallel()
+	e, r := bought()
+	r.Dispute, r.order.Payments[0].Status = "lost", "charged_back"
+	r.Refunds = []AskedRefund{{ID: "r1", Amount: 100, Status: "failed", Why: "payment_charged_back the buyer has the money"}}
+	require.Empty(t, e.differences())
+	require.True(t, r.heard())
+	r.Refunds[0].Why = "given_up_by_support"
+	require.NotEmpty(t, e.differences())
+	r.Refunds[0].Status = "needs_attention"
+	require.NotEmpty(t, e.differences())
+	require.False(t, r.heard(), "it is read again")
+}
+
 func TestDifferences_ARefundWaitsForAPersonWhenThePanelHasGivenThatMoneyBack(t *testing.T) {
 	t.Parallel()
 	e, r := bought()
