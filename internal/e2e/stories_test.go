@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 
 	"justlogistics/internal/stacktest"
 	"justlogistics/internal/tenant"
@@ -401,6 +402,23 @@ func use(t *testing.T, s *stacktest.Shop, run, verb string, more map[string]any)
 	require.Equal(t, 200, a.Status, "%s", a.Body)
 }
 
+// refusedBy sends a verb past the API to a run that does not take it, and returns those
+// that the run names instead.
+func refusedBy(t *testing.T, s *stacktest.Shop, run, verb string) (verbs []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), stacktest.Patience)
+	defer cancel()
+	update, err := s.Temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{WorkflowID: run, UpdateName: workflows.UpdateSupport, WaitForStage: client.WorkflowUpdateStageCompleted, Args: []any{workflows.SupportRequest{Verb: verb}}})
+	if err == nil {
+		err = update.Get(ctx, nil)
+	}
+	var refused *temporal.ApplicationError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, workflows.TypeVerbNotApplicable, refused.Type())
+	require.NoError(t, refused.Details(&verbs))
+	return verbs
+}
+
 func nothingStuck(s *stacktest.Shop) {
 	s.Eventually(func() (string, bool) { list := s.Stuck(); return fmt.Sprintf("%+v", list), len(list) == 0 })
 }
@@ -416,6 +434,7 @@ func credentialsParked(t *testing.T, s *stacktest.Shop) map[string]string {
 	item := parked(s, run, "gateway_credentials")
 	require.ElementsMatch(t, []string{"resolve", "retry"}, item.Verbs)
 	require.Equal(t, 409, s.Use(run, "skip", nil).Status)
+	require.ElementsMatch(t, item.Verbs, refusedBy(t, s, run, "skip"), "the run says the same as the list")
 	s.Sandbox.Faults("transbank", map[string]any{})
 	use(t, s, run, "retry", nil)
 	s.AwaitStatus(c.ID, "paid")

@@ -33,8 +33,9 @@ func (a AskedRefund) final() bool {
 	return a.InDoubt || slices.Contains([]string{"succeeded", "failed", "needs_attention"}, a.Status)
 }
 
-// needless is a refund that waits for a person: not any more once its payment is charged back.
-func (a AskedRefund) needless() bool { return a.Status == "needs_attention" && !a.InDoubt }
+// asksAPerson reports whether a refund waits for somebody to decide, which it does not any
+// more once the bank has charged its payment back.
+func (a AskedRefund) asksAPerson() bool { return a.Status == "needs_attention" && !a.InDoubt }
 
 // boughtFirst pays, waits for the order, and then does what the kind is about.
 func boughtFirst(then func(ctx context.Context, v *visit, o order)) func(context.Context, *visit) {
@@ -274,7 +275,7 @@ func (r *Record) heard() bool {
 			asked += refund.Amount
 		}
 	}
-	if r.Dispute == "lost" && slices.ContainsFunc(r.Refunds, AskedRefund.needless) {
+	if r.Dispute == "lost" && slices.ContainsFunc(r.Refunds, AskedRefund.asksAPerson) {
 		return false // nobody has to decide what the bank has decided
 	}
 	return back >= asked+r.Panel && (r.Dispute == "" || (paid.Status == "charged_back") == (r.Dispute == "lost"))
@@ -285,7 +286,7 @@ func (r *Record) heard() bool {
 func (r *run) refunds(ctx context.Context, rec *Record) (done bool, err error) {
 	done = true
 	for i := range rec.Refunds {
-		if rec.Refunds[i].final() && !(rec.Dispute == "lost" && rec.Refunds[i].needless()) {
+		if rec.Refunds[i].final() && !(rec.Dispute == "lost" && rec.Refunds[i].asksAPerson()) {
 			continue
 		}
 		a, err := r.shop.once(ctx, http.MethodGet, refundsPath+"/"+rec.Refunds[i].ID, "", nil)

@@ -134,13 +134,13 @@ func (f floorEvidence) openParcels() (open []string) {
 }
 
 // settleRefunds waits for the money that support has given back for parcels that were
-// lost or came back, and books it with what was asked for. It has a time of its own: a run
-// whose time is over would call all of that money wrong.
+// lost or came back, and books it with what was asked for. A run whose time is over gets
+// this minute all the same: it would call all of that money wrong.
 func (s *shift) settleRefunds(ctx context.Context) {
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		ctx = context.WithoutCancel(ctx)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	orders := map[string]bool{}
 	s.mu.Lock()
