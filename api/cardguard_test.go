@@ -124,3 +124,16 @@ func TestCardNumber_IsNotLookedAtBeforeTheKeyIs(t *testing.T) {
 	require.Equal(t, 401, a.status)
 	b.nowhere(a.body + b.logs.String())
 }
+
+// TestCards_AnIDThatEndsInDigitsIsNoCard: such a task could never be counted.
+func TestCards_AnIDThatEndsInDigitsIsNoCard(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const task = "01M8R0SGGM4384625617085958"
+	a := b.do("POST", "/v1/scans", map[string]any{"device": "d", "commands": []any{map[string]any{"id": "c1", "seq": 1, "kind": "count", "task": task, "at": "2026-12-01T05:00:00Z", "scanned": map[string]any{}}}})
+	require.NotEqual(t, "card_number_refused", a.code(), a.body)
+	require.Equal(t, 404, b.do("POST", "/v1/support/workflows/count:shop:"+task+"/retry", why).status)
+	refused := b.do("POST", "/v1/scans", map[string]any{"device": "4384625617085958", "commands": []any{}})
+	require.Equal(t, "card_number_refused", refused.code(), "by itself it is one")
+	require.Equal(t, "card_number_refused", b.do("POST", "/v1/scans", map[string]any{"device": "4384625617085958:" + task, "commands": []any{}}).code())
+}
